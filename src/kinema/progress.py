@@ -1,0 +1,103 @@
+"""Progress of long work on standard error: a bar in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class _ClipRate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.fields['clips']} clips, {task.fields['rate']:.1f}/s")
+
+
+class Progress:
+    """Counts videos and clips; the time left is told by the bytes of video that are still to come.
+
+    Args:
+        enabled: False shows nothing, and only measures.
+    """
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        console = Console(stderr=True)
+        self._lines = enabled and not console.is_terminal
+        self._rich = RichProgress(
+            TextColumn("{task.fields[videos]} videos"),
+            BarColumn(),
+            _ClipRate(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (enabled and console.is_terminal),
+            transient=True,
+        )
+        self._begun = time.monotonic()
+        self._told = self._begun
+        self._num_videos = self._total_videos = self._num_clips = 0
+        self._done_size = self._found_size = self._total_size = 0.0
+
+    def start(self, num_videos: int, size: float) -> None:
+        """Say how much there is to do: a number of videos and their size in bytes."""
+        self._total_videos = num_videos
+        self._total_size = size
+        self._task = self._rich.add_task("", total=size or None, videos="", clips=0, rate=0.0)
+
+    def advance(self, *, num_clips: int, size: float) -> None:
+        """Some clips are done; `size` is how much of the present video's size that is so far."""
+        self._num_clips += num_clips
+        self._show(self._done_size + size)
+
+    def finish_video(self, *, size: float, found: bool = False) -> None:
+        """A video is over. `found`: it was done before, so it says nothing about speed."""
+        self._num_videos += 1
+        self._done_size += size
+        self._found_size += size if found else 0.0
+        self._show(self._done_size)
+
+    @property
+    def seconds(self) -> float:
+        """Time since this was made."""
+        return time.monotonic() - self._begun
+
+    def _show(self, done_size: float) -> None:
+        rate = self._num_clips / max(self.seconds, 1e-9)
+        videos = f"{self._num_videos}/{self._total_videos}"
+        self._rich.update(
+            self._task, completed=done_size, videos=videos, clips=self._num_clips, rate=rate
+        )
+        now = time.monotonic()
+        if self._lines and now - self._told >= SECONDS_BETWEEN_LINES:
+            self._told = now
+            worked = done_size - self._found_size
+            left = self.seconds * (self._total_size - done_size) / worked if worked > 0 else 0.0
+            print(
+                f"{videos} videos, {self._num_clips} clips, {rate:.1f}/s, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> Progress:
+        self._rich.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._rich.stop()

@@ -1,0 +1,382 @@
+"""`VideoReader`: a video file, or a folder of pictures, to frames with their times.
+
+Note [One path opens one file]
+    A video from a stranger must not make us read another file or the network. FFmpeg has demuxers
+    that open what a text file names (concat, hls, dash, sdp, image2 patterns) whatever the file is
+    called. So a path is opened as a plain file (`file:` before it, and no other protocol), and only
+    by the demuxers of `DEMUXERS`, which read the file that they are given and no other. FFmpeg
+    checks that list after it has recognised a format and before the demuxer reads anything.
+
+Note [Damage]
+    FFmpeg passes over most damage: it repeats or smears pixels and goes on, or ends early as if the
+    video were over. Features of such frames would be features of nothing, so a video is taken to
+    be broken from the first frame at which any of these shows:
+    - the decoder refuses a packet, or marks its frame as corrupt;
+    - the demuxer marks a packet as incomplete;
+    - the packets end well before the length that the container's header promises.
+    Errors before the first frame are passed over: recordings of broadcasts start anywhere.
+
+    What cannot be seen: changed bytes that are still valid, and damage in the middle of Matroska
+    files or of VP9, HEVC and AV1 streams that FFmpeg mends without flagging a frame.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,asf_o,ogg,gif,apng,"
+    "rm,nut,mxf,gxf,dv,ivf,obu,av1,h261,h263,h264,hevc,vvc,evc,vc1,vc1test,mjpeg,mjpeg_2000,cavsvideo,"
+    "avs2,avs3,dirac,yuv4mpegpipe,wtv,nsv,nuv,pva,ty,lxf,r3d,dhav,kux,vivo,swf,smk,bink,flic,film_cpk,"
+    "4xm,roq,smjpeg,jpegxl_anim"
+)
+"""FFmpeg demuxers that read one file and hold video. See Note [One path opens one file]."""
+
+FRAME_NAME = re.compile(r"(\d{6})\.jpg")
+"""Names of the pictures of a frame folder, `%06d.jpg` from 1 (C3D v1.0, `image_io.cpp`)."""
+
+
+class VideoError(ValueError):
+    """A video cannot be used, and why.
+
+    Attributes:
+        frame_index: number of the first frame that could not be read, when frames before it could.
+    """
+
+    def __init__(self, reason: str, *, frame_index: int | None = None) -> None:
+        super().__init__(reason)
+        self.frame_index = frame_index
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a video.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, upright.
+        index: its number: from 0 in a video file, from 1 in a frame folder, as the original counts.
+        start_seconds: when it is shown, on the file's own clock; NaN in a frame folder.
+        stop_seconds: when the next frame is shown, or this one ends.
+    """
+
+    image: np.ndarray
+    index: int
+    start_seconds: float
+    stop_seconds: float
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video says of itself, before it is read through.
+
+    Attributes:
+        width, height: of the upright frames, in pixels.
+        fps: average frame rate in 1/s; None if unknown.
+        num_frames: frames as the header promises; None if it does not say.
+        duration_seconds: length as the header promises; None if it does not say.
+        rotation_degrees: how far frames were turned counter-clockwise to stand upright.
+        container, codec, pixel_format: FFmpeg's names.
+    """
+
+    width: int
+    height: int
+    fps: float | None
+    num_frames: int | None
+    duration_seconds: float | None
+    rotation_degrees: int
+    container: str
+    codec: str
+    pixel_format: str
+
+
+class VideoReader:
+    """The frames of a video in the order in which they are shown, one at a time.
+
+    Frames of a file equal OpenCV's `VideoCapture` bit for bit on UCF101 (FFmpeg's bicubic
+    conversion to 8-bit RGB). Memory does not grow with the length of the video. Each iteration
+    opens the file anew.
+
+    Args:
+        path: a video file, or a folder with pictures 000001.jpg, 000002.jpg, ...
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        VideoError: it is no readable video; or, while iterating, it breaks at a frame.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        kind = _kind(self.path)
+        self._source: _FileSource | _FolderSource = (
+            _FolderSource(self.path) if kind == "folder" else _FileSource(self.path)
+        )
+        self.info = self._source.info()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Each frame, held back until the next one tells when it stops."""
+        first = self._source.first_index
+        shown = None
+        index = first
+        pictures = self._source.pictures()
+        while True:
+            try:
+                picture = next(pictures, None)
+            except VideoError as error:
+                if shown is not None:
+                    yield self._frame(shown, index - 1, shown.start_seconds + shown.duration)
+                    error = VideoError(str(error), frame_index=index)
+                raise error from None
+            if shown is not None:
+                stop = picture.start_seconds if picture else shown.start_seconds + shown.duration
+                yield self._frame(shown, index - 1, stop)
+            if picture is None:
+                return
+            shown = picture
+            index += 1
+
+    @staticmethod
+    def _frame(picture: _Picture, index: int, stop_seconds: float) -> Frame:
+        return Frame(picture.image, index, picture.start_seconds, stop_seconds)
+
+    def __repr__(self) -> str:
+        info = self.info
+        frames = "unknown" if info.num_frames is None else info.num_frames
+        return f"VideoReader({str(self.path)!r}, {info.width}x{info.height}, {frames} frames)"
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    image: np.ndarray
+    start_seconds: float
+    duration: float
+
+
+def _kind(path: Path) -> str:
+    """Whether `path` is a plain file or a folder; everything else is refused without opening it."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise VideoError(f"it cannot be reached ({error.strerror}).") from None
+    except ValueError as error:  # a null character in the name
+        raise VideoError(f"its name cannot be used ({error}).") from None
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if not stat.S_ISREG(mode):
+        raise VideoError("it is not a plain file (a pipe, socket or device is not read).")
+    return "file"
+
+
+class _FileSource:
+    """A video file read with FFmpeg."""
+
+    first_index = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def info(self) -> VideoInfo:
+        with self._open() as container:
+            stream = _video_stream(container)
+            frame = next(_frames(container, stream), None)
+            if frame is None:
+                raise VideoError("it holds no frame.")
+            rotation = _rotation(frame)
+            width, height = frame.width, frame.height
+            if rotation % 180:
+                width, height = height, width
+            duration = _promised_seconds(container, stream)
+            return VideoInfo(
+                width=width,
+                height=height,
+                fps=float(stream.average_rate) if stream.average_rate else None,
+                num_frames=stream.frames or None,
+                duration_seconds=duration,
+                rotation_degrees=rotation,
+                container=container.format.name,
+                codec=stream.codec_context.name,
+                pixel_format=frame.format.name,
+            )
+
+    def pictures(self) -> Iterator[_Picture]:
+        with self._open() as container:
+            stream = _video_stream(container)
+            interval = 1 / float(stream.average_rate) if stream.average_rate else 0.0
+            expected = 0.0  # for streams without times
+            for frame in _frames(container, stream):
+                seconds = float(frame.time) if frame.time is not None else expected
+                duration = (
+                    float(frame.duration * frame.time_base)
+                    if frame.duration and frame.time_base
+                    else interval
+                )
+                expected = seconds + (interval or duration)
+                yield _Picture(_rgb(frame), seconds, duration)
+
+    def _open(self) -> av.container.InputContainer:
+        try:
+            return av.open(
+                f"file:{os.path.abspath(self.path)}",
+                metadata_errors="replace",
+                options={"protocol_whitelist": "file", "format_whitelist": DEMUXERS},
+            )
+        except PermissionError:
+            raise VideoError("it may not be read (no permission).") from None
+        except (av.FFmpegError, UnicodeError, OSError, ValueError) as error:
+            raise VideoError(self._why_not_opened(error)) from None
+
+    def _why_not_opened(self, error: Exception) -> str:
+        if not self.path.stat().st_size:
+            return "the file is empty."
+        if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of a format off the list
+            return "it is not a video, or of a format that can name other files and is not read."
+        return f"it cannot be read as a video ({_plain(error)})."
+
+
+def _plain(error: Exception) -> str:
+    """FFmpeg's words without the path."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The first video stream that is not a cover picture, set to decode on one thread.
+
+    One thread, because with several the frame at which a video breaks is found late.
+    """
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise VideoError("its codec is not known to FFmpeg.")
+            stream.thread_type = "SLICE"
+            stream.codec_context.thread_count = 1
+            if stream.codec_context.name == "mjpeg":  # it flags no frame, but can be told to fail
+                stream.codec_context.options = {"err_detect": "explode"}
+            return stream
+    raise VideoError("it has no video stream.")
+
+
+def _frames(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[av.VideoFrame]:
+    """Decoded frames up to the end or the first damage. See Note [Damage]."""
+    num_frames = 0
+    end_seconds = 0.0
+    promised = _promised_seconds(container, stream)
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            if packet.dts is not None and packet.time_base is not None:
+                last = packet.dts + (packet.duration or 0)
+                end_seconds = max(end_seconds, float(last * packet.time_base))
+            if packet.stream_index != stream.index:
+                continue
+            if packet.is_corrupt and num_frames:
+                raise VideoError("the file breaks off or is damaged here.")
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            if not num_frames and isinstance(error, av.error.InvalidDataError):
+                continue
+            raise VideoError(f"it cannot be decoded further ({_plain(error)}).") from None
+        for frame in frames:
+            assert isinstance(frame, av.VideoFrame)  # the stream is a video's
+            if frame.is_corrupt and num_frames:
+                raise VideoError("its data are damaged here.")
+            num_frames += 1
+            yield frame
+    if not num_frames:
+        raise VideoError("no frame of it can be decoded.")
+    if promised is not None and end_seconds < promised - max(0.5, 0.02 * promised):
+        raise VideoError(f"the file breaks off after {end_seconds:.2f} of {promised:.2f} seconds.")
+
+
+def _promised_seconds(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> float | None:
+    """The length that the header promises, where FFmpeg does not guess it from what is there."""
+    kind = container.format.name.partition(",")[0]
+    if kind == "avi" and stream.frames and stream.average_rate:
+        return stream.frames / float(stream.average_rate)
+    if kind == "mov" and stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if kind == "matroska" and container.duration:
+        return container.duration / av.time_base
+    return None
+
+
+def _rotation(frame: av.VideoFrame) -> int:
+    """Degrees counter-clockwise to turn the frame upright, a multiple of 90."""
+    return round((frame.rotation or 0) / 90) * 90 % 360
+
+
+def _rgb(frame: av.VideoFrame) -> np.ndarray:
+    image = frame.to_ndarray(format="rgb24")
+    rotation = _rotation(frame)
+    return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
+
+
+class _FolderSource:
+    """A folder of pictures, numbered from 1 as the original's lists are."""
+
+    first_index = 1
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def info(self) -> VideoInfo:
+        numbers = sorted(
+            int(match[1]) for name in os.listdir(self.path) if (match := FRAME_NAME.fullmatch(name))
+        )
+        if not numbers:
+            raise VideoError("the folder holds no pictures named 000001.jpg, 000002.jpg, ...")
+        self._last_index = numbers[-1]
+        height, width = self._read(1).shape[:2]
+        return VideoInfo(
+            width=width,
+            height=height,
+            fps=None,
+            num_frames=self._last_index,
+            duration_seconds=None,
+            rotation_degrees=0,
+            container="folder",
+            codec="jpeg",
+            pixel_format="bgr24",
+        )
+
+    def pictures(self) -> Iterator[_Picture]:
+        for index in range(self.first_index, self._last_index + 1):
+            yield _Picture(self._read(index), float("nan"), float("nan"))
+
+    def _read(self, index: int) -> np.ndarray:
+        name = f"{index:06d}.jpg"
+        try:
+            data = (self.path / name).read_bytes()
+        except OSError as error:
+            raise VideoError(f"{name} cannot be read ({error.strerror}).") from None
+        # Without its end marker a picture was cut off; OpenCV would fill it up with grey.
+        image = None
+        if b"\xff\xd9" in data:
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if image is None:
+            raise VideoError(f"{name} is not a whole JPEG picture.")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def is_frame_folder(path: Path) -> bool:
+    """Whether a folder holds the pictures of one video rather than videos."""
+    with os.scandir(path) as entries:
+        return any(FRAME_NAME.fullmatch(entry.name) for entry in itertools.islice(entries, 100_000))

@@ -1,0 +1,322 @@
+"""`Weights`: named float32 arrays with the story of where they came from.
+
+Our file is safetensors: the parameters under their names, the mean volume as `mean`, and one
+metadata entry `kinema`, a JSON object with everything else. To make a file known to `kinema
+weights pull`, add it to `KNOWN_FILES`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from kinema import network as networks
+from kinema.files import atomic_path
+from kinema.network import Network
+
+FORMAT = "kinema-weights-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Parameters of a network and their story.
+
+    Attributes:
+        arrays: parameters by name, float32, as "conv1a.weight"; exactly those of `network`.
+        network: the network that they belong to.
+        name: what to call them in reports.
+        source: where they came from, in words.
+        source_sha256: checksum of the file they were converted from, if there was one.
+        mean: what to subtract from frames: (3, T, H, W) or (3,) float32, B, G, R; None if unknown.
+        labels: class names in the order of fc8's outputs, if known.
+        trained: False for random weights.
+        trained_on: the videos that training saw, if known.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    network: Network
+    name: str = "unnamed"
+    source: str = ""
+    source_sha256: str | None = None
+    mean: np.ndarray | None = None
+    labels: tuple[str, ...] | None = None
+    trained: bool = True
+    trained_on: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_arrays(self.arrays, self.network)
+        arrays = {
+            name: np.ascontiguousarray(self.arrays[name], np.float32)
+            for name in self.network.parameter_shapes()
+        }
+        object.__setattr__(self, "arrays", arrays)
+        if self.mean is not None:
+            object.__setattr__(self, "mean", check_mean(self.mean))
+        if self.labels is not None:
+            labels = tuple(self.labels)
+            num_classes = self.num_classes
+            if num_classes is not None and len(labels) != num_classes:
+                raise ValueError(
+                    f"`labels` must be one a class, got {len(labels)} for {num_classes} classes."
+                )
+            object.__setattr__(self, "labels", labels)
+        if self.trained_on is not None:
+            object.__setattr__(self, "trained_on", tuple(self.trained_on))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def __repr__(self) -> str:
+        mean = "none" if self.mean is None else "x".join(map(str, self.mean.shape))
+        return (
+            f"Weights({self.name!r}, {self.network.recipe.get('name')}, "
+            f"{self.network.num_parameters:,} parameters, mean {mean})"
+        )
+
+    @property
+    def num_classes(self) -> int | None:
+        """Outputs of fc8; None if the weights stop before it."""
+        shapes = self.network.shapes()
+        return shapes["fc8"][0] if "fc8" in shapes else None
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the parameters (names, shapes and bytes), whatever file they stand in."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            digest.update(f"{name} {array.shape}\n".encode())
+            digest.update(array.data)
+        return digest.hexdigest()
+
+    def with_mean(self, mean: np.ndarray | Sequence[float]) -> Weights:
+        """The same weights with another mean."""
+        return dataclasses.replace(self, mean=np.asarray(mean, np.float32))
+
+    def story(self) -> dict[str, Any]:
+        """Everything but the arrays, as JSON values."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "network": dict(self.network.recipe),
+            "layers": list(self.network.layer_names),
+            "source": self.source,
+            "source_sha256": self.source_sha256,
+            "sha256": self.sha256,
+            "labels": None if self.labels is None else list(self.labels),
+            "trained": self.trained,
+            "trained_on": None if self.trained_on is None else list(self.trained_on),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights as safetensors, atomically."""
+        tensors = dict(self.arrays)
+        if self.mean is not None:
+            tensors["mean"] = self.mean
+        # One metadata entry: safetensors does not keep the order of several, so the bytes would
+        # differ from one save to the next.
+        metadata = {"kinema": json.dumps(self.story(), sort_keys=True)}
+        with atomic_path(path) as partial:
+            save_file(tensors, partial, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Weights:
+        """Read weights that `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not ours, or a parameter is missing, extra, misshapen or not
+                finite; the message names the file and the parameter.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file.")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path} is not a safetensors file ({error}); weights from elsewhere are made "
+                f"ready by `kinema weights convert`."
+            ) from None
+        try:
+            story = json.loads(metadata["kinema"])
+            if story["format"] != FORMAT:
+                raise KeyError(story["format"])
+        except (KeyError, TypeError, json.JSONDecodeError):
+            raise ValueError(
+                f"{path} holds no Kinema weights (its metadata has no entry of the form "
+                f"{FORMAT}); make it ready by `kinema weights convert`."
+            ) from None
+        try:
+            weights = cls(
+                mean=tensors.pop("mean", None),
+                arrays=tensors,
+                network=networks.from_recipe(story["network"]),
+                **{
+                    key: story[key]
+                    for key in (
+                        "name",
+                        "source",
+                        "source_sha256",
+                        "labels",
+                        "trained",
+                        "trained_on",
+                    )
+                },
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path}: {error}") from None
+        return weights
+
+
+def check_arrays(arrays: Mapping[str, np.ndarray], network: Network) -> None:
+    """Refuse a missing, extra, misshapen or non-finite parameter, by name."""
+    shapes = network.parameter_shapes()
+    missing = [name for name in shapes if name not in arrays]
+    if missing:
+        raise ValueError(f"parameter {missing[0]} is missing{_and_more(missing)}.")
+    extra = [name for name in arrays if name not in shapes]
+    if extra:
+        raise ValueError(f"parameter {extra[0]} is not one of the network's{_and_more(extra)}.")
+    for name, shape in shapes.items():
+        array = np.asarray(arrays[name])
+        if array.shape != shape:
+            raise ValueError(f"parameter {name} must have shape {shape}, got {array.shape}.")
+        if array.dtype.kind != "f":
+            raise ValueError(
+                f"parameter {name} must hold floating-point numbers, got {array.dtype}."
+            )
+        if not np.isfinite(array.astype(np.float32, copy=False)).all():
+            raise ValueError(f"parameter {name} holds values that are not finite in float32.")
+
+
+def check_mean(mean: np.ndarray | Sequence[float]) -> np.ndarray:
+    """A mean as float32, (3,) or (3, T, H, W); anything else is a ValueError."""
+    array = np.ascontiguousarray(mean, np.float32)
+    if array.shape != (3,) and (array.ndim != 4 or array.shape[0] != 3):
+        raise ValueError(
+            "`mean` must be three constants (B, G, R) or a volume (3, frames, height, width), "
+            f"got shape {array.shape}."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("`mean` holds values that are not finite.")
+    return array
+
+
+def _and_more(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def random_weights(network: Network, *, seed: int = 0, name: str = "random") -> Weights:
+    """Seeded random weights: He's normal distribution over the fan-in, biases zero.
+
+    Untrained, but not useless: filters of random weights answer to motion and place. The mean is
+    128, the constant of C3D v1.1.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    arrays = {}
+    for parameter, shape in network.parameter_shapes().items():
+        if parameter.endswith(".bias"):
+            arrays[parameter] = np.zeros(shape, np.float32)
+        else:
+            deviation = np.float32(np.sqrt(2 / np.prod(shape[1:])))
+            arrays[parameter] = generator.standard_normal(shape, np.float32) * deviation
+    return Weights(
+        arrays,
+        network,
+        name=name,
+        source=f"seeded random numbers (He normal, seed {seed}), not trained",
+        mean=np.full(3, 128, np.float32),
+        trained=False,
+    )
+
+
+BUILT_IN: Mapping[str, Callable[[], Weights]] = MappingProxyType(
+    {
+        "c3d-mini": lambda: random_weights(networks.c3d_mini(), name="c3d-mini"),
+        "c3d-random": lambda: random_weights(networks.c3d(), name="c3d-random"),
+    }
+)
+"""Weights that need no file."""
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A published weight file.
+
+    Attributes:
+        url: where it was published.
+        what: one line on what it is.
+        sha256: its checksum, or the first digits of it where the file's name carries them.
+        md5: an older checksum, where that is all that was published.
+        convert: arguments that `convert.convert` needs for it.
+    """
+
+    url: str
+    what: str
+    sha256: str | None = None
+    md5: str | None = None
+    convert: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+KNOWN_FILES: Mapping[str, KnownFile] = MappingProxyType(
+    {
+        "c3d-sports1m": KnownFile(
+            "http://vlg.cs.dartmouth.edu/c3d/conv3d_deepnetA_sport1m_iter_1900000",
+            "the original C3D, I380K then Sports-1M, Caffe",
+        ),
+        "c3d-sports1m-keras": KnownFile(
+            "https://github.com/adamcasson/c3d/releases/download/v0.1/sports1M_weights_tf.h5",
+            "the original C3D ported to Keras",
+            md5="b7a93b2f9156ccbebe3ca24b41fc5402",
+        ),
+        "c3d-sports1m-davidea": KnownFile(
+            "http://imagelab.ing.unimore.it/files/c3d_pytorch/c3d.pickle",
+            "the original C3D ported to PyTorch by way of Keras",
+        ),
+        "c3d-sports1m-mmaction2": KnownFile(
+            "https://download.openmmlab.com/mmaction/recognition/c3d/"
+            "c3d_sports1m_pretrain_20201016-dcc47ddc.pth",
+            "the original C3D ported to PyTorch, without fc8",
+            sha256="dcc47ddc",
+        ),
+    }
+)
+"""Files that `kinema weights pull` knows (see docs/fidelity.md for what each of them is)."""
+
+
+def cache_folder() -> Path:
+    """Where pulled weights are kept: $KINEMA_CACHE, or ~/.cache/kinema."""
+    return Path(os.environ.get("KINEMA_CACHE") or Path.home() / ".cache" / "kinema")
+
+
+def resolve(weights: str | os.PathLike[str] | Weights) -> Weights:
+    """Weights from a built-in or pulled name, a file, or `Weights` themselves."""
+    if isinstance(weights, Weights):
+        return weights
+    name = os.fspath(weights)
+    if name in BUILT_IN:
+        return BUILT_IN[name]()
+    if name in KNOWN_FILES:
+        path = cache_folder() / f"{name}.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"weights {name!r} are not here yet: `kinema weights pull {name}` fetches them."
+            )
+        return Weights.load(path)
+    if not Path(name).is_file():
+        known = ", ".join([*BUILT_IN, *KNOWN_FILES])
+        raise FileNotFoundError(f"`weights` {name!r} is neither a file nor one of: {known}.")
+    return Weights.load(name)
