@@ -22,6 +22,7 @@ Note [Tail and short videos]
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -132,6 +133,8 @@ def stream_clips(
     first = next(frames, None)
     if first is None:
         raise VideoError("it holds no frame.")
+    if starts is not None and len(starts) and starts[0] < first.index:
+        raise VideoError(f"its frames are numbered from {first.index}, not {starts[0]}.")
     wanted = iter(starts) if starts is not None else itertools.count(first.index, plan.stride)
     pending = next(wanted, None)
     held: deque[Frame] = deque()
@@ -178,12 +181,17 @@ def _make_clip(held: Sequence[Frame], indices: range) -> Clip:
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """One frame (H, W, 3) uint8 to `size` = (height, width), aspect not kept.
+    """An image (H, W, 3) uint8 to `size` = (height, width), aspect not kept.
 
     OpenCV's bilinear without antialiasing and rounded to uint8, as C3D v1.0 (`image_io.cpp`).
     """
     height, width = size
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
+    """A frame with its image resized, so that a clip that waits for its end takes little room."""
+    return dataclasses.replace(frame, image=resize(frame.image, size))
 
 
 def preprocess(

@@ -730,29 +730,45 @@ def load_mean(source: str | os.PathLike[str]) -> np.ndarray:
             array = blob[0] if blob.ndim == 5 and len(blob) == 1 else blob
         else:
             loaded: Any = np.load(path, allow_pickle=False)
-            if isinstance(loaded, np.lib.npyio.NpzFile):
-                names = loaded.files
+            names = getattr(loaded, "files", None)  # of an .npz
+            if names is not None:
                 if "mean" not in names and len(names) != 1:
                     raise ValueError(f"it holds {', '.join(names)}, none called mean.")
                 loaded = loaded["mean" if "mean" in names else names[0]]
-            array = np.asarray(loaded)
+            array = loaded
         return check_mean(array)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
+_MEAN_WRITERS: dict[str, Callable[[Any, np.ndarray], None]] = {
+    ".npy": lambda file, array: np.save(file, array),
+    ".npz": lambda file, array: np.savez_compressed(file, mean=array),
+    ".binaryproto": lambda file, array: file.write(_write_blob(array)),
+}
+
+
+def check_mean_path(path: str | os.PathLike[str]) -> None:
+    """Refuse a file name that `save_mean` does not know how to write."""
+    if Path(path).suffix not in _MEAN_WRITERS:
+        raise ValueError(f"{path} must end in one of {', '.join(_MEAN_WRITERS)}.")
+
+
 def save_mean(path: str | os.PathLike[str], mean: np.ndarray) -> None:
     """Write a mean as `.npy`, `.npz` or Caffe's `.binaryproto` in C3D's numbering."""
-    path, array = Path(path), check_mean(mean)
-    writers: dict[str, Callable[[Any], None]] = {
-        ".npy": lambda file: np.save(file, array),
-        ".npz": lambda file: np.savez_compressed(file, mean=array),
-        ".binaryproto": lambda file: file.write(_write_blob(array)),
-    }
-    if path.suffix not in writers:
-        raise ValueError(f"{path} must end in one of {', '.join(writers)}.")
+    check_mean_path(path)
+    array = check_mean(mean)
     with atomic_path(path) as partial, open(partial, "wb") as file:
-        writers[path.suffix](file)
+        _MEAN_WRITERS[Path(path).suffix](file, array)
+
+
+def load_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Class names from a text file, one a line in the order of the network's outputs."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"`labels` {path}: no such file.")
+    return tuple(
+        line.strip() for line in Path(path).read_text("utf-8").splitlines() if line.strip()
+    )
 
 
 def _write_blob(array: np.ndarray) -> bytes:

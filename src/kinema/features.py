@@ -19,8 +19,8 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import numpy as np
 import kinema
 from kinema import convert
 from kinema import weights as weights_room
-from kinema.clips import Clip, ClipPlan, preprocess, resize, stream_clips
+from kinema.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
 from kinema.engine import Engine
 from kinema.feature_table import FORMATS, FeatureTable, check_format
 from kinema.files import atomic_path, remove_partial_files
@@ -39,13 +39,11 @@ from kinema.progress import Progress
 from kinema.video import FRAME_NAME, VideoError, VideoReader, is_frame_folder
 from kinema.weights import Weights
 
-VIDEO_SUFFIXES = frozenset(
-    f".{ending}"
-    for ending in (
-        "3g2 3gp asf avi dv f4v flv gif h264 h265 hevc ivf m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe "
-        "mpeg mpg mts mxf nut obu ogm ogv rm rmvb ts vob webm wmv y4m"
-    ).split()
-)
+_VIDEO_ENDINGS = """
+    3g2 3gp asf avi dv f4v flv gif h264 h265 hevc ivf m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg
+    mpg mts mxf nut obu ogm ogv rm rmvb ts vob webm wmv y4m
+"""
+VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO_ENDINGS.split())
 """What counts as a video inside a folder; a file that is named itself may end in anything."""
 
 
@@ -251,7 +249,7 @@ class Extractor:
         """
         reader = VideoReader(path)
         promised = reader.info.num_frames or 0
-        resized = (replace(f, image=resize(f.image, self._resize_to)) for f in reader)
+        resized = (resize_frame(frame, self._resize_to) for frame in reader)
         inputs: list[np.ndarray] = []
         clips: list[Clip] = []
 
@@ -275,9 +273,9 @@ class Extractor:
         if clips:
             yield flush()
 
-    def run(self, batch: Batch) -> np.ndarray:
-        """(N, D) float32 features of a batch."""
-        outputs = self.engine.run(batch.inputs, (self.layer,))[self.layer]
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """(N, D) float32 features of clips (N, 3, T, H, W)."""
+        outputs = self.engine.run(inputs, (self.layer,))[self.layer]
         return outputs.reshape(len(outputs), -1)
 
     def table(
@@ -309,17 +307,26 @@ class Extractor:
             "engine": repr(self.engine),
             "versions": versions(),
             "partial": broken and {"frame": broken.frame_index, "reason": str(broken)},
-            **self.settings(),
+            "layer": self.layer,
+            "settings": self.settings(),
         }
         return FeatureTable(features=features, **columns, about=about)
 
     def __call__(self, path: str | os.PathLike[str]) -> FeatureTable:
-        """The table of one video. A video that cannot be read to its end is a `VideoError`."""
+        """The table of one video.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            VideoError: it cannot be read to its end; the message names it.
+        """
         job = Job(Path(path), Path(path).name)
         rows, clips = [], []
-        for batch in prefetched(self.batches(job.path)):
-            rows.append(self.run(batch))
-            clips += batch.clips
+        try:
+            for batch in prefetched(self.batches(job.path)):
+                rows.append(self.run(batch.inputs))
+                clips += batch.clips
+        except VideoError as error:
+            raise VideoError(f"{path}: {skip_reason(error)}") from None
         return self.table(job, rows, clips)
 
     def _preprocess(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -454,6 +461,16 @@ class ExtractionReport:
     partial: list[str] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+
+    def summary(self) -> str:
+        """The report in a line or two."""
+        rate = self.num_clips / self.seconds if self.seconds else 0.0
+        line = f"{self.out}: {self.num_done} of {self.num_videos} videos extracted"
+        if self.num_found:
+            line += f", {self.num_found} were there"
+        if self.skipped:
+            line += f", {len(self.skipped)} skipped (see {self.out / 'skipped.jsonl'})"
+        return f"{line}; {self.num_clips} clips in {self.seconds:.0f} s, {rate:.1f} clips/s"
 
 
 def extract(
@@ -628,7 +645,7 @@ class _Run:
         clips: list[Clip] = []
         for job, event in prefetched(self._events()):
             if isinstance(event, Batch):
-                rows.append(self.extractor.run(event))
+                rows.append(self.extractor.run(event.inputs))
                 clips += event.clips
                 bar.advance(num_clips=len(event.clips), size=sizes[job] * event.progress)
                 continue
@@ -637,7 +654,7 @@ class _Run:
             elif event is None or (self.keep_partial and clips and _broke_midway(event)):
                 self._write(job, self.extractor.table(job, rows, clips, event))
             else:
-                self._skip(job, str(event), event)
+                self._skip(job, event)
             rows, clips = [], []
             bar.finish_video(size=sizes[job], found=isinstance(event, _Found))
 
@@ -681,19 +698,24 @@ class _Run:
         if table.about["partial"]:
             self.report.partial.append(job.name)
 
-    def _skip(self, job: Job, reason: str, error: Exception) -> None:
-        if isinstance(error, FileNotFoundError):
-            reason = "no such file."
-        elif isinstance(error, MemoryError):
-            reason = "it needs more memory than there is."
-        elif not isinstance(error, VideoError):
-            reason = f"unexpected {type(error).__name__}: {error}"
-        elif error.frame_index is not None:
-            reason = f"broken at frame {error.frame_index}: {error}"
-        entry = {"path": job.name, "reason": " ".join(reason.split())}
+    def _skip(self, job: Job, error: Exception) -> None:
+        entry = {"path": job.name, "reason": skip_reason(error)}
         with open(self._skipped_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         self.report.skipped.append(entry)
+
+
+def skip_reason(error: Exception) -> str:
+    """Why a video was skipped, in one line."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file."
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is."
+    if not isinstance(error, VideoError):
+        return " ".join(f"unexpected {type(error).__name__}: {error}".split())
+    if error.frame_index is not None:
+        return f"broken at frame {error.frame_index}: {error}"
+    return str(error)
 
 
 class _Found:
@@ -712,8 +734,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def as_mapping(report: ExtractionReport) -> Mapping[str, Any]:
-    """The report as JSON values."""
-    return {**asdict(report), "out": str(report.out)}

@@ -10,6 +10,9 @@ from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
 
+_UMASK = os.umask(0)  # it can only be read by setting it
+os.umask(_UMASK)
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -25,6 +28,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield partial
         for file in sorted(partial.rglob("*")) if partial.is_dir() else [partial]:
+            file.chmod(0o666 & ~_UMASK)  # some libraries make files that only the owner can read
             _flush_to_disk(file)
         if path.is_dir():
             _remove(path)  # a folder cannot be replaced in one step

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -243,10 +243,23 @@ def random_weights(network: Network, *, seed: int = 0, name: str = "random") -> 
     )
 
 
-BUILT_IN: Mapping[str, Callable[[], Weights]] = MappingProxyType(
+class BuiltIn(NamedTuple):
+    """Weights that need no file: one line on what they are, and how they are made."""
+
+    what: str
+    make: Callable[[], Weights]
+
+
+BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
     {
-        "c3d-mini": lambda: random_weights(networks.c3d_mini(), name="c3d-mini"),
-        "c3d-random": lambda: random_weights(networks.c3d(), name="c3d-random"),
+        "c3d-mini": BuiltIn(
+            "the small C3D, seeded random weights, not trained",
+            lambda: random_weights(networks.c3d_mini(), name="c3d-mini"),
+        ),
+        "c3d-random": BuiltIn(
+            "C3D, seeded random weights, for tests and timing",
+            lambda: random_weights(networks.c3d(), name="c3d-random"),
+        ),
     }
 )
 """Weights that need no file."""
@@ -308,7 +321,7 @@ def resolve(weights: str | os.PathLike[str] | Weights) -> Weights:
         return weights
     name = os.fspath(weights)
     if name in BUILT_IN:
-        return BUILT_IN[name]()
+        return BUILT_IN[name].make()
     if name in KNOWN_FILES:
         path = cache_folder() / f"{name}.safetensors"
         if not path.is_file():

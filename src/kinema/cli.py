@@ -1,0 +1,313 @@
+"""The command line: one command is one public call, and its flags are that call's arguments.
+
+Rooms are imported inside the commands, so that `--help` is quick.
+
+Exit codes: 0 done; 1 done, but more videos were skipped than `--max-skipped` allows; 2 wrong use;
+3 could not go on (a full disk, say); 130 stopped by the user.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+import kinema
+
+app = App(
+    name="kinema",
+    help="Learn, extract and use spatiotemporal video features with 3-D convolutional networks.",
+    version=kinema.__version__,
+    result_action="return_value",
+)
+weights_app = App(name="weights", help="List, inspect, convert and fetch network weights.")
+app.command(weights_app)
+
+Device = Literal["auto", "cpu", "cuda"]
+EngineKind = Literal["auto", "torch"]
+Flag = Parameter(negative=())
+
+
+@app.command
+def extract(
+    *paths: Path,
+    out: Path,
+    list: Path | None = None,
+    weights: str = "c3d-mini",
+    layer: str = "fc6",
+    stride: int = 8,
+    sampling_rate: int = 1,
+    short: Literal["pad", "skip"] = "pad",
+    mean: str | None = None,
+    format: Literal["safetensors", "npy", "parquet", "hdf5", "c3d"] = "safetensors",
+    device: Device = "auto",
+    engine: EngineKind = "auto",
+    threads: int | None = None,
+    batch: int = 8,
+    max_skipped: int = 0,
+    keep_partial: Annotated[bool, Flag] = False,
+) -> int:
+    """Extract features of videos into a folder, one file a video.
+
+    A stopped run goes on with the same command. A video that cannot be read costs one line in
+    skipped.jsonl.
+
+    Args:
+        paths: Videos, folders of pictures (000001.jpg, ...), and folders to search for videos.
+        out: Folder to write to.
+        list: Text file with more videos: one path a line, or C3D's `path start label` lines.
+        weights: Name (see `kinema weights list`) or file.
+        layer: Whose output is the feature.
+        stride: Frames from the start of one clip to the start of the next.
+        sampling_rate: Every how many-th frame goes into a clip.
+        short: What to do with a video that is shorter than a clip.
+        mean: What to subtract, if the weights carry no mean: a file or B,G,R.
+        format: Kind of file; c3d is the original's.
+        device: Where to compute.
+        engine: What to compute with.
+        threads: CPU threads of the network; all by default.
+        batch: Clips that go through the network at once.
+        max_skipped: Exit with 1 if more videos than this were skipped.
+        keep_partial: Keep the rows before the frame at which a video breaks, marked as partial.
+    """
+    from kinema.features import extract
+
+    report = extract(
+        paths,
+        out=out,
+        list=list,
+        weights=weights,
+        layer=layer,
+        stride=stride,
+        sampling_rate=sampling_rate,
+        short=short,
+        mean=mean,
+        format=format,
+        device=device,
+        engine=engine,
+        threads=threads,
+        batch=batch,
+        max_skipped=max_skipped,
+        keep_partial=keep_partial,
+        progress=True,
+    )
+    for entry in report.skipped[:10]:
+        _say(f"skipped {entry['path']}: {entry['reason']}")
+    if len(report.skipped) > 10:
+        _say(f"... and {len(report.skipped) - 10} more skipped.")
+    for name in report.partial:
+        _say(f"partial {name}: it broke, the rows before that were kept.")
+    print(report.summary())
+    if weights == "c3d-mini":
+        _say("c3d-mini has seeded random weights, not trained ones; --weights takes others.")
+    return 1 if len(report.skipped) > max_skipped else 0
+
+
+@app.command
+def predict(
+    *videos: Path,
+    weights: str | None = None,
+    classifier: Path | None = None,
+    stride: int = 8,
+    mean: str | None = None,
+    top: int = 5,
+    json: Annotated[bool, Flag] = False,
+    device: Device = "auto",
+    engine: EngineKind = "auto",
+    threads: int | None = None,
+) -> int:
+    """Tell the classes of videos, and when they are seen.
+
+    Args:
+        videos: Video files or folders of pictures.
+        weights: Trained weights, a name or a file.
+        classifier: Linear SVM to use in place of the network's own classes (see `kinema demo`).
+        stride: Frames from clip to clip; a classifier brings its own.
+        mean: What to subtract, if the weights carry no mean: a file or B,G,R.
+        top: How many classes to show.
+        json: Print one JSON object a line instead of a timeline.
+        device: Where to compute.
+        engine: What to compute with.
+        threads: CPU threads of the network; all by default.
+    """
+    from kinema.predict import predict
+
+    if not videos:
+        raise ValueError("name at least one video.")
+    if top < 1:
+        raise ValueError(f"--top must be at least 1, got {top}.")
+    predictions = predict(
+        videos,
+        weights=weights,
+        classifier=classifier,
+        stride=stride,
+        mean=mean,
+        device=device,
+        engine=engine,
+        threads=threads,
+    )
+    for prediction in predictions:
+        print(json_module.dumps(prediction.as_mapping(top)) if json else prediction.timeline(top))
+    return 0
+
+
+@app.command
+def demo(*, out: Path = Path("demo")) -> int:
+    """Draw videos, extract features, train a classifier, compare it with two rivals.
+
+    Needs no network and no data. Takes less than three minutes on two cores.
+
+    Args:
+        out: Folder for the videos, features, classifier and picture.
+    """
+    from kinema.demo import demo
+
+    demo(out)
+    return 0
+
+
+@weights_app.command(name="list")
+def list_weights() -> int:
+    """List the weights that are known by name."""
+    from kinema.weights import BUILT_IN, KNOWN_FILES, cache_folder
+
+    rows = [(name, "built in", built_in.what) for name, built_in in BUILT_IN.items()]
+    for name, known in KNOWN_FILES.items():
+        here = (cache_folder() / f"{name}.safetensors").is_file()
+        rows.append((name, "here" if here else "to pull", known.what))
+    width = max(len(name) for name, _, _ in rows)
+    for name, state, what in rows:
+        print(f"{name:<{width}}  {state:<8}  {what}")
+    return 0
+
+
+@weights_app.command
+def info(file: str, *, json: Annotated[bool, Flag] = False) -> int:
+    """Tell the story of weights: network, source, checksum, mean, labels.
+
+    Args:
+        file: Name or file.
+        json: Print it as JSON.
+    """
+    from kinema.weights import resolve
+
+    weights = resolve(file)
+    story = weights.story()
+    story["mean"] = None if weights.mean is None else [*weights.mean.shape]
+    story["num_parameters"] = weights.network.num_parameters
+    if json:
+        print(json_module.dumps(story))
+        return 0
+    mean = weights.mean
+    print(f"name       {weights.name}")
+    print(f"source     {weights.source}")
+    print(f"trained    {'yes' if weights.trained else 'no, random'}")
+    print(f"sha256     {story['sha256']}")
+    if mean is None:
+        print("mean       none: extraction needs --mean")
+    elif mean.ndim == 1:
+        print(f"mean       {', '.join(f'{v:g}' for v in mean)} (B, G, R)")
+    else:
+        print(f"mean       volume {'x'.join(map(str, mean.shape))}")
+    print(f"labels     {len(weights.labels) if weights.labels else 'none'}")
+    seen = weights.trained_on
+    print(f"trained on {'not recorded' if seen is None else f'{len(seen)} videos'}")
+    print(weights.network)
+    return 0
+
+
+@weights_app.command
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    mean: str | None = None,
+    labels: Path | None = None,
+    pool5: Literal["caffe", "symmetric"] | None = None,
+    name: str | None = None,
+) -> int:
+    """Convert a C3D weight file of Caffe, PyTorch, Lasagne or Keras to safetensors.
+
+    Args:
+        source: The file; its kind is recognised by its content.
+        target: File to write, *.safetensors.
+        mean: Mean to keep with the weights: a .binaryproto, .npy or .npz file, or B,G,R.
+        labels: Text file with one class name a line, in the order of fc8.
+        pool5: How the weights were trained, if it is not as is usual for such a file.
+        name: What to call the weights.
+    """
+    from kinema.convert import convert, load_labels, load_mean
+
+    weights = convert(
+        source,
+        mean=None if mean is None else load_mean(mean),
+        labels=None if labels is None else load_labels(labels),
+        pool5=pool5,
+        name=name,
+    )
+    weights.save(target)
+    print(f"{target}: {weights!r}")
+    return 0
+
+
+@weights_app.command
+def pull(name: str) -> int:
+    """Fetch published weights by name and convert them.
+
+    Args:
+        name: One of `kinema weights list`.
+    """
+    from kinema.download import pull
+
+    print(pull(name, progress=True))
+    return 0
+
+
+@weights_app.command
+def mean(*videos: Path, out: Path, length: int = 16) -> int:
+    """Compute the mean volume of videos.
+
+    Args:
+        videos: Videos and folders to search for videos.
+        out: File to write: *.npy, *.npz or *.binaryproto.
+        length: Frames in a clip.
+    """
+    from kinema.convert import check_mean_path, save_mean
+    from kinema.mean import mean_volume
+
+    check_mean_path(out)
+    report = mean_volume(videos, length=length, progress=True)
+    for entry in report.skipped:
+        _say(f"left out {entry['path']}: {entry['reason']}")
+    save_mean(out, report.mean)
+    blue, green, red = report.mean.mean(axis=(1, 2, 3))
+    print(f"{out}: mean of {report.num_clips} clips, B {blue:.2f}, G {green:.2f}, R {red:.2f}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; errors are one line on standard error."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False)
+    except (CycloptsError, ValueError, TypeError, FileNotFoundError, ImportError) as error:
+        _say(f"kinema: {' '.join(str(error).split())}")
+        return 2
+    except OSError as error:
+        _say(f"kinema: {error.filename or 'input or output'}: {error.strerror or error}.")
+        return 3
+    except KeyboardInterrupt:
+        _say("kinema: stopped; the same command goes on from here.")
+        return 130
+    return code or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""The demo: from drawn videos to a classifier, beside two rivals that cannot see motion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from kinema.classifier import Classifier
+from kinema.feature_table import FeatureTable
+from kinema.features import Extractor, Job, extract, prefetched
+from kinema.files import atomic_path
+from kinema.plots import Strip, filmstrips
+from kinema.synthetic import CLASSES, Sample, write_dataset
+from kinema.video import VideoReader
+
+NUM_TRAIN, NUM_TEST = 20, 10
+"""Videos a class."""
+
+STRIP_FRAMES = 8
+
+
+def demo(out: Path) -> dict[str, Any]:
+    """Draw videos, extract features, train a linear SVM, compare it with two rivals.
+
+    Everything goes to `out`: `videos/`, `features/`, `classifier.safetensors`, `predictions.png`
+    and `result.json`, which is returned.
+    """
+    console = Console(highlight=False)
+    console.print(
+        f"Drawing {len(CLASSES) * (NUM_TRAIN + NUM_TEST)} videos of {len(CLASSES)} classes "
+        "that only motion tells apart ..."
+    )
+    samples = write_dataset(out / "videos", num_train=NUM_TRAIN, num_test=NUM_TEST)
+
+    console.print("Extracting features with c3d-mini (seeded random weights, not trained) ...")
+    extractor = Extractor("c3d-mini")
+    report = extract([out / "videos"], out=out / "features", weights="c3d-mini", progress=True)
+    console.print(report.summary())
+    tables = {
+        sample: FeatureTable.load(out / "features" / f"{_name(sample, out)}.safetensors")
+        for sample in samples
+    }
+    console.print("The same network on clips without motion, for comparison ...")
+    rivals = {
+        "one frame, repeated 16 times": _features(extractor, samples, _frozen),
+        "frames in shuffled order": _features(extractor, samples, _shuffled),
+    }
+    classifier, accuracy = _train_and_test(samples, tables)
+    result = {
+        "num_train": len(_of(samples, "train")),
+        "num_test": len(_of(samples, "test")),
+        "classes": list(CLASSES),
+        "weights": "c3d-mini, seeded random",
+        "accuracy": {
+            "16 frames in order": accuracy,
+            **{name: _train_and_test(samples, found)[1] for name, found in rivals.items()},
+            "chance": 1 / len(CLASSES),
+        },
+    }
+    classifier.save(out / "classifier.safetensors")
+    with atomic_path(out / "result.json") as partial:
+        partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    _draw(out / "predictions.png", _of(samples, "test"), tables, classifier)
+    _show(console, result)
+    console.print(f"Picture: {out / 'predictions.png'}")
+    example = _of(samples, "test")[0].path
+    console.print("Try it on a video:")
+    console.print(f"  kinema predict {example} --classifier {out / 'classifier.safetensors'}")
+    console.print("Features of your own videos:")
+    console.print("  kinema extract YOUR_VIDEOS --out features")
+    return result
+
+
+def _name(sample: Sample, out: Path) -> str:
+    return sample.path.relative_to(out / "videos").as_posix()
+
+
+def _of(samples: Sequence[Sample], split: str) -> list[Sample]:
+    return [sample for sample in samples if sample.split == split]
+
+
+Rearrange = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def _frozen(clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Clips (N, 3, T, H, W) that stand still on their middle frame."""
+    middle = clips.shape[2] // 2
+    return np.repeat(clips[:, :, middle : middle + 1], clips.shape[2], axis=2)
+
+
+def _shuffled(clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Clips (N, 3, T, H, W) with all their frames, each in another order."""
+    return np.stack([clip[:, generator.permutation(clip.shape[1])] for clip in clips])
+
+
+def _features(
+    extractor: Extractor, samples: Sequence[Sample], rearrange: Rearrange
+) -> dict[Sample, FeatureTable]:
+    """Features of clips whose frames were rearranged before they went into the network."""
+    generator = np.random.default_rng(0)
+    tables = {}
+    for sample in samples:
+        rows, clips = [], []
+        for batch in prefetched(extractor.batches(sample.path)):
+            inputs = np.ascontiguousarray(rearrange(batch.inputs, generator))
+            rows.append(extractor.run(inputs))
+            clips += batch.clips
+        tables[sample] = extractor.table(Job(sample.path, sample.path.name), rows, clips)
+    return tables
+
+
+def _train_and_test(
+    samples: Sequence[Sample], tables: dict[Sample, FeatureTable]
+) -> tuple[Classifier, float]:
+    train, test = _of(samples, "train"), _of(samples, "test")
+    classifier = Classifier.train([tables[s] for s in train], [s.label for s in train])
+    right = [classifier.predict(tables[s]) == s.label for s in test]
+    return classifier, float(np.mean(right))
+
+
+def _draw(
+    path: Path,
+    samples: Sequence[Sample],
+    tables: dict[Sample, FeatureTable],
+    classifier: Classifier,
+) -> None:
+    """Filmstrips of one test video a class."""
+    first = {sample.label: sample for sample in reversed(samples)}
+    strips = []
+    for label in CLASSES:
+        sample = first[label]
+        table = tables[sample]
+        frames = [frame.image for frame in VideoReader(sample.path)]
+        # Neighbours in time, so that the motion can be seen.
+        strips.append(
+            Strip(
+                frames=frames[: 2 * STRIP_FRAMES : 2],
+                label=label,
+                prediction=classifier.predict(table),
+                clip_scores=classifier.scores(table.features),
+                clip_seconds=np.stack([table.start_seconds, table.stop_seconds], axis=1),
+            )
+        )
+    title = "Every second frame of a test video, what the classifier says, and its scores by clip"
+    filmstrips(path, strips, classifier.classes, title=title)
+
+
+def _show(console: Console, result: dict[str, Any]) -> None:
+    table = Table(title=f"Accuracy on {result['num_test']} test videos", title_justify="left")
+    table.add_column("what the network sees")
+    table.add_column("accuracy", justify="right")
+    for name, accuracy in result["accuracy"].items():
+        table.add_row(name, f"{100 * accuracy:.1f} %")
+    console.print(table)

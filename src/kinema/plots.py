@@ -1,0 +1,90 @@
+"""Pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from kinema.files import atomic_path
+
+RIGHT, WRONG = "#2a7f62", "#c0392b"
+COLOURS = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """One video of a picture of filmstrips.
+
+    Attributes:
+        frames: some (H, W, 3) uint8 frames, evenly spaced over the video.
+        label: its true class.
+        prediction: its predicted class.
+        clip_scores: (n, K) scores of its clips, drawn as a timeline under the frames.
+        clip_seconds: (n, 2) start and stop of its clips.
+    """
+
+    frames: Sequence[np.ndarray]
+    label: str
+    prediction: str
+    clip_scores: np.ndarray
+    clip_seconds: np.ndarray
+
+
+def filmstrips(
+    path: str | os.PathLike[str], strips: Sequence[Strip], classes: Sequence[str], *, title: str
+) -> None:
+    """A PNG with a row of frames for each video, its prediction, and the scores by clip under it."""
+    columns = max(len(strip.frames) for strip in strips)
+    figure = Figure(figsize=(1.45 * columns + 1.2, 1.75 * len(strips) + 0.9), dpi=110)
+    rows = figure.subfigures(len(strips), 1, hspace=0.0)
+    low = min(float(strip.clip_scores.min()) for strip in strips)
+    high = max(float(strip.clip_scores.max()) for strip in strips)
+    for row, strip in zip(np.atleast_1d(rows), strips, strict=True):
+        grid = row.add_gridspec(
+            2, columns, height_ratios=(3, 1.1), hspace=0.1, wspace=0.04,
+            left=0.02, right=0.98, top=0.82, bottom=0.08,
+        )  # fmt: skip
+        for column, frame in enumerate(strip.frames):
+            axes = row.add_subplot(grid[0, column])
+            axes.imshow(frame)
+            axes.set_axis_off()
+        right = strip.prediction == strip.label
+        said = strip.prediction.replace("_", " ")
+        truth = "" if right else f"  (it is {strip.label.replace('_', ' ')})"
+        row.suptitle(
+            f"{'✓' if right else '✗'} {said}{truth}",
+            x=0.02, ha="left", fontsize=10, color=RIGHT if right else WRONG, weight="bold",
+        )  # fmt: skip
+        _timeline(row.add_subplot(grid[1, :]), strip, classes, low, high)
+    handles = [
+        matplotlib.lines.Line2D([], [], color=COLOURS[i % 10], lw=3, label=name.replace("_", " "))
+        for i, name in enumerate(classes)
+    ]
+    figure.suptitle(title, fontsize=11, y=1.0, va="bottom")
+    figure.legend(handles=handles, loc="lower center", ncol=len(classes), frameon=False,
+                  bbox_to_anchor=(0.5, -0.035), fontsize=9)  # fmt: skip
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+
+
+def _timeline(
+    axes: matplotlib.axes.Axes, strip: Strip, classes: Sequence[str], low: float, high: float
+) -> None:
+    """Score of each class over time, one step a clip."""
+    centres = strip.clip_seconds.mean(axis=1)
+    for index in range(len(classes)):
+        axes.plot(
+            centres, strip.clip_scores[:, index], color=COLOURS[index % 10], lw=1.8, marker="o", ms=3
+        )
+    axes.set_xlim(strip.clip_seconds.min(), strip.clip_seconds.max())
+    axes.set_ylim(low, high)
+    axes.set_yticks([])
+    axes.tick_params(axis="x", labelsize=7, pad=1)
+    axes.margins(x=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,196 @@
+"""What happens in a video, and when: class scores of the whole and of each clip."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema import weights as weights_room
+from kinema.classifier import Classifier
+from kinema.clips import ClipPlan
+from kinema.feature_table import FeatureTable
+from kinema.features import Extractor
+from kinema.weights import Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Class scores of one video.
+
+    Attributes:
+        video: the file's name.
+        classes: K names.
+        scores: (K,) of the whole video: probabilities averaged over the clips, or the SVM's signed
+            distances for the video's mean feature.
+        clip_scores: (n, K), of each clip.
+        start_seconds, stop_seconds: (n,), of each clip.
+        score_kind: "probability" or "distance".
+    """
+
+    video: str
+    classes: tuple[str, ...]
+    scores: np.ndarray
+    clip_scores: np.ndarray
+    start_seconds: np.ndarray
+    stop_seconds: np.ndarray
+    score_kind: str
+
+    def top(self, num_classes: int = 5) -> list[tuple[str, float]]:
+        """The best classes and their scores, best first."""
+        best = np.argsort(-self.scores, kind="stable")[:num_classes]
+        return [(self.classes[index], float(self.scores[index])) for index in best]
+
+    def segments(self) -> Iterator[tuple[float, float, str]]:
+        """Start, stop (seconds) and best class of each run of clips with the same best class.
+
+        Clips overlap; a run ends where the next one starts.
+        """
+        best = self.clip_scores.argmax(axis=1)
+        runs = [list(run) for _, run in itertools.groupby(range(len(best)), key=best.__getitem__)]
+        for run, following in itertools.zip_longest(runs, runs[1:]):
+            stop = self.start_seconds[following[0]] if following else self.stop_seconds[run[-1]]
+            yield float(self.start_seconds[run[0]]), float(stop), self.classes[best[run[0]]]
+
+    def as_mapping(self, num_classes: int = 5) -> dict[str, Any]:
+        """The prediction as JSON values; unknown times are null."""
+        return {
+            "video": self.video,
+            "score_kind": self.score_kind,
+            "top": [{"class": name, "score": score} for name, score in self.top(num_classes)],
+            "clips": [
+                {
+                    "start_seconds": _or_none(start),
+                    "stop_seconds": _or_none(stop),
+                    "class": self.classes[int(scores.argmax())],
+                    "score": float(scores.max()),
+                }
+                for start, stop, scores in zip(
+                    self.start_seconds, self.stop_seconds, self.clip_scores, strict=True
+                )
+            ],
+        }
+
+    def timeline(self, num_classes: int = 3, *, width: int = 60) -> str:
+        """The best classes with a bar for every clip, then who wins when, as text."""
+        names = [name for name, _ in self.top(num_classes)]
+        length = max(map(len, names))
+        lines = [f"{self.video}: {len(self.clip_scores)} clips, {self.score_kind} by clip"]
+        for name, score in self.top(num_classes):
+            bars = _bars(self._relative(self.classes.index(name)), width)
+            lines.append(f"  {name:<{length}} {score:7.3f}  {bars}")
+        for start, stop, name in self.segments():
+            lines.append(f"  {_clock(start)} to {_clock(stop)}  {name}")
+        return "\n".join(lines)
+
+    def _relative(self, index: int) -> np.ndarray:
+        """Scores of one class by clip, 0 ... 1 over the range of all."""
+        scores = self.clip_scores
+        low, high = (0.0, 1.0) if self.score_kind == "probability" else (scores.min(), scores.max())
+        return (scores[:, index] - low) / max(high - low, 1e-12)
+
+
+def predict(
+    videos: Sequence[str | os.PathLike[str]],
+    *,
+    weights: str | os.PathLike[str] | Weights | None = None,
+    classifier: str | os.PathLike[str] | Classifier | None = None,
+    stride: int = 8,
+    mean: Any = None,
+    device: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+) -> Iterator[Prediction]:
+    """Class scores of videos, one `Prediction` after the other.
+
+    Args:
+        videos: video files or folders of pictures.
+        weights: weights with fc8, whose softmax gives probabilities; with `classifier`, the
+            weights that it was trained on, if they are not known by name.
+        classifier: a linear SVM of `Classifier.train`, or its file, in place of fc8.
+        stride: frames from clip to clip; a classifier brings its own.
+        mean: what to subtract, for weights that carry none.
+        device, engine, threads: see `Engine`.
+
+    Raises:
+        ValueError: neither is given, the weights are untrained or have no classes, or a video
+            cannot be read.
+    """
+    how = {"mean": mean, "device": device, "engine": engine, "threads": threads}
+    if classifier is not None:
+        svm = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+        extractor = _extractor_for(svm, weights, how)
+        for video in videos:
+            table = extractor(video)
+            scores = svm.scores(table.video_vector()[None])[0]
+            yield _prediction(table, svm.classes, scores, svm.scores(table.features), "distance")
+        return
+    if weights is None:
+        raise ValueError("give `weights` that were trained on classes, or a `classifier`.")
+    resolved = weights_room.resolve(weights)
+    if resolved.num_classes is None:
+        raise ValueError(f"weights {resolved.name!r} have no fc8; give a `classifier`.")
+    if not resolved.trained:
+        raise ValueError(
+            f"weights {resolved.name!r} are random: their classes mean nothing. Give trained "
+            "weights, or a `classifier` (`kinema demo` makes one)."
+        )
+    plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
+    extractor = Extractor(resolved, layer="prob", plan=plan, **how)
+    classes = resolved.labels or tuple(f"class {i}" for i in range(resolved.num_classes))
+    for video in videos:
+        table = extractor(video)
+        yield _prediction(table, classes, table.features.mean(0), table.features, "probability")
+
+
+def _extractor_for(
+    svm: Classifier, weights: str | os.PathLike[str] | Weights | None, how: dict[str, Any]
+) -> Extractor:
+    """What makes the features that a classifier was trained on."""
+    settings = svm.settings
+    plan = ClipPlan(
+        **{name: settings[name] for name in ("length", "stride", "sampling_rate", "short")}
+    )
+    extractor = Extractor(weights or svm.weights, layer=settings["layer"], plan=plan, **how)
+    svm.check_made_for(extractor.settings())
+    return extractor
+
+
+def _prediction(
+    table: FeatureTable,
+    classes: tuple[str, ...],
+    scores: np.ndarray,
+    clip_scores: np.ndarray,
+    score_kind: str,
+) -> Prediction:
+    return Prediction(
+        video=Path(table.about["video"]).name,
+        classes=classes,
+        scores=scores,
+        clip_scores=clip_scores,
+        start_seconds=table.start_seconds,
+        stop_seconds=table.stop_seconds,
+        score_kind=score_kind,
+    )
+
+
+def _bars(values: np.ndarray, width: int) -> str:
+    """One block a value, higher for more; neighbours share a block if there are too many."""
+    groups = np.array_split(values, min(len(values), width))
+    return "".join("▁▂▃▄▅▆▇█"[min(int(max(g.mean(), 0.0) * 8), 7)] for g in groups)
+
+
+def _clock(seconds: float) -> str:
+    """Time as minutes and seconds."""
+    if np.isnan(seconds):
+        return "  ?  "
+    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
