@@ -10,7 +10,8 @@ import pytest
 
 from kinema import convert as convert_room
 from kinema import network as networks
-from kinema.convert import convert, load_mean, save_mean
+from kinema.convert import convert
+from kinema.mean import load_mean, save_mean
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
 from kinema.weights import Weights
 

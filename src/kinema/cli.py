@@ -240,7 +240,8 @@ def convert(
         pool5: How the weights were trained, if it is not as is usual for such a file.
         name: What to call the weights.
     """
-    from kinema.convert import convert, load_labels, load_mean
+    from kinema.convert import convert, load_labels
+    from kinema.mean import load_mean
 
     weights = convert(
         source,
@@ -276,8 +277,7 @@ def mean(*videos: Path, out: Path, length: int = 16) -> int:
         out: File to write: *.npy, *.npz or *.binaryproto.
         length: Frames in a clip.
     """
-    from kinema.convert import check_mean_path, save_mean
-    from kinema.mean import mean_volume
+    from kinema.mean import check_mean_path, mean_volume, save_mean
 
     check_mean_path(out)
     report = mean_volume(videos, length=length, progress=True)

@@ -13,9 +13,11 @@ from rich.table import Table
 
 from kinema.classifier import Classifier
 from kinema.feature_table import FeatureTable
-from kinema.features import Extractor, Job, extract, prefetched
+from kinema.features import Extractor, extract
 from kinema.files import atomic_path
 from kinema.plots import Strip, filmstrips
+from kinema.prefetch import prefetched
+from kinema.sources import Source
 from kinema.synthetic import CLASSES, Sample, write_dataset
 from kinema.video import VideoReader
 
@@ -111,7 +113,7 @@ def _features(
             inputs = np.ascontiguousarray(rearrange(batch.inputs, generator))
             rows.append(extractor.run(inputs))
             clips += batch.clips
-        tables[sample] = extractor.table(Job(sample.path, sample.path.name), rows, clips)
+        tables[sample] = extractor.table(Source(sample.path, sample.path.name), rows, clips)
     return tables
 
 

@@ -3,6 +3,9 @@
     <target>.part        the bytes that are here so far
     <target>.part.json   what they are the beginning of: url, ETag, Last-Modified, size
     <target>             there only once every byte is, and the checksum is right
+
+The rest of a file is asked for with Range and If-Range (RFC 9110, sections 13 and 14), and an
+answer is believed only where it fits what is here: servers that ignore either are common.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
+from email.message import Message
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -156,7 +160,7 @@ def pull(name: str, *, progress: bool = False) -> Path:
             f"{error} The download is kept; delete it and pull again to have it anew."
         ) from None
     weights.save(path)
-    download.unlink()
+    download.unlink(missing_ok=True)
     return path
 
 
@@ -166,8 +170,9 @@ def pull(name: str, *, progress: bool = False) -> Path:
 def _check_url(url: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
-        good = parts.scheme in SCHEMES and bool(parts.hostname)
-    except ValueError:
+        good = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+        good = good and re.fullmatch("[!-~]+", url) is not None
+    except ValueError:  # brackets or a port that are none
         good = False
     if not good:
         raise ValueError(f"`url` must be an http or https address, got {url!r}.")
@@ -290,15 +295,14 @@ def _alone(part: _Part) -> Iterator[None]:
         yield
         return
     with open(part.path, "ab") as file:
-        busy = False
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # The other process may have moved the file into place before this one locked it.
+            busy = not os.path.samestat(os.fstat(file.fileno()), os.stat(part.path))
+        except (BlockingIOError, FileNotFoundError):
             busy = True
         except OSError:
-            pass  # a file system without locks
-        if not busy:  # or it was locked after another process had moved it into place
-            busy = not part.path.exists() or not os.path.sameopenfile(file.fileno(), part.path)
+            busy = False  # a file system without locks
         if busy:
             raise DownloadError(f"{part.path}: another process is downloading this; wait for it.")
         yield
@@ -328,6 +332,8 @@ def _fill(part: _Part, *, retries: int, timeout: float, meter: _Meter) -> None:
 
 
 def _what_is_here(part: _Part) -> str:
+    if part.num_bytes == 0:
+        return "nothing is here yet, try again later"
     size = None if part.version is None else part.version.size
     of_size = "" if size is None else f" of {size:,}"
     way_out = "goes on from there" if part.can_go_on else "starts anew"
@@ -386,8 +392,8 @@ def _open(url: str, headers: Mapping[str, str], timeout: float) -> http.client.H
             raise
         error.close()
         raise _Broken(_refusal(error.code)) from None
-    except ValueError as error:  # http.client.InvalidURL and UnicodeError are such
-        raise ValueError(f"{url}: it, or where it leads, is no http address ({error}).") from None
+    except (ValueError, http.client.InvalidURL) as error:
+        raise ValueError(f"{url} or where it leads is no http address ({error}).") from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
@@ -416,11 +422,11 @@ def _in_words(error: object, timeout: float) -> str:
 # --- taking an answer ---------------------------------------------------------------------------
 
 
-def _version(headers: Mapping[str, str], size: int | None) -> _Version:
+def _version(headers: Message[str, str], size: int | None) -> _Version:
     return _Version(headers.get("ETag"), headers.get("Last-Modified"), size)
 
 
-def _ends_at(headers: Mapping[str, str], offset: int, part: _Part) -> bool:
+def _ends_at(headers: Message[str, str], offset: int, part: _Part) -> bool:
     """Whether a 416 means that the part is whole: nothing comes after its last byte."""
     total = re.fullmatch(r"bytes \*/(\d+)", headers.get("Content-Range", ""))
     if total is None or part.version is None:
@@ -535,10 +541,11 @@ class _Meter:
         if self._lines and now - self._told >= SECONDS_BETWEEN_LINES:
             self._told = now
             speed = max((self._done - self._first) / max(now - self._begun, 1e-9), 1e-9)
-            line = f"{self._name}: {decimal(self._done)}"
+            line = f"{self._name}: {decimal(self._done)}, {decimal(int(speed))}/s"
             if self._total is not None:
-                line += f" of {decimal(self._total)}, {(self._total - self._done) / speed:.0f} s left"
-            print(f"{line}, {decimal(int(speed))}/s", file=sys.stderr, flush=True)
+                left = (self._total - self._done) / speed
+                line += f", {left:.0f} s to {decimal(self._total)}"
+            print(line, file=sys.stderr, flush=True)
 
     def __enter__(self) -> _Meter:
         self._rich.start()

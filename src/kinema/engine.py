@@ -8,7 +8,6 @@ Nothing but this file imports torch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -100,7 +99,7 @@ def _checked(network: Network, weights: Mapping[str, np.ndarray]) -> dict[str, n
         array = np.ascontiguousarray(weights[name], np.float32)
         if array.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {array.shape}.")
-        if not math.isfinite(float(array.sum(dtype=np.float64))):
+        if not np.isfinite(array).all():
             raise ValueError(f"{name} holds values that are not finite.")
         parameters[name] = array
     return parameters

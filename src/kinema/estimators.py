@@ -17,7 +17,8 @@ from sklearn.utils import Tags
 from kinema import weights as weights_room
 from kinema.clips import ClipPlan
 from kinema.feature_table import FeatureTable
-from kinema.features import Extractor, fingerprint
+from kinema.features import Extractor
+from kinema.sources import fingerprint
 from kinema.weights import Weights
 
 

@@ -16,9 +16,6 @@ import functools
 import hashlib
 import json
 import os
-import queue
-import re
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,136 +26,17 @@ import cv2
 import numpy as np
 
 import kinema
-from kinema import convert
 from kinema import weights as weights_room
 from kinema.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
 from kinema.engine import Engine
 from kinema.feature_table import FORMATS, FeatureTable, check_format
 from kinema.files import atomic_path, remove_partial_files
+from kinema.mean import load_mean
+from kinema.prefetch import prefetched
 from kinema.progress import Progress
-from kinema.video import FRAME_NAME, VideoError, VideoReader, is_frame_folder
+from kinema.sources import Source, find_videos, fingerprint, size_in_bytes
+from kinema.video import VideoError, VideoReader, skip_reason
 from kinema.weights import Weights
-
-_VIDEO_ENDINGS = """
-    3g2 3gp asf avi dv f4v flv gif h264 h265 hevc ivf m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg
-    mpg mts mxf nut obu ogm ogv rm rmvb ts vob webm wmv y4m
-"""
-VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO_ENDINGS.split())
-"""What counts as a video inside a folder; a file that is named itself may end in anything."""
-
-
-# --- which videos ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Job:
-    """One video to extract.
-
-    Attributes:
-        path: the video file or folder of pictures.
-        name: its path below the common root of the run, with "/".
-        starts: first frames of the wanted clips, in the order of the rows; None for the plan's.
-    """
-
-    path: Path
-    name: str
-    starts: tuple[int, ...] | None = None
-
-
-def find_jobs(
-    paths: Iterable[str | os.PathLike[str]], list_file: str | os.PathLike[str] | None = None
-) -> list[Job]:
-    """The videos that `extract` is asked for, each once.
-
-    Args:
-        paths: video files, folders of pictures, and folders that are searched for videos.
-        list_file: a text file with one path a line, or C3D's `path start label` lines, one clip a
-            line; relative paths start at the current folder, or else at the list's own.
-
-    Raises:
-        ValueError: no video is named or found, or the list cannot be understood.
-        FileNotFoundError: the list is missing.
-    """
-    starts: dict[Path, list[int] | None] = {}
-    roots: list[Path] = []
-    for given in paths:
-        path = _absolute(given)
-        if path.is_dir() and not is_frame_folder(path):
-            roots.append(path)
-            starts |= dict.fromkeys(_videos_below(path))
-        else:
-            roots.append(path.parent)
-            starts[path] = None
-    if list_file is not None:
-        for path, start in _read_list(_absolute(list_file)):
-            roots.append(path.parent)
-            if start is None:
-                starts[path] = None
-            elif (clips := starts.setdefault(path, [])) is not None:
-                clips.append(start)
-    if not starts:
-        raise ValueError(f"no video found in {', '.join(map(str, roots)) or 'an empty `paths`'}.")
-    root = Path(os.path.commonpath(roots))
-    return [
-        Job(path, path.relative_to(root).as_posix(), None if clips is None else tuple(clips))
-        for path, clips in starts.items()
-    ]
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    """Absolute, without "..", symbolic links kept."""
-    return Path(os.path.abspath(path))
-
-
-def _videos_below(folder: Path) -> Iterator[Path]:
-    """Videos in a folder and its subfolders, sorted; folders of pictures count as one."""
-    entered = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in entered:  # a link that leads back
-            folders.clear()
-            continue
-        entered.add(real)
-        found = [Path(here, name) for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
-        folders.sort()
-        for name in list(folders):
-            path = Path(here, name)
-            try:
-                if is_frame_folder(path):
-                    found.append(path)
-                    folders.remove(name)
-            except OSError:  # recorded as a video that cannot be read, so that it is not lost
-                found.append(path)
-                folders.remove(name)
-        yield from sorted(found)
-
-
-def _read_list(path: Path) -> Iterator[tuple[Path, int | None]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"`list` {path}: no such file.")
-    try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError as error:
-        raise ValueError(f"`list` {path} cannot be read ({error.strerror}).") from None
-    for number, line in enumerate(lines, start=1):
-        line = line.strip()
-        if not line:
-            continue
-        if "\0" in line:
-            raise ValueError(f"`list` {path}, line {number}: not a text file.")
-        columns = re.fullmatch(r"(.*\S)\s+(\d+)\s+(-?\d+)", line)
-        if columns and not os.path.lexists(line):
-            yield _listed(columns[1], path.parent), int(columns[2])
-        else:
-            yield _listed(line, path.parent), None
-
-
-def _listed(text: str, list_folder: Path) -> Path:
-    beside_list = list_folder / text
-    if not os.path.lexists(text) and os.path.lexists(beside_list):
-        return _absolute(beside_list)
-    return _absolute(text)
-
 
 # --- one video ------------------------------------------------------------------------------------
 
@@ -280,13 +158,13 @@ class Extractor:
 
     def table(
         self,
-        job: Job,
+        source: Source,
         rows: Sequence[np.ndarray],
         clips: Sequence[Clip],
         broken: VideoError | None = None,
     ) -> FeatureTable:
         """The table of a video from its batches' features and clips."""
-        order = _list_order(job.starts, clips)
+        order = _list_order(source.starts, clips)
         features = np.concatenate(rows)[order]
         columns = {
             name: np.array([getattr(clips[index], name) for index in order])
@@ -299,8 +177,8 @@ class Extractor:
             )
         }
         about = {
-            "video": job.name,
-            "video_fingerprint": fingerprint(job.path),
+            "video": source.name,
+            "video_fingerprint": fingerprint(source.path),
             "layer_shape": list(self.layer_shape),
             "weights": self.weights.name,
             "trained": self.weights.trained,
@@ -319,15 +197,15 @@ class Extractor:
             FileNotFoundError: there is no such file.
             VideoError: it cannot be read to its end; the message names it.
         """
-        job = Job(Path(path), Path(path).name)
+        source = Source(Path(path), Path(path).name)
         rows, clips = [], []
         try:
-            for batch in prefetched(self.batches(job.path)):
+            for batch in prefetched(self.batches(source.path)):
                 rows.append(self.run(batch.inputs))
                 clips += batch.clips
         except VideoError as error:
             raise VideoError(f"{path}: {skip_reason(error)}") from None
-        return self.table(job, rows, clips)
+        return self.table(source, rows, clips)
 
     def _preprocess(self, images: Sequence[np.ndarray]) -> np.ndarray:
         assert self.weights.mean is not None
@@ -338,7 +216,7 @@ def with_mean(weights: Weights, mean: Any) -> Weights:
     """The weights with the given mean, or with their own; having none is an error."""
     if mean is not None:
         if isinstance(mean, str | os.PathLike):
-            mean = convert.load_mean(mean)
+            mean = load_mean(mean)
         return weights.with_mean(mean)
     if weights.mean is None:
         raise ValueError(
@@ -357,27 +235,6 @@ def _list_order(starts: Sequence[int] | None, clips: Sequence[Clip]) -> np.ndarr
     return rank[rank < len(clips)]
 
 
-def fingerprint(path: Path) -> str:
-    """Tells whether a video is still the same without reading all of it.
-
-    sha256 of the size and of the first and last 64 KiB; of a folder, of its pictures' names and
-    sizes and the first and last picture.
-    """
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if FRAME_NAME.fullmatch(file.name))
-        digest = hashlib.sha256(repr([(f.name, f.stat().st_size) for f in files]).encode())
-        for file in files[:1] + files[-1:]:
-            digest.update(file.read_bytes())
-        return digest.hexdigest()
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as video:
-        digest.update(video.read(1 << 16))
-        video.seek(max(size - (1 << 16), 0))
-        digest.update(video.read(1 << 16))
-    return digest.hexdigest()
-
-
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -391,48 +248,6 @@ def versions() -> dict[str, str]:
         "opencv": cv2.__version__,
         "numpy": np.__version__,
     }
-
-
-def prefetched(items: Iterable[Any], *, ahead: int = 2) -> Iterator[Any]:
-    """The items, made in a thread of their own, up to `ahead` of them in advance.
-
-    An exception in the thread is raised here, after the items before it.
-    """
-    finished = object()
-    made: queue.Queue[Any] = queue.Queue(maxsize=ahead)
-    stopped = threading.Event()
-
-    def put(item: Any) -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                made.put(item, timeout=0.1)
-                return
-
-    def make() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stopped.is_set():
-                    return
-            put(finished)
-        except BaseException as error:  # handed over to whoever iterates
-            put(_Raised(error))
-
-    thread = threading.Thread(target=make, name="kinema-decoder", daemon=True)
-    thread.start()
-    try:
-        while (item := made.get()) is not finished:
-            if isinstance(item, _Raised):
-                raise item.error
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
-
-
-@dataclass(frozen=True)
-class _Raised:
-    error: BaseException
 
 
 # --- many videos ----------------------------------------------------------------------------------
@@ -532,7 +347,7 @@ def extract(
         raise ValueError(f"`max_skipped` must not be negative, got {max_skipped}.")
     check_format(format)
     plan = ClipPlan(stride=stride, sampling_rate=sampling_rate, short=short)
-    jobs = find_jobs([paths] if isinstance(paths, str | os.PathLike) else paths, list)
+    sources = find_videos([paths] if isinstance(paths, str | os.PathLike) else paths, list)
     resolved = weights_room.resolve(weights)
     extractor = Extractor(
         resolved,
@@ -544,7 +359,7 @@ def extract(
         threads=threads,
         batch=batch,
     )
-    run = _Run(Path(out), jobs, extractor, format=format, keep_partial=keep_partial)
+    run = _Run(Path(out), sources, extractor, format=format, keep_partial=keep_partial)
     with run.lock(), Progress(enabled=progress) as bar:
         run.prepare()
         run.carry_out(bar)
@@ -558,18 +373,18 @@ class _Run:
     def __init__(
         self,
         out: Path,
-        jobs: Sequence[Job],
+        sources: Sequence[Source],
         extractor: Extractor,
         *,
         format: str,
         keep_partial: bool,
     ) -> None:
         self.out = out
-        self.jobs = jobs
+        self.sources = sources
         self.extractor = extractor
         self.format = format
         self.keep_partial = keep_partial
-        self.report = ExtractionReport(out, len(jobs))
+        self.report = ExtractionReport(out, len(sources))
         self._skipped_path = out / "skipped.jsonl"
 
     @contextlib.contextmanager
@@ -600,7 +415,9 @@ class _Run:
             **self.extractor.settings(),
             "format": self.format,
             "keep_partial": self.keep_partial,
-            "clips": "listed" if any(job.starts is not None for job in self.jobs) else "all",
+            "clips": "listed"
+            if any(source.starts is not None for source in self.sources)
+            else "all",
         }
         path = self.out / "run.json"
         if path.is_file():
@@ -629,7 +446,7 @@ class _Run:
         """Videos that were skipped before are tried again; lines of other videos stay."""
         if not self._skipped_path.is_file():
             return
-        names = {job.name for job in self.jobs}
+        names = {source.name for source in self.sources}
         kept = []
         for line in self._skipped_path.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError):  # a kill can cut the last line off
@@ -639,83 +456,70 @@ class _Run:
             partial.write_text("".join(kept), encoding="utf-8")
 
     def carry_out(self, bar: Progress) -> None:
-        sizes = {job: _size(job.path) for job in self.jobs}
-        bar.start(len(self.jobs), sum(sizes.values()))
+        sizes = {source: size_in_bytes(source.path) for source in self.sources}
+        bar.start(len(self.sources), sum(sizes.values()))
         rows: list[np.ndarray] = []
         clips: list[Clip] = []
-        for job, event in prefetched(self._events()):
+        for source, event in prefetched(self._events()):
             if isinstance(event, Batch):
                 rows.append(self.extractor.run(event.inputs))
                 clips += event.clips
-                bar.advance(num_clips=len(event.clips), size=sizes[job] * event.progress)
+                bar.advance(num_clips=len(event.clips), size=sizes[source] * event.progress)
                 continue
             if isinstance(event, _Found):
                 self.report.num_found += 1
             elif event is None or (self.keep_partial and clips and _broke_midway(event)):
-                self._write(job, self.extractor.table(job, rows, clips, event))
+                self._write(source, self.extractor.table(source, rows, clips, event))
             else:
-                self._skip(job, event)
+                self._skip(source, event)
             rows, clips = [], []
-            bar.finish_video(size=sizes[job], found=isinstance(event, _Found))
+            bar.finish_video(size=sizes[source], found=isinstance(event, _Found))
 
-    def _events(self) -> Iterator[tuple[Job, Batch | Exception | _Found | None]]:
+    def _events(self) -> Iterator[tuple[Source, Batch | Exception | _Found | None]]:
         """Each video's batches, then how it ended. Runs in the decoding thread."""
-        for job in self.jobs:
+        for source in self.sources:
             try:
-                if self._is_done(job):
-                    yield job, _Found()
+                if self._is_done(source):
+                    yield source, _Found()
                     continue
-                for batch in self.extractor.batches(job.path, job.starts):
-                    yield job, batch
+                for batch in self.extractor.batches(source.path, source.starts):
+                    yield source, batch
             except Exception as error:  # whatever one video does, the run goes on to the next
-                yield job, error
+                yield source, error
             else:
-                yield job, None
+                yield source, None
 
-    def _path(self, job: Job) -> Path:
-        return self.out / f"{job.name}{FORMATS[self.format].ending}"
+    def _path(self, source: Source) -> Path:
+        return self.out / f"{source.name}{FORMATS[self.format].ending}"
 
-    def _is_done(self, job: Job) -> bool:
-        path = self._path(job)
+    def _is_done(self, source: Source) -> bool:
+        path = self._path(source)
         if not path.exists():
             return False
         table = FeatureTable.load(path)
-        if table.about.get("video_fingerprint") != fingerprint(job.path):
+        if table.about.get("video_fingerprint") != fingerprint(source.path):
             raise VideoError(
                 f"{path} holds features of another video of this name; "
                 "delete it, or choose another `out`."
             )
-        if job.starts is not None and table.start_frame.tolist() != [*job.starts]:
+        if source.starts is not None and table.start_frame.tolist() != [*source.starts]:
             raise VideoError(
                 f"{path} holds other clips than the list names; delete it, or choose another `out`."
             )
         return True
 
-    def _write(self, job: Job, table: FeatureTable) -> None:
-        table.save(self._path(job), self.format)
+    def _write(self, source: Source, table: FeatureTable) -> None:
+        table.save(self._path(source), self.format)
         self.report.num_done += 1
         self.report.num_clips += len(table)
         if table.about["partial"]:
-            self.report.partial.append(job.name)
+            self.report.partial.append(source.name)
 
-    def _skip(self, job: Job, error: Exception) -> None:
-        entry = {"path": job.name, "reason": skip_reason(error)}
+    def _skip(self, source: Source, error: Exception) -> None:
+        entry = {"path": source.name, "reason": skip_reason(error)}
         with open(self._skipped_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         self.report.skipped.append(entry)
-
-
-def skip_reason(error: Exception) -> str:
-    """Why a video was skipped, in one line."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file."
-    if isinstance(error, MemoryError):
-        return "it needs more memory than there is."
-    if not isinstance(error, VideoError):
-        return " ".join(f"unexpected {type(error).__name__}: {error}".split())
-    if error.frame_index is not None:
-        return f"broken at frame {error.frame_index}: {error}"
-    return str(error)
 
 
 class _Found:
@@ -724,13 +528,3 @@ class _Found:
 
 def _broke_midway(error: Exception) -> bool:
     return isinstance(error, VideoError) and error.frame_index is not None
-
-
-def _size(path: Path) -> int:
-    """Bytes of a video, for the time left; 0 if that cannot be told."""
-    try:
-        if path.is_dir():
-            return sum(entry.stat().st_size for entry in os.scandir(path))
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -1,17 +1,85 @@
-"""Mean volumes computed from videos."""
+"""Means that are subtracted from frames: read, written, and computed from videos."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+import zipfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from kinema import caffe
 from kinema.clips import C3D_RESIZE, ClipPlan, resize_frame, stream_clips
-from kinema.features import find_jobs, prefetched, skip_reason
+from kinema.files import atomic_path
+from kinema.prefetch import prefetched
 from kinema.progress import Progress
-from kinema.video import VideoReader
+from kinema.sources import find_videos
+from kinema.video import VideoReader, skip_reason
+from kinema.weights import check_mean
+
+
+def load_mean(source: str | os.PathLike[str]) -> np.ndarray:
+    """A mean from a file, or from three numbers "B,G,R".
+
+    Args:
+        source: `.npy`, `.npz` (its only array, or the one called `mean`), Caffe's `.binaryproto`,
+            or numbers such as "104,117,128".
+
+    Returns:
+        (3,) or (3, T, H, W) float32 in B, G, R.
+    """
+    text = os.fspath(source)
+    numbers = re.fullmatch(r"\s*([^,]+),([^,]+),([^,]+)\s*", text)
+    path = Path(text)
+    if numbers and not path.exists():
+        try:
+            return check_mean([float(number) for number in numbers.groups()])
+        except ValueError:
+            raise ValueError(
+                f"`mean` {text!r} is neither a file nor three numbers B,G,R."
+            ) from None
+    if not path.is_file():
+        raise FileNotFoundError(f"`mean` {text!r} is neither a file nor three numbers B,G,R.")
+    try:
+        if path.suffix == ".binaryproto":
+            blob = caffe.read_blob(memoryview(path.read_bytes()))
+            array = blob[0] if blob.ndim == 5 and len(blob) == 1 else blob
+        else:
+            loaded: Any = np.load(path, allow_pickle=False)
+            names = getattr(loaded, "files", None)  # of an .npz
+            if names is not None:
+                if "mean" not in names and len(names) != 1:
+                    raise ValueError(f"it holds {', '.join(names)}, none called mean.")
+                loaded = loaded["mean" if "mean" in names else names[0]]
+            array = loaded
+        return check_mean(array)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+_MEAN_WRITERS: dict[str, Callable[[Any, np.ndarray], None]] = {
+    ".npy": lambda file, array: np.save(file, array),
+    ".npz": lambda file, array: np.savez_compressed(file, mean=array),
+    ".binaryproto": lambda file, array: file.write(caffe.blob_bytes(array)),
+}
+
+
+def check_mean_path(path: str | os.PathLike[str]) -> None:
+    """Refuse a file name that `save_mean` does not know how to write."""
+    if Path(path).suffix not in _MEAN_WRITERS:
+        raise ValueError(f"{path} must end in one of {', '.join(_MEAN_WRITERS)}.")
+
+
+def save_mean(path: str | os.PathLike[str], mean: np.ndarray) -> None:
+    """Write a mean as `.npy`, `.npz` or Caffe's `.binaryproto` in C3D's numbering."""
+    check_mean_path(path)
+    array = check_mean(mean)
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        _MEAN_WRITERS[Path(path).suffix](file, array)
 
 
 @dataclass
@@ -51,23 +119,23 @@ def mean_volume(
     Raises:
         ValueError: no clip could be read.
     """
-    jobs = find_jobs(paths)
+    sources = find_videos(paths)
     plan = ClipPlan(length=length, stride=length, short="skip")
     total = np.zeros((length, *size, 3), np.int64)  # exact: 8-bit values
     num_clips = 0
     skipped = []
     with Progress(enabled=progress) as bar:
-        bar.start(len(jobs), len(jobs))
-        for job in jobs:
+        bar.start(len(sources), len(sources))
+        for source in sources:
             try:
-                frames = (resize_frame(frame, size) for frame in VideoReader(job.path))
+                frames = (resize_frame(frame, size) for frame in VideoReader(source.path))
                 for clip in prefetched(stream_clips(frames, plan)):
                     for index, image in enumerate(clip.images):
                         total[index] += image
                     num_clips += 1
                     bar.advance(num_clips=1, size=0)
             except Exception as error:  # whatever one video does, the others count
-                skipped.append({"path": job.name, "reason": skip_reason(error)})
+                skipped.append({"path": source.name, "reason": skip_reason(error)})
             bar.finish_video(size=1)
     if not num_clips:
         reason = f" ({skipped[0]['path']}: {skipped[0]['reason']})" if skipped else ""

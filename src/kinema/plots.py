@@ -38,13 +38,13 @@ class Strip:
 def filmstrips(
     path: str | os.PathLike[str], strips: Sequence[Strip], classes: Sequence[str], *, title: str
 ) -> None:
-    """A PNG with a row of frames for each video, its prediction, and the scores by clip under it."""
+    """A PNG with frames, prediction and scores by clip of each video."""
     columns = max(len(strip.frames) for strip in strips)
     figure = Figure(figsize=(1.45 * columns + 1.2, 1.75 * len(strips) + 0.9), dpi=110)
-    rows = figure.subfigures(len(strips), 1, hspace=0.0)
+    rows = figure.subfigures(len(strips), 1, hspace=0.0, squeeze=False)[:, 0]
     low = min(float(strip.clip_scores.min()) for strip in strips)
     high = max(float(strip.clip_scores.max()) for strip in strips)
-    for row, strip in zip(np.atleast_1d(rows), strips, strict=True):
+    for row, strip in zip(rows, strips, strict=True):
         grid = row.add_gridspec(
             2, columns, height_ratios=(3, 1.1), hspace=0.1, wspace=0.04,
             left=0.02, right=0.98, top=0.82, bottom=0.08,
@@ -79,7 +79,12 @@ def _timeline(
     centres = strip.clip_seconds.mean(axis=1)
     for index in range(len(classes)):
         axes.plot(
-            centres, strip.clip_scores[:, index], color=COLOURS[index % 10], lw=1.8, marker="o", ms=3
+            centres,
+            strip.clip_scores[:, index],
+            color=COLOURS[index % 10],
+            lw=1.8,
+            marker="o",
+            ms=3,
         )
     axes.set_xlim(strip.clip_seconds.min(), strip.clip_seconds.max())
     axes.set_ylim(low, high)

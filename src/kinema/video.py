@@ -58,6 +58,19 @@ class VideoError(ValueError):
         self.frame_index = frame_index
 
 
+def skip_reason(error: Exception) -> str:
+    """Why a video was skipped, in one line."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file."
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is."
+    if not isinstance(error, VideoError):
+        return " ".join(f"unexpected {type(error).__name__}: {error}".split())
+    if error.frame_index is not None:
+        return f"broken at frame {error.frame_index}: {error}"
+    return str(error)
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One frame of a video.

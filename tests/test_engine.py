@@ -1,0 +1,175 @@
+"""Engines against the float64 reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinema import network as networks
+from kinema import reference
+from kinema.clips import preprocess
+from kinema.engine import Engine
+from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
+from kinema.video import VideoReader
+from kinema.weights import random_weights
+
+torch = pytest.importorskip("torch")
+
+TOLERANCE = 5e-6  # relative L2 error
+
+
+def relative_error(got, expected):
+    return np.linalg.norm(got - expected) / max(np.linalg.norm(expected), 1e-30)
+
+
+def small_network(pool5="caffe"):
+    return Network(
+        (3, 5, 13, 15),
+        (
+            Conv3d("conv1a", 4),
+            MaxPool3d("pool1", (1, 2, 2)),
+            Conv3d("conv2a", 6, (1, 3, 3)),
+            Conv3d("conv2b", 5, (5, 3, 3)),
+            MaxPool3d("pool2"),
+            MaxPool3d("pool5", padding={"caffe": (0, 0, 0), "symmetric": (0, 1, 1)}[pool5]),
+            Linear("fc6", 11),
+            Linear("fc8", 3, relu=False),
+            Softmax("prob"),
+        ),
+    )
+
+
+@pytest.mark.parametrize("pool5", ["caffe", "symmetric"])
+def test_every_layer_of_a_small_network(pool5):
+    network = small_network(pool5)
+    weights = random_weights(network, seed=1)
+    rng = np.random.default_rng(0)
+    clips = rng.standard_normal((3, *network.input_shape)).astype(np.float32)
+    names = network.layer_names
+    expected = reference.run(network, weights.arrays, clips, names)
+    got = Engine(network, weights.arrays).run(clips, names)
+    assert list(got) == list(names)
+    for name in names:
+        assert got[name].dtype == np.float32
+        assert got[name].shape == (3, *network.shapes()[name])
+        assert relative_error(got[name], expected[name]) < TOLERANCE, name
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    channels=st.integers(1, 5),
+    out_channels=st.integers(1, 6),
+    sizes=st.tuples(st.integers(1, 7), st.integers(1, 12), st.integers(1, 12)),
+    depth=st.sampled_from([1, 3, 5, 7]),
+    pool=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)),
+    padding=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_any_shape(channels, out_channels, sizes, depth, pool, padding, seed):
+    pad = tuple(min(1, size - 1) for size in pool) if padding else (0, 0, 0)
+    network = Network(
+        (channels, *sizes),
+        (
+            Conv3d("c", out_channels, (depth, 3, 3)),
+            MaxPool3d("p", pool, pad),
+            Linear("f", 2, relu=False),
+        ),
+    )
+    weights = random_weights(network, seed=seed)
+    clips = np.random.default_rng(seed).standard_normal((2, channels, *sizes)).astype(np.float32)
+    expected = reference.run(network, weights.arrays, clips, ("c", "p", "f"))
+    got = Engine(network, weights.arrays).run(clips, ("c", "p", "f"))
+    for name, array in expected.items():
+        assert got[name].shape == array.shape
+        np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-4)
+
+
+def test_c3d_on_real_frames(ucf101):
+    """What the whole of C3D gives for a real clip, against float64."""
+    network = networks.c3d()
+    weights = random_weights(network)
+    frames = [frame.image for frame, _ in zip(VideoReader(ucf101[0]), range(16), strict=False)]
+    clips = preprocess(frames, mean=weights.mean)[None]
+    names = ("conv5b", "pool5", "fc6", "fc8")
+    expected = reference.run(network, weights.arrays, clips, names)
+    got = Engine(network, weights.arrays).run(clips, names)
+    for name in names:
+        assert relative_error(got[name], expected[name]) < TOLERANCE, name
+    assert (got["fc6"] >= 0).all()
+    assert (got["fc6"] > 0).any()  # after ReLU, and alive
+
+
+def test_a_cut_network_takes_the_whole_networks_weights():
+    network = small_network()
+    weights = random_weights(network)
+    clips = np.ones((1, *network.input_shape), np.float32)
+    whole = Engine(network, weights.arrays).run(clips, ("fc6",))["fc6"]
+    cut = Engine(network.up_to("fc6"), weights.arrays).run(clips, ("fc6",))["fc6"]
+    np.testing.assert_array_equal(whole, cut)
+
+
+def test_no_clips_give_no_rows():
+    network = small_network()
+    engine = Engine(network, random_weights(network).arrays)
+    empty = engine.run(np.empty((0, *network.input_shape), np.float32), ("fc6", "pool2"))
+    assert empty["fc6"].shape == (0, 11)
+    assert empty["pool2"].shape == (0, *network.shapes()["pool2"])
+    assert engine.run(np.empty((1, *network.input_shape), np.float32), ()) == {}
+
+
+def without(arrays, name):
+    return {key: array for key, array in arrays.items() if key != name}
+
+
+def changed(arrays, name, array):
+    return {**arrays, name: array}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: without(a, "fc6.bias"), "no fc6.bias"),
+        (lambda a: changed(a, "fc6.bias", np.zeros(3)), r"fc6.bias must have shape \(11,\)"),
+        (
+            lambda a: changed(a, "fc6.bias", np.full(11, np.nan)),
+            "fc6.bias holds values that are not",
+        ),
+        (lambda a: changed(a, "fc6.bias", np.r_[np.inf, -np.inf, np.zeros(9)]), "not finite"),
+    ],
+)
+def test_bad_weights_are_named(change, message):
+    network = small_network()
+    with pytest.raises(ValueError, match=message):
+        Engine(network, change(dict(random_weights(network).arrays)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((np.zeros((1, 3, 5, 13, 15)),), TypeError, "must be float32, got float64"),
+        ((np.zeros((3, 5, 13, 15), np.float32),), ValueError, r"must be \(N, 3, 5, 13, 15\)"),
+        ((np.zeros((1, 3, 5, 13, 14), np.float32),), ValueError, "got .1, 3, 5, 13, 14."),
+        ((np.zeros((1, 3, 5, 13, 15), np.float32), ("fc9",)), ValueError, "`layer` must be one of"),
+        ((np.zeros((1, 3, 5, 13, 15), np.float32), "fc6"), TypeError, "sequence of names"),
+    ],
+)
+def test_bad_clips_are_named(arguments, error, message):
+    network = small_network()
+    with pytest.raises(error, match=message):
+        Engine(network, random_weights(network).arrays).run(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "caffe"}, "`kind` must be one of"),
+        ({"device": "tpu"}, "`device` must be one of"),
+        ({"threads": 0}, "`threads` must be at least 1"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    network = small_network()
+    with pytest.raises(ValueError, match=message):
+        Engine(network, random_weights(network).arrays, **options)

@@ -1,0 +1,143 @@
+"""Shapes, parameters and multiply-adds against the published figures and hand-worked windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kinema import network as networks
+from kinema import reference
+from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
+
+
+def test_c3d_layer_by_layer():
+    # C3D v1.0 prototxts: output shapes and parameters of every layer.
+    expected = {
+        "conv1a": ((64, 16, 112, 112), 5_248),
+        "pool1": ((64, 16, 56, 56), 0),
+        "conv2a": ((128, 16, 56, 56), 221_312),
+        "pool2": ((128, 8, 28, 28), 0),
+        "conv3a": ((256, 8, 28, 28), 884_992),
+        "conv3b": ((256, 8, 28, 28), 1_769_728),
+        "pool3": ((256, 4, 14, 14), 0),
+        "conv4a": ((512, 4, 14, 14), 3_539_456),
+        "conv4b": ((512, 4, 14, 14), 7_078_400),
+        "pool4": ((512, 2, 7, 7), 0),
+        "conv5a": ((512, 2, 7, 7), 7_078_400),
+        "conv5b": ((512, 2, 7, 7), 7_078_400),
+        "pool5": ((512, 1, 4, 4), 0),
+        "fc6": ((4096,), 33_558_528),
+        "fc7": ((4096,), 16_781_312),
+        "fc8": ((487,), 1_995_239),
+        "prob": ((487,), 0),
+    }
+    network = networks.c3d()
+    assert network.shapes() == {name: shape for name, (shape, _) in expected.items()}
+    parameters = dict.fromkeys(expected, 0)
+    for name, shape in network.parameter_shapes().items():
+        parameters[name.partition(".")[0]] += int(np.prod(shape))
+    assert parameters == {name: number for name, (_, number) in expected.items()}
+
+
+def test_c3d_totals():
+    assert networks.c3d().num_parameters == 79_991_015
+    assert networks.c3d(101).num_parameters == 78_409_573  # mmaction2's metafile
+    gmac = networks.c3d().num_multiply_adds / 1e9
+    assert gmac == pytest.approx(38.50 + 0.05, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("depth-1", 14.34),
+        ("depth-3", 17.44),
+        ("depth-5", 20.54),
+        ("depth-7", 23.65),
+        ("increasing", 21.57),
+        ("decreasing", 18.19),
+    ],
+)
+def test_kernel_depth_networks(name, millions):
+    network = networks.kernel_depth(networks.KERNEL_DEPTHS[name])
+    assert network.num_parameters / 1e6 == pytest.approx(millions, abs=0.006)
+    assert network.shapes()["pool5"] == (256, 1, 4, 4)
+
+
+@pytest.mark.parametrize(("crop", "millions"), [(56, 11.15), (112, 17.44), (224, 34.75)])
+def test_input_resolutions_of_the_appendix(crop, millions):
+    network = networks.kernel_depth(input_shape=(3, 16, crop, crop))
+    assert network.num_parameters / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+def test_mini_is_a_small_c3d():
+    mini, full = networks.c3d_mini(), networks.c3d()
+    assert mini.input_shape == full.input_shape
+    assert mini.num_multiply_adds * 25 < full.num_multiply_adds
+    assert mini.feature_shape("fc6") == (512,)
+
+
+@pytest.mark.parametrize("make", [networks.c3d, networks.kernel_depth, networks.c3d_mini])
+def test_a_recipe_makes_the_same_network_again(make):
+    network = make(num_classes=7)
+    assert networks.from_recipe(dict(network.recipe)) == network
+    assert networks.from_recipe(networks.c3d(None, pool5="symmetric").recipe) == networks.c3d(
+        None, pool5="symmetric"
+    )
+
+
+def windows(pool: MaxPool3d, size: int) -> list[set[int]]:
+    """Which rows each output row sees, found by lighting one row after the other."""
+    count = pool.output_shape((1, 1, size, 1))[2]
+    seen: list[set[int]] = [set() for _ in range(count)]
+    for row in range(size):
+        x = np.zeros((1, 1, 1, size, 1))
+        x[0, 0, 0, row] = 1
+        y = reference.max_pool3d(x, pool.kernel, pool.padding, (1, count, 1))
+        for index in np.flatnonzero(y[0, 0, 0, :, 0]):
+            seen[index].add(row)
+    return seen
+
+
+def test_pool5_has_caffes_windows():
+    pool5 = next(layer for layer in networks.c3d().layers if layer.name == "pool5")
+    assert windows(pool5, 7) == [{0, 1}, {2, 3}, {4, 5}, {6}]
+    assert windows(pool5, 8) == [{0, 1}, {2, 3}, {4, 5}, {6, 7}]
+
+
+def test_symmetric_pool5_has_shifted_windows():
+    layers = networks.c3d(pool5="symmetric").layers
+    pool5 = next(layer for layer in layers if layer.name == "pool5")
+    assert windows(pool5, 7) == [{0}, {1, 2}, {3, 4}, {5, 6}]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Conv3d("c", 0), "`out_channels` of c must be at least 1, got 0"),
+        (lambda: Conv3d("c", 1, (2, 3, 3)), "`kernel` of c must be three odd"),
+        (lambda: MaxPool3d("p", (2, 2, 2), (2, 0, 0)), "`padding` of p must be smaller"),
+        (lambda: Linear("f", -1), "`out_features` of f must be at least 1"),
+        (lambda: Network((3, 16, 0, 112), (Conv3d("c", 1),)), "`input_shape`"),
+        (lambda: Network((3, 16, 8, 8), ()), "at least one layer"),
+        (lambda: Network((3, 16, 8, 8), (Conv3d("c", 1), Conv3d("c", 1))), "different names"),
+        (lambda: Network((3, 16, 8, 8), (Linear("f", 1), Conv3d("c", 1))), "c needs .channels"),
+        (lambda: networks.c3d(pool5="same"), "`pool5` must be one of caffe, symmetric"),
+        (lambda: networks.kernel_depth((3, 3)), "five temporal kernel sizes"),
+        (lambda: networks.c3d().feature_shape("fc9"), "`layer` must be one of conv1a"),
+        (lambda: networks.from_recipe({"name": "i3d"}), "unknown network 'i3d'"),
+        (lambda: networks.from_recipe({"name": "c3d", "depth": 3}), "cannot be made"),
+    ],
+)
+def test_bad_networks_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_printing_shows_shapes_and_totals():
+    text = str(networks.c3d())
+    assert "pool5    MaxPool3d  2x2x2  -> 512x1x4x4" in text
+    assert "79,991,015 parameters" in text
+
+
+def test_softmax_keeps_the_shape():
+    assert Softmax().output_shape((5,)) == (5,)
