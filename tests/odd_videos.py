@@ -20,7 +20,6 @@ import functools
 import math
 import os
 import random
-import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,10 +101,11 @@ _ENCODER_OPTIONS = {
     "libx264": {"preset": "veryfast"},
     "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:pools=none:frame-threads=1"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "30"},
-    "libsvtav1": {"preset": "10", "crf": "25", "svtav1-params": "lp=1:enable-tf=0"},
+    "libsvtav1": {"preset": "8", "crf": "25", "svtav1-params": "lp=1:pred-struct=1"},
     "mpeg4": {"flags": "+qscale", "global_quality": str(4 * 118)},
     "mjpeg": {"flags": "+qscale", "global_quality": str(3 * 118)},
 }
+# The sound's codec where it is not AAC.
 _SOUND_CODECS = {".webm": "libopus", ".avi": "pcm_s16le", ".mpg": "mp2"}
 
 
@@ -140,13 +140,17 @@ def write_video(
         tick = Fraction(1, 1000)
     with av.open(f"file:{path}", "w", container_options=dict(container_options or {})) as container:
         stream = container.add_stream(
-            codec, rate=Fraction(fps), options={**_ENCODER_OPTIONS.get(codec, {}), **(options or {})}
+            codec,
+            rate=Fraction(fps),
+            options={**_ENCODER_OPTIONS.get(codec, {}), **(options or {})},
         )
         stream.width, stream.height = (height, width) if rotation % 180 else (width, height)
         stream.pix_fmt = pix_fmt
         stream.gop_size = 12
         stream.thread_count = 1
         stream.codec_context.time_base = tick
+        if codec == "mpeg4" and path.suffix == ".avi":
+            stream.codec_context.codec_tag = "XVID"  # as UCF101
         for name, value in (colour or {}).items():
             setattr(stream.codec_context, name, value)
         if rotation:
@@ -178,3 +182,401 @@ def _frame(image: np.ndarray, pix_fmt: str) -> av.VideoFrame:
     alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
     alpha[:, image.shape[1] // 2 :] = 60
     return av.VideoFrame.from_ndarray(np.concatenate([image, alpha], axis=2), format="rgba")
+
+
+@functools.cache
+def _video_bytes(ending: str, codec: str = "libx264", movflags: str = "") -> bytes:
+    """A good video of 60 frames, 160 x 120, 25 a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"video.{ending}"
+        flags = {"movflags": movflags} if movflags else None
+        write_video(path, 60, codec=codec, width=160, height=120, container_options=flags)
+        return path.read_bytes()
+
+
+def _picture(index: int = 0, width: int = 160, height: int = 120) -> bytes:
+    """A JPEG file."""
+    return cv2.imencode(".jpg", draw_frame(index, width, height)[..., ::-1])[1].tobytes()
+
+
+def _small(num_frames: int = 12, **settings) -> Callable[[Path], None]:
+    """The maker of a 160 x 120 video; `settings` as for `write_video`."""
+    settings = {"width": 160, "height": 120, **settings}
+    return lambda path: write_video(path, num_frames, **settings)
+
+
+def _holding(content: Callable[[], bytes]) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(content())
+
+
+def _cut(part: float, *video: str) -> Callable[[Path], None]:
+    """The maker of a video of which only the first part is there."""
+
+    def write(path):
+        data = _video_bytes(*video)
+        path.write_bytes(data[: int(part * len(data))])
+
+    return write
+
+
+def _cut_between_packets(*video: str) -> Callable[[Path], None]:
+    """The maker of a video that ends after 30 whole packets of 60."""
+
+    def write(path):
+        path.write_bytes(_video_bytes(*video))
+        with av.open(f"file:{path}") as container:
+            starts = sorted(packet.pos for packet in container.demux(video=0) if packet.size)
+        os.truncate(path, starts[30])
+
+    return write
+
+
+def _broken(*video: str, num_bytes: int = 2048) -> Callable[[Path], None]:
+    """The maker of a video with a run of noise from the middle of its 24th frame, a key frame, on.
+
+    64 bytes stay within the frame: the container is sound and the picture is not. 2 KB also take
+    the next packets with their headers.
+    """
+
+    def write(path):
+        path.write_bytes(_video_bytes(*video))
+        with av.open(f"file:{path}") as container:
+            packet = [packet for packet in container.demux(video=0) if packet.size][24]
+            start = packet.pos + packet.size // 2
+        with path.open("r+b") as file:
+            file.seek(start)
+            file.write(random.Random(0).randbytes(num_bytes))
+
+    return write
+
+
+def _lost_group(path: Path) -> None:
+    """A Matroska video with noise in place of the 12 packets from a key frame to the next.
+
+    FFmpeg logs an error and goes on after them; every frame that comes is right, none is flagged:
+    only that log and the hole in the times tell.
+    """
+    path.write_bytes(_video_bytes("mkv"))
+    with av.open(f"file:{path}") as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.size]
+    with path.open("r+b") as file:
+        file.seek(starts[24])
+        file.write(random.Random(0).randbytes(starts[36] - starts[24]))
+
+
+def _without_frames(codec: str) -> Callable[[Path], None]:
+    """The maker of a video whose header is right and which holds no packet."""
+
+    def write(path):
+        with av.open(f"file:{path}", "w") as container:
+            stream = container.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+            container.start_encoding()
+
+    return write
+
+
+def _sound_only(path: Path) -> None:
+    with av.open(f"file:{path}", "w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 24000), np.int16), "s16", "mono")
+        frame.sample_rate = 48000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _text_naming_another(text: str, other: str) -> Callable[[Path], None]:
+    """The maker of a text that sends the reader to a good video `other` beside it."""
+
+    def write(path):
+        path.write_text(text.format(other=other))
+        write_video(path.with_name(other), 12, width=160, height=120)
+
+    return write
+
+
+def _pictures(*indices: int, broken: int | None = None) -> Callable[[Path], None]:
+    """The maker of a folder of 000001.jpg ..., index 0 first; `broken`: the index of a cut one."""
+
+    def write(path):
+        path.mkdir()
+        for index in indices:
+            data = _picture(index)
+            data = data[: len(data) // 2] if index == broken else data
+            (path / f"{index + 1:06d}.jpg").write_bytes(data)
+
+    return write
+
+
+def _pattern_pictures(path: Path) -> None:
+    """One picture whose name, taken for a pattern, names three others."""
+    path.write_bytes(_picture(9))
+    for i in range(1, 4):
+        path.with_name(path.name % i).write_bytes(_picture(i))
+
+
+def _folder_of_text(path: Path) -> None:
+    path.mkdir()
+    (path / "notes.txt").write_text("no picture here\n")
+
+
+def _unreadable(path: Path) -> None:
+    """No permission to read; root reads it all the same, so skip it where os.geteuid() == 0."""
+    _small()(path)
+    path.chmod(0)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A file, folder or pipe that no one can take for a whole video."""
+
+    file_name: str
+    make: Callable[[Path], None]
+
+
+_HLS = """#EXTM3U
+#EXT-X-VERSION:3
+#EXT-X-TARGETDURATION:1
+#EXT-X-MEDIA-SEQUENCE:0
+#EXTINF:0.48,
+{other}
+#EXT-X-ENDLIST
+"""
+_SDP = """v=0
+o=- 0 0 IN IP4 127.0.0.1
+s=no one sends this
+c=IN IP4 127.0.0.1
+t=0 0
+m=video 5004 RTP/AVP 96
+a=rtpmap:96 H264/90000
+"""
+_DASH = """<?xml version="1.0" encoding="utf-8"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT0.48S"
+ minBufferTime="PT1S" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><Period>
+<AdaptationSet mimeType="video/mp4"><Representation id="0" bandwidth="100000" width="160"
+ height="120" codecs="avc1.64000d"><BaseURL>{other}</BaseURL></Representation></AdaptationSet>
+</Period></MPD>
+"""
+
+BAD = {
+    "missing": Bad("missing.mp4", lambda path: None),
+    "empty": Bad("empty.mp4", Path.touch),
+    "text_named_mp4": Bad("text.mp4", lambda path: path.write_text("This is no video.\n" * 99)),
+    "random_bytes": Bad("random.avi", _holding(lambda: random.Random(0).randbytes(50_000))),
+    "audio_only": Bad("sound.mp4", _sound_only),
+    "truncated_avi": Bad("cut.avi", _cut(0.5, "avi", "mpeg4")),
+    "truncated_mp4_faststart": Bad("cut_faststart.mp4", _cut(0.5, "mp4", "libx264", "faststart")),
+    "truncated_mp4": Bad("cut.mp4", _cut(0.5, "mp4")),
+    "truncated_mkv": Bad("cut.mkv", _cut(0.5, "mkv")),
+    "truncated_webm": Bad("cut.webm", _cut(0.5, "webm", "libvpx-vp9")),
+    "truncated_avi_between_packets": Bad("whole.avi", _cut_between_packets("avi", "mpeg4")),
+    "truncated_mp4_between_packets": Bad(
+        "whole.mp4", _cut_between_packets("mp4", "libx264", "faststart")
+    ),
+    "truncated_mkv_between_packets": Bad("whole.mkv", _cut_between_packets("mkv")),
+    "broken_middle_avi": Bad("broken.avi", _broken("avi", "mpeg4")),
+    "broken_middle_mp4": Bad("broken.mp4", _broken("mp4")),
+    "broken_middle_mkv": Bad("broken.mkv", _broken("mkv", num_bytes=64)),
+    "lost_group_mkv": Bad("lost.mkv", _lost_group),
+    "header_only_avi": Bad("header.avi", _holding(lambda: _video_bytes("avi", "mpeg4")[:1024])),
+    "header_only_mp4": Bad(
+        "header.mp4", _holding(lambda: _video_bytes("mp4", "libx264", "faststart")[:1024])
+    ),
+    "zero_frames_avi": Bad("zero.avi", _without_frames("mpeg4")),
+    "zero_frames_mp4": Bad("zero.mp4", _without_frames("libx264")),
+    "picture": Bad("picture.jpg", _holding(_picture)),
+    "picture_named_mp4": Bad("picture.mp4", _holding(_picture)),
+    "picture_pattern": Bad("frame%03d.jpg", _pattern_pictures),
+    "ffconcat_named_mp4": Bad(
+        "list.mp4", _text_naming_another("ffconcat version 1.0\nfile '{other}'\n", "real.mp4")
+    ),
+    "hls_named_mp4": Bad("hls.mp4", _text_naming_another(_HLS, "real.ts")),
+    "hls": Bad("hls.m3u8", _text_naming_another(_HLS, "real.ts")),
+    "sdp_named_mp4": Bad("sdp.mp4", lambda path: path.write_text(_SDP)),
+    "dash_named_mp4": Bad("dash.mp4", _text_naming_another(_DASH, "real.mp4")),
+    "empty_folder": Bad("empty_folder", Path.mkdir),
+    "folder_of_text": Bad("folder_of_text", _folder_of_text),
+    "pictures_with_a_hole": Bad("hole", _pictures(0, 1, 2, 4, 5)),
+    "pictures_with_a_broken_one": Bad("broken", _pictures(0, 1, 2, 3, 4, broken=3)),
+    "named_pipe": Bad("pipe.mp4", os.mkfifo),  # opening it waits for ever: look at its kind first
+    "unreadable": Bad("unreadable.mp4", _unreadable),
+    "dangling_link": Bad("link.mp4", lambda path: path.symlink_to(path.with_name("nothing.mp4"))),
+    "link_to_itself": Bad("loop.mp4", lambda path: path.symlink_to(path)),
+}
+
+
+def _beside_a_cover(path: Path) -> None:
+    """A video with a larger attached picture as another video stream."""
+    with av.open(f"file:{path}", "w") as container:
+        cover = container.add_stream("mjpeg", rate=1, width=320, height=240, pix_fmt="yuvj420p")
+        cover.disposition = av.stream.Disposition.attached_pic
+        stream = container.add_stream("libx264", rate=25, width=160, height=120)
+        container.mux(cover.encode(_frame(draw_frame(4000, 320, 240), "yuvj420p")))
+        container.mux(cover.encode(None))
+        for i in range(12):
+            container.mux(stream.encode(_frame(draw_frame(i, 160, 120), "yuv420p")))
+        container.mux(stream.encode(None))
+
+
+def _beside_another(path: Path) -> None:
+    """Two video streams of one length; the second is smaller and its indices begin at 1000."""
+    with av.open(f"file:{path}", "w") as container:
+        sizes = [(160, 120), (80, 60)]
+        streams = [container.add_stream("libx264", rate=25, width=w, height=h) for w, h in sizes]
+        for k, (stream, size) in enumerate(zip(streams, sizes, strict=True)):
+            for i in range(12):
+                container.mux(stream.encode(_frame(draw_frame(1000 * k + i, *size), "yuv420p")))
+            container.mux(stream.encode(None))
+
+
+def _size_change(path: Path) -> None:
+    """Six frames of 160 x 120, then six of 96 x 64, in one stream."""
+    _small(6)(path)
+    first = path.read_bytes()
+    _small(6, first_index=6, width=96, height=64)(path)
+    path.write_bytes(first + path.read_bytes())
+
+
+def _linked(path: Path) -> None:
+    target = path.with_name("target.mp4")
+    _small()(target)
+    path.symlink_to(target)
+
+
+def _from_mid_group(path: Path) -> None:
+    """A transport stream recorded from its 6th frame on; the next key frame is the 13th."""
+    _small(30, options={"bf": "0"})(path)
+    with av.open(f"file:{path}") as container:
+        start = [packet.pos for packet in container.demux(video=0) if packet.size][5]
+    path.write_bytes(path.read_bytes()[start:])
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A file or folder to read right: frame k holds `indices[k]` and is shown at `times[k]`."""
+
+    file_name: str
+    make: Callable[[Path], None]
+    num_frames: int = 12
+    size: tuple[int, int] = (160, 120)  # width, height, upright
+    times: tuple[float, ...] | None = None  # seconds; None: the file does not tell
+    indices: tuple[int, ...] | None = None  # None: too small to read
+
+
+def _odd(file_name: str, make: Callable[[Path], None], num_frames: int = 12, **facts) -> Odd:
+    """An `Odd` of 25 frames a second from 0 on, each holding its own index, unless told."""
+    facts.setdefault("times", tuple(i / 25 for i in range(num_frames)))
+    facts.setdefault("indices", tuple(range(num_frames)))
+    return Odd(file_name, make, num_frames, **facts)
+
+
+_UNEVEN = tuple(0.04 * i + 0.013 * (i % 3) + (0.5 if i > 7 else 0) for i in range(12))
+_UNEVEN = tuple(round(time, 3) for time in _UNEVEN)
+_GAP = (0.0, *(i / 25 for i in range(2, 13)))
+_LARGE = _small(2, width=4000, height=3000, options={"preset": "ultrafast"})
+_LATE = tuple(0.5 + i / 25 for i in range(12))
+_EARLY = tuple(-0.2 + i / 25 for i in range(12))
+
+ODD = {
+    # lengths around a clip of 16
+    "one_frame": _odd("one.mp4", _small(1), 1),
+    "five_frames": _odd("five.mp4", _small(5), 5),
+    "sixteen_frames": _odd("sixteen.mp4", _small(16), 16),
+    "seventeen_frames": _odd("seventeen.mp4", _small(17), 17),
+    # containers and codecs
+    "avi_mpeg4": _odd("mpeg4.avi", _small(codec="mpeg4")),
+    "avi_mjpeg": _odd("mjpeg.avi", _small(codec="mjpeg", pix_fmt="yuvj420p")),
+    "avi_h264": _odd("h264.avi", _small(), times=None),
+    "mov_prores": _odd("prores.mov", _small(codec="prores", pix_fmt="yuv422p10le")),
+    "mkv_h264": _odd("h264.mkv", _small()),
+    "webm_vp9": _odd("vp9.webm", _small(codec="libvpx-vp9")),
+    "mp4_av1": _odd("av1.mp4", _small(codec="libsvtav1")),
+    "flv": _odd("flv.flv", _small(codec="flv")),
+    "wmv": _odd("wmv2.wmv", _small(codec="wmv2")),
+    "gif": _odd("small.gif", _small(codec="gif", pix_fmt="rgb8")),
+    "y4m": _odd("raw.y4m", _small(codec="wrapped_avframe")),
+    "mpg": _odd("mpeg2.mpg", _small(codec="mpeg2video"), times=None),
+    "ts": _odd("h264.ts", _small(options={"bf": "0"})),
+    "raw_h264": _odd("raw.h264", _small(), times=None),
+    "fragmented_mp4": _odd(
+        "fragmented.mp4",
+        _small(options={"bf": "0"}, container_options={"movflags": "frag_keyframe+empty_moov"}),
+    ),
+    "mkv_without_duration": _odd("live.mkv", _small(container_options={"live": "1"})),
+    # sizes
+    "odd_size": _odd(
+        "odd.webm", _small(codec="libvpx-vp9", width=161, height=121), size=(161, 121)
+    ),
+    "odd_size_yuv444": _odd(
+        "odd.mkv", _small(pix_fmt="yuv444p", width=161, height=121), size=(161, 121)
+    ),
+    "tiny": _odd("tiny.mp4", _small(width=16, height=16), size=(16, 16)),
+    "two_by_two": _odd("2x2.mp4", _small(width=2, height=2), size=(2, 2), indices=None),
+    "large": _odd("large.mp4", _LARGE, 2, size=(4000, 3000)),
+    "size_change": _odd("sizes.h264", _size_change, times=None),  # `size` of the first six
+    # turned
+    "rotated_90": _odd("rotated90.mp4", _small(rotation=90)),
+    "rotated_180": _odd("rotated180.mp4", _small(rotation=180)),
+    "rotated_270": _odd("rotated270.mov", _small(rotation=270)),
+    "rotated_90_mkv": _odd("rotated90.mkv", _small(rotation=90)),
+    # time
+    "vfr_mp4": _odd("vfr.mp4", _small(timestamps=_UNEVEN), times=_UNEVEN),
+    "vfr_mkv": _odd("vfr.mkv", _small(timestamps=_UNEVEN), times=_UNEVEN),
+    # 13 frames promised, the second is an empty chunk: so are 119 of 394 files of UCF101
+    "dropped_frame_avi": _odd("dropped.avi", _small(codec="mpeg4", timestamps=_GAP), times=_GAP),
+    "late_start": _odd("late.mp4", _small(timestamps=_LATE), times=_LATE),
+    "negative_times": _odd(
+        "negative.ts",
+        _small(timestamps=_EARLY, container_options={"avoid_negative_ts": "disabled"}),
+        times=_EARLY,
+    ),
+    "trimmed_mp4": _odd(  # an edit list: 12 frames in the file, the first 5 not to be shown
+        "trimmed.mp4", _small(timestamps=_EARLY), 7, indices=tuple(range(5, 12))
+    ),
+    "mid_group_ts": _odd(
+        "mid_group.ts", _from_mid_group, 18, times=None, indices=tuple(range(12, 30))
+    ),
+    # colour
+    "ten_bit": _odd("ten_bit.mp4", _small(codec="libx265", pix_fmt="yuv420p10le")),
+    "yuv444": _odd("yuv444.mp4", _small(pix_fmt="yuv444p")),
+    "full_range": _odd("full_range.mp4", _small(pix_fmt="yuvj420p")),
+    "bt709": _odd(
+        "bt709.mp4",
+        _small(colour={"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}),
+    ),
+    "gray": _odd("gray.mkv", _small(codec="ffv1", pix_fmt="gray")),
+    "alpha_png": _odd("alpha.mov", _small(codec="png", pix_fmt="rgba")),
+    "alpha_ffv1": _odd("alpha.mkv", _small(codec="ffv1", pix_fmt="yuva420p")),
+    "interlaced": _odd(
+        "interlaced.mkv", _small(codec="mpeg2video", options={"flags": "+ildct+ilme"})
+    ),
+    # beside other streams
+    "with_audio": _odd("sound.mp4", _small(audio=True)),
+    "with_audio_mkv": _odd("sound.mkv", _small(audio=True)),
+    "with_audio_avi": _odd("sound.avi", _small(codec="mpeg4", audio=True)),
+    "audio_first": _odd("early.mp4", _small(timestamps=_LATE, audio=True), times=_LATE),
+    "audio_later": _odd("later.mkv", _small(audio=True, audio_start=0.5)),
+    "cover_picture": _odd("cover.mp4", _beside_a_cover),
+    "two_video_streams": _odd("two.mp4", _beside_another),  # the first counts
+    # names
+    "spaces": _odd("Вид 視頻 é\u0301 (1).mp4", _small()),
+    "percent": _odd("100%03d %s.mp4", _small()),
+    "colon": _odd("a:b.mp4", _small()),
+    "dash": _odd("-i.mp4", _small()),
+    "file_protocol": _odd("file:x.mp4", _small()),
+    "concat_protocol": _odd("concat:a|b.mp4", _small()),
+    "brackets": _odd("[a]*{b}?#$(c)'\".mp4", _small()),
+    "capitals": _odd("LOUD.AVI", _holding(lambda: _video_bytes("avi", "mpeg4")), 60),
+    "no_ending": _odd("video", _holding(lambda: _video_bytes("mp4")), 60),
+    "link": _odd("link.mp4", _linked),
+    # folders
+    "pictures": _odd("pictures", _pictures(*range(12)), times=None),
+}
+
+
+def make(folder: Path, kind: Bad | Odd) -> Path:
+    """Make the file of this kind in `folder` and return its path."""
+    path = Path(folder) / kind.file_name
+    kind.make(path)
+    return path

@@ -67,7 +67,7 @@ class Good(http.server.BaseHTTPRequestHandler):
         return int(asked[1])
 
     def send_file(self, *, stop=None, **changes):
-        """Send the file, to the byte `stop` only; `changes` are made to the headers."""
+        """Send the file, up to its byte `stop` only; `changes` are made to the headers."""
         content, start = self.web.content, self.start()
         if start >= len(content) > 0:
             self.head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
@@ -177,7 +177,7 @@ def wait_for(path, num_bytes):
 # --- whole files ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [OLD, b"", b"x"])
+@pytest.mark.parametrize("content", [OLD, b"", b"x"], ids=["long", "empty", "one-byte"])
 def test_whole_file(serve, target, content):
     web = serve(Good, content)
     assert fetch(web.url, target) == target
@@ -234,6 +234,23 @@ def test_chunks_that_end_early(serve, target):
     fetch(web.url, target)
     check_whole(target)
     assert ranges(web) == [None, "bytes=299500-"]
+
+
+class ChunkedThenCut(Chunked):
+    """Tells the size in the second answer only, which ends early too."""
+
+    def answer(self, number):
+        if number == 1:
+            super().answer(number)
+        else:
+            self.send_file(stop=400_000 if number == 2 else None)
+
+
+def test_size_that_is_told_late(serve, target):
+    web = serve(ChunkedThenCut)
+    fetch(web.url, target)
+    check_whole(target)
+    assert ranges(web) == [None, "bytes=299500-", "bytes=400000-"]
 
 
 # --- going on -------------------------------------------------------------------------------------
@@ -360,7 +377,9 @@ class Waits(Good):
         if number > 1:
             self.send_file()
             return
-        self.send_file(stop=400_000)
+        self.send_file(stop=399_990)
+        time.sleep(0.05)
+        self.send(self.web.content[399_990:400_000])  # a few bytes must not be lost either
         self.web.go_on.wait(20)
 
 
@@ -464,7 +483,9 @@ class IgnoresIfRange(Good):
 
 
 @pytest.mark.parametrize("handler", [Good, IgnoresIfRange])
-@pytest.mark.parametrize("content", [NEW, NEW[:-7], NEW + b"more", NEW[:100]])
+@pytest.mark.parametrize(
+    "content", [NEW, NEW[:-7], NEW + b"more", NEW[:100]], ids=["same-size", "-7", "+4", "short"]
+)
 @pytest.mark.parametrize("validator", ["etag", "last_modified"])
 def test_changed_on_the_server(serve, target, handler, content, validator):
     old = {"etag": None, "last_modified": LAST_MODIFIED} if validator == "last_modified" else {}
@@ -557,29 +578,31 @@ class WrongContentRange(Good):
 
     def answer(self, number):
         if self.start():
-            self.head(206, {"Content-Length": "1000", "Content-Range": self.web.content_range})
-            self.send(NEW[:1000])
+            headers = {"Content-Length": str(self.web.length)}
+            self.head(206, headers | {"Content-Range": self.web.content_range})
+            self.send(NEW[: self.web.length])
         else:
             self.send_file()
 
 
 @pytest.mark.parametrize(
-    "content_range",
+    ("content_range", "length"),
     [
-        None,
-        "bytes",
-        "bytes 0-999/600000",
-        "bytes 299999-300998/600000",
-        "bytes 300000-300999/600001",
-        "bytes 300000-599999/600000",  # but a Content-Length of 1000
-        "bytes 300000-299999/600000",
-        "bytes 599500-600499/600000",
-        "items 300000-300999/600000",
+        (None, 300_000),
+        ("bytes", 300_000),
+        ("items 300000-599999/600000", 300_000),
+        ("bytes 0-599999/600000", 600_000),
+        ("bytes 299999-599999/600000", 300_001),
+        ("bytes 300001-599999/600000", 299_999),
+        ("bytes 300000-599999/600001", 300_000),
+        ("bytes 300000-600000/600000", 300_001),
+        ("bytes 300000-299999/600000", 0),
+        ("bytes 300000-599999/600000", 1000),
     ],
 )
-def test_wrong_content_range(serve, target, content_range):
+def test_wrong_content_range(serve, target, content_range, length):
     web = cut_at(serve, target, 300_000, WrongContentRange)
-    web.content_range = content_range
+    web.content_range, web.length = content_range, length
     fetch(web.url, target)
     check_whole(target)
     assert ranges(web) == ["bytes=300000-", None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,11 +189,12 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     table().save(path)
     before = path.read_bytes()
 
-    def full_disk(tensors, target, metadata):
-        target.write_bytes(b"half")
+    def full_disk(target, data):
+        with open(target, "wb") as file:
+            file.write(data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kinema.feature_table.save_file", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space"):
         table(5).save(path)
     assert path.read_bytes() == before

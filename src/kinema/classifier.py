@@ -6,7 +6,6 @@ L2-normalised, a multi-class linear SVM. Its cost C is stated nowhere; 1 is the 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from sklearn.svm import LinearSVC
 
 from kinema.feature_table import FeatureTable, normalized
-from kinema.files import atomic_path
+from kinema.files import read_tensors, write_tensors
 
 FORMAT = "kinema-classifier-1"
 
@@ -100,8 +97,7 @@ class Classifier:
             "settings": dict(self.settings),
         }
         tensors = {"coefficients": self.coefficients, "intercepts": self.intercepts}
-        with atomic_path(path) as partial:
-            save_file(tensors, partial, metadata={"kinema": json.dumps(story, sort_keys=True)})
+        write_tensors(path, tensors, story)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -109,16 +105,13 @@ class Classifier:
         if not Path(path).is_file():
             raise FileNotFoundError(f"classifier {path}: no such file.")
         try:
-            with safe_open(path, framework="numpy") as file:
-                story = json.loads((file.metadata() or {})["kinema"])
-                if story["format"] != FORMAT:
-                    raise KeyError("format")
-                return cls(
-                    classes=tuple(story["classes"]),
-                    coefficients=file.get_tensor("coefficients"),
-                    intercepts=file.get_tensor("intercepts"),
-                    weights=story["weights"],
-                    settings=story["settings"],
-                )
-        except (SafetensorError, KeyError, json.JSONDecodeError):
-            raise ValueError(f"{path} is not a classifier of Kinema.") from None
+            tensors, story = read_tensors(Path(path), format=FORMAT)
+            return cls(
+                classes=tuple(story["classes"]),
+                coefficients=tensors["coefficients"],
+                intercepts=tensors["intercepts"],
+                weights=story["weights"],
+                settings=story["settings"],
+            )
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path} is not a classifier of Kinema ({error}).") from None

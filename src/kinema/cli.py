@@ -23,6 +23,7 @@ app = App(
     help="Learn, extract and use spatiotemporal video features with 3-D convolutional networks.",
     version=kinema.__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # main() says what to do next
 )
 weights_app = App(name="weights", help="List, inspect, convert and fetch network weights.")
 app.command(weights_app)

@@ -144,7 +144,11 @@ def _paths(X: Any) -> list[Path]:
 def _column(X: Any) -> list[Any]:
     if hasattr(X, "to_numpy"):  # pandas, polars, pyarrow
         X = X.to_numpy()
+    if hasattr(X, "toarray"):
+        raise TypeError("sparse input is not supported: `X` must be a sequence of paths.")
     if isinstance(X, np.ndarray):
+        if np.iscomplexobj(X):
+            raise ValueError("Complex data not supported: `X` must hold paths of videos.")
         if X.ndim not in (1, 2) or (X.ndim == 2 and X.shape[1] != 1):
             raise ValueError(f"`X` must have shape (n,) or (n, 1), got {X.shape}.")
         return list(X.ravel())

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from kinema.files import atomic_path
+from kinema.files import atomic_path, read_tensors, write_tensors
+
+FORMAT = "kinema-features-1"
 
 ROW_COLUMNS: Mapping[str, Any] = {
     "start_frame": np.int64,
@@ -150,18 +150,13 @@ def check_format(format: str) -> None:
 
 def _write_safetensors(table: FeatureTable, path: Path) -> None:
     tensors = {"features": table.features, **table._columns()}
-    with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={"kinema": _to_json(table.about)})
+    write_tensors(path, tensors, {"format": FORMAT, **table.about})
 
 
 def _read_safetensors(path: Path) -> FeatureTable:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(str(error)) from None
-    return FeatureTable(**tensors, about=json.loads(metadata["kinema"]))
+    tensors, about = read_tensors(path, format=FORMAT)
+    del about["format"]
+    return FeatureTable(**tensors, about=about)
 
 
 # --- npy with rows beside it ----------------------------------------------------------------------

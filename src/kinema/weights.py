@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from kinema import network as networks
-from kinema.files import atomic_path
+from kinema.files import read_tensors, write_tensors
 from kinema.network import Network
 
 FORMAT = "kinema-weights-1"
@@ -123,11 +120,7 @@ class Weights:
         tensors = dict(self.arrays)
         if self.mean is not None:
             tensors["mean"] = self.mean
-        # One metadata entry: safetensors does not keep the order of several, so the bytes would
-        # differ from one save to the next.
-        metadata = {"kinema": json.dumps(self.story(), sort_keys=True)}
-        with atomic_path(path) as partial:
-            save_file(tensors, partial, metadata=metadata)
+        write_tensors(path, tensors, self.story())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Weights:
@@ -142,25 +135,14 @@ class Weights:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file.")
         try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
+            tensors, story = read_tensors(path, format=FORMAT)
+        except ValueError as error:
             raise ValueError(
-                f"{path} is not a safetensors file ({error}); weights from elsewhere are made "
-                f"ready by `kinema weights convert`."
+                f"{path} holds no Kinema weights ({error}); make those of others ready by "
+                "`kinema weights convert`."
             ) from None
         try:
-            story = json.loads(metadata["kinema"])
-            if story["format"] != FORMAT:
-                raise KeyError(story["format"])
-        except (KeyError, TypeError, json.JSONDecodeError):
-            raise ValueError(
-                f"{path} holds no Kinema weights (its metadata has no entry of the form "
-                f"{FORMAT}); make it ready by `kinema weights convert`."
-            ) from None
-        try:
-            weights = cls(
+            return cls(
                 mean=tensors.pop("mean", None),
                 arrays=tensors,
                 network=networks.from_recipe(story["network"]),
@@ -178,7 +160,6 @@ class Weights:
             )
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}: {error}") from None
-        return weights
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], network: Network) -> None:

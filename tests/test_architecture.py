@@ -1,0 +1,138 @@
+"""Imports run one way, and heavy libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kinema
+
+PACKAGE = Path(kinema.__file__).parent
+
+# Each room may import the rooms named here, and no others. Read from top to bottom.
+MAY_IMPORT = {
+    "caffe": set(),
+    "files": set(),
+    "network": set(),
+    "pickled": set(),
+    "prefetch": set(),
+    "progress": set(),
+    "reference": set(),
+    "video": set(),
+    "clips": {"video"},
+    "engine": {"network"},
+    "feature_table": {"files"},
+    "sources": {"video"},
+    "synthetic": {"files"},
+    "weights": {"files", "network"},
+    "classifier": {"feature_table", "files"},
+    "convert": {"caffe", "network", "pickled", "weights"},
+    "download": {"convert", "progress", "weights"},
+    "plots": {"files"},
+    "mean": {"caffe", "clips", "files", "prefetch", "progress", "sources", "video", "weights"},
+    "features": {
+        "clips",
+        "engine",
+        "feature_table",
+        "files",
+        "mean",
+        "prefetch",
+        "progress",
+        "sources",
+        "video",
+        "weights",
+    },
+    "estimators": {"clips", "feature_table", "features", "sources", "weights"},
+    "predict": {"classifier", "clips", "feature_table", "features", "weights"},
+    "demo": {
+        "classifier",
+        "feature_table",
+        "features",
+        "files",
+        "plots",
+        "prefetch",
+        "sources",
+        "synthetic",
+        "video",
+    },
+    "cli": {
+        "convert",
+        "demo",
+        "download",
+        "features",
+        "mean",
+        "predict",
+        "weights",
+    },
+    "__main__": {"cli"},
+    "__init__": {"estimators", "feature_table", "features"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "kinema":
+            rooms |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kinema."):
+            rooms.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("kinema.")}
+    return rooms
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_run_one_way(path):
+    assert path.stem in MAY_IMPORT, "say here what the new room may import"
+    assert imported_rooms(path) <= MAY_IMPORT[path.stem]
+
+
+def test_the_table_itself_has_no_circle():
+    order: list[str] = []
+    left = {room: set(may) for room, may in MAY_IMPORT.items() if room != "__init__"}
+    while left:
+        free = [room for room, may in left.items() if may <= set(order)]
+        assert free, f"a circle among {sorted(left)}"
+        order += free
+        for room in free:
+            del left[room]
+
+
+def modules_after(code: str) -> set[str]:
+    printed = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return set(printed.splitlines()[-1].split())
+
+
+def test_only_the_engine_imports_torch():
+    files = [p.stem for p in PACKAGE.glob("*.py") if "import torch" in p.read_text("utf-8")]
+    assert files == ["engine"]
+    rooms = ", ".join(
+        f"kinema.{room}" for room in MAY_IMPORT if room not in ("__main__", "__init__")
+    )
+    assert "torch" not in modules_after(f"import {rooms}")
+
+
+def test_import_and_help_are_light():
+    heavy = {"numpy", "av", "cv2", "torch", "sklearn", "matplotlib"}
+    assert not heavy & modules_after("import kinema")
+    loaded = modules_after("from kinema.cli import main; main(['--help'])")
+    assert not heavy & loaded
+
+
+def test_every_module_and_public_name_has_a_docstring():
+    for path in PACKAGE.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), path.name
+        for node in tree.body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
+            if public and path.stem != "reference":
+                assert ast.get_docstring(node), f"{path.name}: {node.name}"
