@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "weights": {"files", "network"},
     "classifier": {"feature_table", "files"},
     "convert": {"caffe", "network", "pickled", "weights"},
-    "download": {"convert", "progress", "weights"},
+    "download": {"convert", "files", "progress", "weights"},
     "plots": {"files"},
     "mean": {"caffe", "clips", "files", "prefetch", "progress", "sources", "video", "weights"},
     "features": {

@@ -22,6 +22,7 @@ _ROOMS = (
     "classifier",
     "clips",
     "convert",
+    "download",
     "engine",
     "estimators",
     "feature_table",

@@ -302,7 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"kinema: {' '.join(str(error).split())}")
         return 2
     except OSError as error:
-        _say(f"kinema: {error.filename or 'input or output'}: {error.strerror or error}.")
+        what = f"{error.filename or 'writing'}: {error.strerror}." if error.strerror else error
+        _say(f"kinema: {what}")
         return 3
     except KeyboardInterrupt:
         _say("kinema: stopped; the same command goes on from here.")
