@@ -72,10 +72,9 @@ def demo(out: Path) -> dict[str, Any]:
     _show(console, result)
     console.print(f"Picture: {out / 'predictions.png'}")
     example = _of(samples, "test")[0].path
-    console.print("Try it on a video:")
-    console.print(f"  kinema predict {example} --classifier {out / 'classifier.safetensors'}")
-    console.print("Features of your own videos:")
-    console.print("  kinema extract YOUR_VIDEOS --out features")
+    command = f"kinema predict {example} --classifier {out / 'classifier.safetensors'}"
+    console.print(f"Try it on one of them:\n  {command}", soft_wrap=True)
+    console.print("Features of your own videos:\n  kinema extract YOUR_VIDEOS --out features")
     return result
 
 

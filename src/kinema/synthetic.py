@@ -9,12 +9,13 @@ pictures, over and over, and its class is how many are stepped on from one frame
     fast_counterclockwise   - 3      0 13 10  7  4  1 14 11  8  5  2 15 12  9  6  3 | 0 ...
 
 Note [Only motion]
-    No step has a factor in common with 16, so every 16 frames in a row hold each picture once. The
-    four videos of one scene therefore hold the same frames in every clip of C3D: one frame, a mean
-    of frames, or the frames in any order that forgets the order say nothing of the class, not even
-    to a perfect observer. Files keep this to the last bit: each frame is coded by itself (intra) at
-    a constant quantiser, so a picture decodes to the same pixels wherever it stands, and no trail
-    of the frame before shows in it.
+    No step has a factor in common with 16, so every 16 frames in a row show each picture once: the
+    four videos of one scene hold the same frames in every clip of C3D. First angles are uniform
+    over the turn, so no picture is more likely than another to stand at any one place. One frame, a
+    mean of frames, or a clip's frames in shuffled order thus say nothing of the class, not even to
+    a perfect observer. Files keep this to the last bit: each frame is coded by itself at a constant
+    quantiser, so a picture decodes to the same pixels wherever it stands, and shows no trail of the
+    frame before.
 """
 
 from __future__ import annotations
@@ -58,13 +59,11 @@ _GRID = (3, 4)  # rows and columns of wheels: square cells at 4:3
 
 _X264 = {
     "preset": "veryfast",
-    "qp": "20",
-    "g": "1",
-    "bf": "0",
-    "threads": "1",
     # Nothing may carry over from one frame to the next; see Note [Only motion].
-    "x264-params": "keyint=1:scenecut=0:rc-lookahead=0:sync-lookahead=0:mbtree=0:aq-mode=0",
+    "qp": "23",
+    "x264-params": "keyint=1:bframes=0:scenecut=0:rc-lookahead=0:mbtree=0:aq-mode=0:threads=1",
 }
+"""Options of libx264: every frame an IDR picture, the quantiser constant, one thread."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def picture_indices(label: str, num_frames: int) -> np.ndarray:
     return STEPS[label] * np.arange(num_frames) % NUM_PICTURES
 
 
-def draw_pictures(seed: int | Sequence[int], *, width: int = 320, height: int = 240) -> np.ndarray:
+def draw_pictures(seed: int | Sequence[int], *, width: int = 240, height: int = 180) -> np.ndarray:
     """The 16 pictures of a scene: 3 x 4 two-coloured wheels, each a sixteenth of a turn further.
 
     Colours, sizes, places and first angles are random, and so is the camera's noise, anew in each
@@ -169,8 +168,8 @@ def draw_video(
     *,
     seed: int | Sequence[int],
     num_frames: int = 48,
-    width: int = 320,
-    height: int = 240,
+    width: int = 240,
+    height: int = 180,
 ) -> np.ndarray:
     """One video of a class; the same seed gives each class the same pictures, in its own order.
 
@@ -184,7 +183,9 @@ def draw_video(
 def write_video(
     path: str | os.PathLike[str], frames: Iterable[np.ndarray], *, fps: int | Fraction = FPS
 ) -> None:
-    """Write frames as an H.264 .mp4 file, each coded by itself; the same frames give the same bytes.
+    """Write frames as an H.264 .mp4 file; the same frames give the same bytes.
+
+    Each frame is coded by itself, so any frame can be read without those before it.
 
     Args:
         path: the file; it appears when it is whole, and its folder is made.
@@ -222,8 +223,8 @@ def write_dataset(
     num_test: int = 12,
     seed: int = 0,
     num_frames: int = 48,
-    width: int = 320,
-    height: int = 240,
+    width: int = 240,
+    height: int = 180,
 ) -> list[Sample]:
     """Draw a dataset: `folder/train/clockwise/v_clockwise_0001.mp4`, and so on.
 
@@ -245,6 +246,9 @@ def write_dataset(
     Raises:
         ValueError: `folder` holds a dataset that was drawn with other settings.
     """
+    for name, count in (("num_train", num_train), ("num_test", num_test)):
+        if count < 0:
+            raise ValueError(f"`{name}` must not be negative, got {count}.")
     folder = Path(folder)
     _check_settings(
         folder, {"seed": seed, "num_frames": num_frames, "width": width, "height": height}
@@ -268,7 +272,7 @@ def write_dataset(
                 write_video(path(split, label, number), pictures[indices])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each file by one thread: same bytes anywhere
-        list(pool.map(write_scene, *zip(*scenes, strict=True)))
+        list(pool.map(lambda scene: write_scene(*scene), scenes))
     return [
         Sample(path(split, label, number), label, split)
         for split in SPLITS
