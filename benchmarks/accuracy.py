@@ -34,9 +34,9 @@ def main() -> None:
         [next(iter(extractor.batches(video))).inputs for video in videos[::step][:NUM_VIDEOS]]
     )
     layers = tuple(name for name in network.layer_names if name != "prob")
-    engine = Engine(network, weights.arrays)
+    engine = Engine(network, weights)
     got = engine.run(clips, layers)
-    expected = reference.run(network, weights.arrays, clips, layers)
+    expected = reference.run(network, weights, clips, layers)
     errors = {
         layer: float(np.linalg.norm(got[layer] - expected[layer]) / np.linalg.norm(expected[layer]))
         for layer in layers

@@ -48,8 +48,8 @@ def test_every_layer_of_a_small_network(pool5):
     rng = np.random.default_rng(0)
     clips = rng.standard_normal((3, *network.input_shape)).astype(np.float32)
     names = network.layer_names
-    expected = reference.run(network, weights.arrays, clips, names)
-    got = Engine(network, weights.arrays).run(clips, names)
+    expected = reference.run(network, weights, clips, names)
+    got = Engine(network, weights).run(clips, names)
     assert list(got) == list(names)
     for name in names:
         assert got[name].dtype == np.float32
@@ -79,8 +79,8 @@ def test_any_shape(channels, out_channels, sizes, depth, pool, padding, seed):
     )
     weights = random_weights(network, seed=seed)
     clips = np.random.default_rng(seed).standard_normal((2, channels, *sizes)).astype(np.float32)
-    expected = reference.run(network, weights.arrays, clips, ("c", "p", "f"))
-    got = Engine(network, weights.arrays).run(clips, ("c", "p", "f"))
+    expected = reference.run(network, weights, clips, ("c", "p", "f"))
+    got = Engine(network, weights).run(clips, ("c", "p", "f"))
     for name, array in expected.items():
         assert got[name].shape == array.shape
         np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-4)
@@ -93,8 +93,8 @@ def test_c3d_on_real_frames(ucf101):
     frames = [frame.image for frame, _ in zip(VideoReader(ucf101[0]), range(16), strict=False)]
     clips = preprocess(frames, mean=weights.mean)[None]
     names = ("conv5b", "pool5", "fc6", "fc8")
-    expected = reference.run(network, weights.arrays, clips, names)
-    got = Engine(network, weights.arrays).run(clips, names)
+    expected = reference.run(network, weights, clips, names)
+    got = Engine(network, weights).run(clips, names)
     for name in names:
         assert relative_error(got[name], expected[name]) < TOLERANCE, name
     assert (got["fc6"] >= 0).all()
@@ -105,14 +105,14 @@ def test_a_cut_network_takes_the_whole_networks_weights():
     network = small_network()
     weights = random_weights(network)
     clips = np.ones((1, *network.input_shape), np.float32)
-    whole = Engine(network, weights.arrays).run(clips, ("fc6",))["fc6"]
-    cut = Engine(network.up_to("fc6"), weights.arrays).run(clips, ("fc6",))["fc6"]
+    whole = Engine(network, weights).run(clips, ("fc6",))["fc6"]
+    cut = Engine(network.up_to("fc6"), weights).run(clips, ("fc6",))["fc6"]
     np.testing.assert_array_equal(whole, cut)
 
 
 def test_no_clips_give_no_rows():
     network = small_network()
-    engine = Engine(network, random_weights(network).arrays)
+    engine = Engine(network, random_weights(network))
     empty = engine.run(np.empty((0, *network.input_shape), np.float32), ("fc6", "pool2"))
     assert empty["fc6"].shape == (0, 11)
     assert empty["pool2"].shape == (0, *network.shapes()["pool2"])
@@ -142,7 +142,7 @@ def changed(arrays, name, array):
 def test_bad_weights_are_named(change, message):
     network = small_network()
     with pytest.raises(ValueError, match=message):
-        Engine(network, change(dict(random_weights(network).arrays)))
+        Engine(network, change(dict(random_weights(network))))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_bad_weights_are_named(change, message):
 def test_bad_clips_are_named(arguments, error, message):
     network = small_network()
     with pytest.raises(error, match=message):
-        Engine(network, random_weights(network).arrays).run(*arguments)
+        Engine(network, random_weights(network)).run(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -172,4 +172,4 @@ def test_bad_clips_are_named(arguments, error, message):
 def test_bad_options_are_named(options, message):
     network = small_network()
     with pytest.raises(ValueError, match=message):
-        Engine(network, random_weights(network).arrays, **options)
+        Engine(network, random_weights(network), **options)

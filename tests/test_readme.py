@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import foreign_weights as foreign
 from kinema import network as networks
+
+import foreign_weights as foreign
 from odd_videos import write_video
 
 ROOT = Path(__file__).parent.parent

@@ -29,7 +29,7 @@ import kinema
 from kinema import weights as weights_room
 from kinema.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
 from kinema.engine import Engine
-from kinema.feature_table import FORMATS, FeatureTable, check_format
+from kinema.feature_table import FORMATS, ROW_COLUMNS, FeatureTable, check_format
 from kinema.files import atomic_path, remove_partial_files
 from kinema.mean import load_mean
 from kinema.prefetch import prefetched
@@ -94,7 +94,7 @@ class Extractor:
         self._crop = (crop[0], crop[1])
         self._preprocess([np.zeros((height, width, 3), np.uint8)] * length)  # the mean must fit
         self.engine = Engine(
-            network.up_to(layer), self.weights.arrays, kind=engine, device=device, threads=threads
+            network.up_to(layer), self.weights, kind=engine, device=device, threads=threads
         )
 
     def settings(self) -> dict[str, Any]:
@@ -164,18 +164,12 @@ class Extractor:
         broken: VideoError | None = None,
     ) -> FeatureTable:
         """The table of a video from its batches' features and clips."""
-        order = _list_order(source.starts, clips)
-        features = np.concatenate(rows)[order]
-        columns = {
-            name: np.array([getattr(clips[index], name) for index in order])
-            for name in (
-                "start_frame",
-                "stop_frame",
-                "start_seconds",
-                "stop_seconds",
-                "num_padded_frames",
-            )
-        }
+        features = np.concatenate(rows)
+        columns = {name: np.array([getattr(clip, name) for clip in clips]) for name in ROW_COLUMNS}
+        if source.starts is not None:
+            order = _list_order(source.starts, len(clips))
+            features = features[order]
+            columns = {name: column[order] for name, column in columns.items()}
         about = {
             "video": source.name,
             "video_fingerprint": fingerprint(source.path),
@@ -226,13 +220,14 @@ def with_mean(weights: Weights, mean: Any) -> Weights:
     return weights
 
 
-def _list_order(starts: Sequence[int] | None, clips: Sequence[Clip]) -> np.ndarray:
-    """Clips come in the order of time; a list wants its own order. Clips are by rank in time."""
-    if starts is None:
-        return np.arange(len(clips))
+def _list_order(starts: Sequence[int], num_clips: int) -> np.ndarray:
+    """Which clip, counted in time, stands in each row of a list that starts them in any order.
+
+    `num_clips` can be less than the list's: those before the frame at which a video broke.
+    """
     rank = np.empty(len(starts), int)
     rank[np.argsort(starts, kind="stable")] = np.arange(len(starts))
-    return rank[rank < len(clips)]
+    return rank[rank < num_clips]
 
 
 def _sha256(data: bytes) -> str:
@@ -449,7 +444,7 @@ class _Run:
         names = {source.name for source in self.sources}
         kept = []
         for line in self._skipped_path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # a kill can cut the last line off
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a kill can cut a line off
                 if json.loads(line)["path"] not in names:
                     kept.append(line + "\n")
         with atomic_path(self._skipped_path) as partial:

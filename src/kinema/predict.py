@@ -156,7 +156,15 @@ def _extractor_for(
     plan = ClipPlan(
         **{name: settings[name] for name in ("length", "stride", "sampling_rate", "short")}
     )
-    extractor = Extractor(weights or svm.weights, layer=settings["layer"], plan=plan, **how)
+    try:
+        resolved = weights_room.resolve(weights or svm.weights)
+    except FileNotFoundError:
+        if weights is not None:
+            raise
+        raise ValueError(
+            f"the classifier was trained on features of {svm.weights!r}: give those `weights`."
+        ) from None
+    extractor = Extractor(resolved, layer=settings["layer"], plan=plan, **how)
     svm.check_made_for(extractor.settings())
     return extractor
 

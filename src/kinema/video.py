@@ -22,7 +22,6 @@ Note [Damage]
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import stat
@@ -399,4 +398,4 @@ class _FolderSource:
 def is_frame_folder(path: Path) -> bool:
     """Whether a folder holds the pictures of one video rather than videos."""
     with os.scandir(path) as entries:
-        return any(FRAME_NAME.fullmatch(entry.name) for entry in itertools.islice(entries, 100_000))
+        return any(FRAME_NAME.fullmatch(entry.name) for entry in entries)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -26,8 +26,8 @@ FORMAT = "kinema-weights-1"
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
-    """Parameters of a network and their story.
+class Weights(Mapping[str, np.ndarray]):
+    """Parameters of a network, a mapping from their names, and their story.
 
     Attributes:
         arrays: parameters by name, float32, as "conv1a.weight"; exactly those of `network`.
@@ -73,6 +73,16 @@ class Weights:
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    # Two of them are the same only if they are one object; `sha256` compares what they hold.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         mean = "none" if self.mean is None else "x".join(map(str, self.mean.shape))
