@@ -60,9 +60,11 @@ def filmstrips(
             f"{'✓' if right else '✗'} {said}{truth}",
             x=0.02, ha="left", fontsize=10, color=RIGHT if right else WRONG, weight="bold",
         )  # fmt: skip
-        _timeline(row.add_subplot(grid[1, :]), strip, classes, low, high)
+        _timeline(row.add_subplot(grid[1, :]), strip, low, high)
     handles = [
-        matplotlib.lines.Line2D([], [], color=COLOURS[i % 10], lw=3, label=name.replace("_", " "))
+        matplotlib.lines.Line2D(
+            [], [], color=COLOURS[i % len(COLOURS)], lw=3, label=name.replace("_", " ")
+        )
         for i, name in enumerate(classes)
     ]
     figure.suptitle(title, fontsize=11, y=1.0, va="bottom")
@@ -72,24 +74,19 @@ def filmstrips(
         figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
 
 
-def _timeline(
-    axes: matplotlib.axes.Axes, strip: Strip, classes: Sequence[str], low: float, high: float
-) -> None:
-    """Score of each class over time, one step a clip."""
-    centres = strip.clip_seconds.mean(axis=1)
-    for index in range(len(classes)):
-        axes.plot(
-            centres,
-            strip.clip_scores[:, index],
-            color=COLOURS[index % 10],
-            lw=1.8,
-            marker="o",
-            ms=3,
-        )
-    axes.set_xlim(strip.clip_seconds.min(), strip.clip_seconds.max())
-    axes.set_ylim(low, high)
+def _timeline(axes: matplotlib.axes.Axes, strip: Strip, low: float, high: float) -> None:
+    """Score of each class over time: a dot in the middle of each clip."""
+    start, stop = strip.clip_seconds.min(), strip.clip_seconds.max()
+    middles = strip.clip_seconds.mean(axis=1)
+    for index, scores in enumerate(strip.clip_scores.T):
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot([start, *middles, stop], [scores[0], *scores, scores[-1]], color=colour, lw=1.6)
+        axes.plot(middles, scores, "o", color=colour, ms=4)
+    axes.set_xlabel("seconds", fontsize=7, labelpad=0, loc="right")
+    axes.set_xlim(start, stop)
+    margin = 0.08 * (high - low)
+    axes.set_ylim(low - margin, high + margin)
     axes.set_yticks([])
     axes.tick_params(axis="x", labelsize=7, pad=1)
-    axes.margins(x=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
