@@ -3,7 +3,7 @@
 #   make demo    the main job on drawn videos, without a network or data
 #   make test    all tests
 #   make lint    style and types
-#   make bench   measurements into benchmarks/*.json
+#   make bench   the README's figures into benchmarks/*.json; needs real videos in KINEMA_DATA
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,6 +25,7 @@ lint: .venv/dev
 bench: .venv/dev
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/demo.py
 
 clean:
 	rm -rf .venv demo build dist
