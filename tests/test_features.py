@@ -209,7 +209,10 @@ def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(long_job, tmp_p
 
 
 def test_ctrl_c_stops_with_130_and_one_line(long_job, tmp_path):
-    process = start([*long_job, tmp_path / "out"])
+    def as_in_a_terminal():  # a shell's background jobs ignore Ctrl-C, and tests may be one
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = start([*long_job, tmp_path / "out"], preexec_fn=as_in_a_terminal)
     wait_for_tables(tmp_path / "out", 2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
