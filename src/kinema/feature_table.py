@@ -12,6 +12,7 @@ Note [Original feature files]
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -166,8 +167,15 @@ def _write_npy(table: FeatureTable, path: Path) -> None:
     # The array comes last: a video counts as done when its .npy is there.
     with atomic_path(path.with_suffix(".json")) as partial:
         partial.write_text(_rows_to_json(table), encoding="utf-8")
-    with atomic_path(path) as partial, open(partial, "wb") as file:
-        np.save(file, table.features)
+    with atomic_path(path) as partial:
+        partial.write_bytes(npy_bytes(table.features))
+
+
+def npy_bytes(array: np.ndarray) -> memoryview:
+    """An .npy file; np.save to a real file does not say that a disk is full."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getbuffer()
 
 
 def _read_npy(path: Path) -> FeatureTable:
