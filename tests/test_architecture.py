@@ -47,7 +47,7 @@ MAY_IMPORT = {
         "weights",
     },
     "estimators": {"clips", "feature_table", "features", "sources", "weights"},
-    "predict": {"classifier", "clips", "feature_table", "features", "weights"},
+    "predict": {"classifier", "clips", "features", "weights"},
     "demo": {
         "classifier",
         "feature_table",
@@ -66,6 +66,7 @@ MAY_IMPORT = {
         "features",
         "mean",
         "predict",
+        "video",
         "weights",
     },
     "__main__": {"cli"},

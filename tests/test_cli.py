@@ -115,12 +115,15 @@ def test_predict_prints_a_timeline_or_json(capsys, video, weights):
     )
 
 
-def test_predict_names_a_bad_video(capsys, weights, tmp_path):
+def test_predict_goes_on_after_a_bad_video(capsys, video, weights, tmp_path):
     pytest.importorskip("torch")
     (tmp_path / "bad.mp4").write_bytes(b"x")
-    code, _, err = run(capsys, "predict", tmp_path / "bad.mp4", "--weights", weights)
-    assert code == 2
-    assert "bad.mp4" in err
+    bad = [tmp_path / "bad.mp4", tmp_path / "gone.mp4"]
+    code, out, err = run(capsys, "predict", *bad, video, "--weights", weights, "--json")
+    assert code == 1
+    assert "bad.mp4: it cannot be read" in err
+    assert "gone.mp4: no such file" in err
+    assert json.loads(out)["video"] == "v.mp4"
 
 
 def test_weights_list_and_info(capsys, weights):
@@ -159,6 +162,24 @@ def test_weights_convert_keeps_mean_labels_and_story(capsys, tmp_path):
     assert weights.labels == ("a", "b c", "d")
     assert weights.source_sha256 is not None
     assert weights.network.recipe["pool5"] == "caffe"
+
+
+def test_a_conversion_never_overwrites_its_source_or_a_folder(capsys, tmp_path):
+    foreign.write_caffe(tmp_path / "net", foreign.small_c3d())
+    before = (tmp_path / "net").read_bytes()
+    code, _, err = run(capsys, "weights", "convert", tmp_path / "net", tmp_path / "net")
+    assert code == 2
+    assert "is the source itself" in err
+    assert (tmp_path / "net").read_bytes() == before
+
+
+def test_an_unexpected_error_is_one_line(capsys, monkeypatch):
+    def fail(_):
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr("kinema.weights.resolve", fail)
+    code, _, err = run(capsys, "weights", "info", "c3d-mini")
+    assert (code, err) == (3, "kinema: RuntimeError: out of memory\n")
 
 
 def test_weights_mean_is_the_average_of_whole_clips(capsys, tmp_path):

@@ -270,6 +270,43 @@ def test_cut_off_containers(tmp_path, kind, cut):
         convert(tmp_path / "cut", network=small_network())
 
 
+def test_a_small_file_cannot_claim_a_huge_tensor(tmp_path):
+    torch = pytest.importorskip("torch")
+    huge = torch.zeros(1).as_strided((10**6, 10**4, 3, 3, 3), (0, 0, 0, 0, 0))
+    torch.save({"conv1.weight": huge}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="larger than its storage"):
+        convert(tmp_path / "w.pth")
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        shape = (10**6, 10**4, 3, 3, 3)
+        file.create_dataset("conv1/conv1_W", shape, np.float32, chunks=(1, 1, 3, 3, 3))
+    with pytest.raises(ValueError, match="conv1_W holds float32 of shape"):
+        convert(tmp_path / "w.h5")
+
+
+def test_hdf5_that_reads_another_file_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "secret").write_bytes(bytes(3 * 27 * 64 * 4))
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_dataset(
+            "conv1/conv1_W",
+            (64, 3, 3, 3, 3),
+            np.float32,
+            external=[(str(tmp_path / "secret"), 0, h5py.h5f.UNLIMITED)],
+        )
+    with pytest.raises(ValueError, match="keeps its numbers in another file"):
+        convert(tmp_path / "w.h5")
+
+
+@pytest.mark.parametrize("value", ["text", None])
+def test_hdf5_of_other_things_is_refused(tmp_path, value):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["conv1/conv1_W"] = h5py.Empty("f4") if value is None else value
+    with pytest.raises(ValueError, match=r"w\.h5"):
+        convert(tmp_path / "w.h5")
+
+
 def test_convert_does_not_import_torch(tmp_path):
     import subprocess
     import sys

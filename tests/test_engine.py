@@ -101,6 +101,24 @@ def test_c3d_on_real_frames(ucf101):
     assert (got["fc6"] > 0).any()  # after ReLU, and alive
 
 
+def test_threads_are_a_matter_of_one_run():
+    network = small_network()
+    clips = np.zeros((1, *network.input_shape), np.float32)
+    before = torch.get_num_threads()
+    Engine(network, random_weights(network), threads=1).run(clips)
+    assert torch.get_num_threads() == before
+
+
+def test_read_only_arrays_are_taken_quietly(recwarn):
+    network = small_network()
+    weights = {name: array.copy() for name, array in random_weights(network).items()}
+    clips = np.zeros((1, *network.input_shape), np.float32)
+    for array in (*weights.values(), clips):
+        array.flags.writeable = False
+    Engine(network, weights).run(clips)
+    assert not recwarn.list
+
+
 def test_a_cut_network_takes_the_whole_networks_weights():
     network = small_network()
     weights = random_weights(network)
@@ -167,6 +185,7 @@ def test_bad_clips_are_named(arguments, error, message):
         ({"kind": "caffe"}, "`kind` must be one of"),
         ({"device": "tpu"}, "`device` must be one of"),
         ({"threads": 0}, "`threads` must be at least 1"),
+        ({"threads": 10**8}, "`threads` must be at least 1 and at most"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -220,15 +220,23 @@ def test_ctrl_c_stops_with_130_and_one_line(long_job, tmp_path):
     assert "Traceback" not in errors
     assert "goes on from here" in errors
     assert len(list((tmp_path / "out").glob("*.safetensors"))) >= 2
-    assert not [p for p in (tmp_path / "out").rglob("*") if p.name.endswith(".partial")]
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.name.endswith("-partial")]
 
 
 def test_leftovers_of_a_killed_write_are_removed(videos, tmp_path):
     out = tmp_path / "out"
     (out / "a").mkdir(parents=True)
-    (out / "a" / ".v1.avi.safetensors.4242.partial").write_bytes(b"half a table")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = out / "a" / f".v1.avi.safetensors.{dead.pid}.0123456789ab.kinema-partial"
+    left.write_bytes(b"half a table")
+    living = out / "a" / f".v1.avi.safetensors.{os.getppid()}.0123456789ab.kinema-partial"
+    living.write_bytes(b"a process that is alive is not disturbed")
+    (out / ".mine.partial").mkdir()
     run([videos], out)
-    assert not list(out.rglob("*.partial"))
+    assert not left.exists()
+    assert living.exists()
+    assert (out / ".mine.partial").is_dir()
 
 
 def test_a_full_disk_stops_with_one_line_and_keeps_what_is_done(long_job, tmp_path):
@@ -241,7 +249,7 @@ def test_a_full_disk_stops_with_one_line_and_keeps_what_is_done(long_job, tmp_pa
     _, errors = process.communicate()
     assert process.returncode == 3
     assert "Traceback" not in errors
-    assert not list((tmp_path / "out").rglob("*.partial"))
+    assert not list((tmp_path / "out").rglob("*-partial"))
     assert start([*long_job, tmp_path / "out"]).wait() == 1
     start([*long_job, tmp_path / "whole"]).wait()
     assert_same_folders(tmp_path / "whole", tmp_path / "out")
@@ -295,11 +303,52 @@ def test_out_that_is_a_file_is_refused(videos, tmp_path):
         run([videos], tmp_path / "out" / "below")
 
 
+def test_rows_never_take_the_place_of_run_json(videos, tmp_path):
+    shutil.copy(videos / "a" / "v1.avi", tmp_path / "run")
+    with pytest.raises(ValueError, match="a video called `run`"):
+        run([tmp_path / "run"], tmp_path / "out", format="npy")
+    assert run([tmp_path / "run"], tmp_path / "out").num_done == 1
+
+
+def test_a_damaged_table_is_made_anew(videos, tmp_path):
+    run([videos], tmp_path / "out")
+    table = tmp_path / "out" / "a" / "v1.avi.safetensors"
+    before = table.read_bytes()
+    table.write_bytes(before[:1000])
+    report = run([videos], tmp_path / "out")
+    assert (report.num_done, report.num_found) == (1, 3)
+    assert table.read_bytes() == before
+
+
+def test_a_video_that_changes_while_it_is_read_is_skipped(videos, tmp_path, monkeypatch):
+    path = videos / "a" / "v1.avi"
+    batches = Extractor.batches
+
+    def overwritten(self, video, starts=None):
+        yield from batches(self, video, starts)
+        path.write_bytes(path.read_bytes() + b"more")
+
+    monkeypatch.setattr(Extractor, "batches", overwritten)
+    report = run([path], tmp_path / "out")
+    assert report.skipped == [{"path": "v1.avi", "reason": "it was changed while it was read."}]
+
+
+def test_other_versions_are_noted(videos, tmp_path):
+    run([videos], tmp_path / "out")
+    path = tmp_path / "out" / "run.json"
+    content = json.loads(path.read_text())
+    content["versions"]["opencv"] = "2.4.0"
+    path.write_text(json.dumps(content))
+    (note,) = run([videos], tmp_path / "out").notes
+    assert "begun with opencv 2.4.0" in note
+
+
 def test_a_foreign_run_json_is_refused(videos, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "run.json").write_text("[]")
-    with pytest.raises(ValueError, match="not of an extraction"):
-        run([videos], tmp_path / "out")
+    for content in ("[]", '{"settings": []}', "{", '{"settings": {}, "versions": 3}'):
+        (tmp_path / "out" / "run.json").write_text(content)
+        with pytest.raises(ValueError, match="not of an extraction"):
+            run([videos], tmp_path / "out")
 
 
 # --- bad videos -----------------------------------------------------------------------------------
@@ -373,6 +422,25 @@ def test_names_with_spaces_and_unicode(tmp_path):
     assert (tmp_path / "out" / "ü ñ 视频.mp4.safetensors").is_file()
 
 
+def test_a_name_that_is_too_long_costs_one_line(videos, tmp_path):
+    shutil.copy(videos / "a" / "v1.avi", videos / "a" / ("n" * 245 + ".avi"))
+    report = run([videos, "/" + "p" * 300], tmp_path / "out")
+    assert report.num_done == 4
+    assert [entry["path"][-6:] for entry in report.skipped] == ["nn.avi", "pppppp"]
+    assert all("too long" in entry["reason"] for entry in report.skipped)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_names_that_are_not_utf8(videos, tmp_path, format):
+    if FORMATS[format].module:
+        pytest.importorskip(FORMATS[format].module)
+    name = os.fsdecode(b"caf\xe9.avi")
+    shutil.copy(videos / "a" / "v1.avi", tmp_path / name)
+    assert run([tmp_path / name], tmp_path / "out", format=format).num_done == 1
+    table = FeatureTable.load(tmp_path / "out" / f"{name}{FORMATS[format].ending}")
+    assert table.about["video"] == name
+
+
 # --- which videos ---------------------------------------------------------------------------------
 
 
@@ -414,6 +482,54 @@ def test_a_list_of_the_original(videos, tmp_path):
     listing.write_text("a/v1.avi 8 0\nb/c/v3.mp4 8 3\n")
     report = run([], tmp_path / "out", list=listing)
     assert "other clips than the list" in report.skipped[0]["reason"]
+
+
+def test_a_list_may_name_a_clip_twice(videos, tmp_path):
+    listing = tmp_path / "input.lst"
+    listing.write_text(f"{videos}/a/v1.avi 8 0\n" * 2 + f"{videos}/a/v1.avi 0 0\n")
+    run([], tmp_path / "out", list=listing, format="c3d")
+    table = FeatureTable.load(tmp_path / "out" / "v1.avi")
+    assert table.start_frame.tolist() == [8, 8, 0]
+    assert run([], tmp_path / "out", list=listing, format="c3d").num_found == 1
+
+
+def test_a_listed_video_that_broke_is_found_done(tmp_path):
+    write_video(tmp_path / "v.avi", 100, codec="mpeg4")
+    cut(tmp_path / "v.avi", 0.5)
+    listing = tmp_path / "input.lst"
+    listing.write_text("".join(f"{tmp_path}/v.avi {start} 0\n" for start in (80, 0, 4)))
+    options = {"list": listing, "keep_partial": True}
+    assert run([], tmp_path / "out", **options).partial == ["v.avi"]
+    assert FeatureTable.load(tmp_path / "out" / "v.avi.safetensors").start_frame.tolist() == [0, 4]
+    assert run([], tmp_path / "out", **options).num_found == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["\ufeff{v}", "{v} 7", "{v}\t7", "{v}\r", "  {v}  "],
+    ids=["bom", "label", "tab", "cr", "sp"],
+)
+def test_forms_of_list_lines(videos, tmp_path, line):
+    listing = tmp_path / "l.txt"
+    listing.write_text(line.format(v=videos / "a" / "v2.mp4") + "\n", encoding="utf-8", newline="")
+    report = run([], tmp_path / "out", list=listing)
+    assert (report.num_done, report.skipped) == (1, [])
+
+
+def test_a_list_can_come_through_a_pipe(videos, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    line = f"{videos}/a/v2.mp4\n"
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(line,))
+    writer.start()
+    assert run([], tmp_path / "out", list=tmp_path / "pipe").num_done == 1
+    writer.join()
+
+
+def test_one_picture_beside_videos_does_not_hide_them(videos, tmp_path):
+    (videos / "a" / "123456.jpg").write_bytes(b"a photo")
+    (videos / "a" / "._v1.avi").write_bytes(b"what macOS leaves behind")
+    report = run([videos], tmp_path / "out")
+    assert (report.num_done, report.skipped) == (4, [])
 
 
 def test_a_listed_clip_that_does_not_fit_is_said(videos, tmp_path):

@@ -12,12 +12,12 @@ from kinema import network as networks
 from kinema.classifier import Classifier
 from kinema.feature_table import FeatureTable, normalized
 from kinema.features import Extractor
-from kinema.predict import Prediction, predict
+from kinema.predict import Prediction, Predictor
 from kinema.weights import Weights, random_weights
 
 from odd_videos import write_video
 
-SETTINGS = {"layer": "fc6", "stride": 8}
+SETTINGS = {"layer": "fc6", "length": 16, "stride": 8, "sampling_rate": 1, "short": "pad"}
 
 
 def table(features):
@@ -137,7 +137,7 @@ def test_probabilities_of_trained_weights(video):
     network = networks.c3d_mini(3)
     base = random_weights(network)
     weights = Weights(base.arrays, network, name="t", mean=base.mean, labels=("a", "b", "c"))
-    (found,) = predict([video], weights=weights)
+    found = Predictor(weights=weights)(video)
     assert found.classes == ("a", "b", "c")
     np.testing.assert_allclose(found.clip_scores.sum(1), 1, rtol=1e-5)
     np.testing.assert_allclose(found.scores, found.clip_scores.mean(0))
@@ -156,17 +156,11 @@ def test_a_classifier_brings_its_own_features(video, tmp_path):
     )
     classifier = Classifier.train([whole, other], ["this", "that"])
     classifier.save(tmp_path / "c.safetensors")
-    (found,) = predict([video], classifier=tmp_path / "c.safetensors")
+    found = Predictor(classifier=tmp_path / "c.safetensors")(video)
     assert found.top(1)[0][0] == "this"
     assert found.score_kind == "distance"
     with pytest.raises(ValueError, match="trained on features with weights_sha256"):
-        next(
-            predict(
-                [video],
-                classifier=classifier,
-                weights=random_weights(networks.c3d_mini(), seed=5),
-            )
-        )
+        Predictor(classifier=classifier, weights=random_weights(networks.c3d_mini(), seed=5))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +171,6 @@ def test_a_classifier_brings_its_own_features(video, tmp_path):
         ({"weights": random_weights(networks.c3d_mini(None))}, "have no fc8"),
     ],
 )
-def test_predictions_that_would_mean_nothing_are_refused(video, options, message):
+def test_predictions_that_would_mean_nothing_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        next(predict([video], **options))
+        Predictor(**options)

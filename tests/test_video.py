@@ -76,6 +76,22 @@ def drop_rights_of_root():
         libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
+@pytest.mark.parametrize("fps", [1, 2, 3])
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_slow_videos_with_b_frames_are_whole(tmp_path, fps, ending):
+    """Their packets are stored seconds before they are shown; that is no early end."""
+    path = tmp_path / f"v.{ending}"
+    write_video(path, 30, fps=fps, options={"bf": "3", "preset": "medium"}, width=96, height=72)
+    assert [read_index(frame.image) for frame in VideoReader(path)] == list(range(30))
+
+
+def test_pictures_numbered_from_zero_are_refused(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number:06}.jpg").write_bytes(b"x")
+    with pytest.raises(VideoError, match="the first is 000001.jpg"):
+        VideoReader(tmp_path)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
 def test_a_video_without_permission_is_refused(tmp_path):
     path = made(tmp_path, "unreadable", BAD)

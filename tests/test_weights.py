@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -85,6 +87,8 @@ def changed(name, array):
         ({"labels": ("a",)}, "`labels` must be one a class, got 1 for 3"),
         ({"mean": np.zeros(4)}, "`mean` must be three constants"),
         ({"mean": np.full(3, np.inf)}, "`mean` holds values"),
+        ({"mean": np.zeros((3, 16, 128, 128))}, r"`mean` must .* \(3, 16, 128, 171\) or"),
+        ({"mean": np.zeros(3, complex)}, "`mean` must hold real numbers"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow")
@@ -101,6 +105,22 @@ def test_files_that_are_not_ours_are_named(tmp_path):
             Weights.load(tmp_path / f"{name}.safetensors")
     with pytest.raises(FileNotFoundError, match="gone"):
         Weights.load(tmp_path / "gone.safetensors")
+
+
+def test_saving_over_a_folder_is_refused(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine").touch()
+    with pytest.raises(ValueError, match="models: a folder of this name is there already"):
+        random_weights(MINI).save(tmp_path / "models")
+    assert (tmp_path / "models" / "mine").exists()
+
+
+def test_threads_that_save_the_same_file_do_not_meet(tmp_path):
+    weights = random_weights(networks.c3d_mini(2, input_shape=(3, 16, 16, 16)))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(weights.save, [tmp_path / "w.safetensors"] * 40))
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+    assert Weights.load(tmp_path / "w.safetensors").sha256 == weights.sha256
 
 
 def test_names(tmp_path, monkeypatch):

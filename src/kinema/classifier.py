@@ -106,6 +106,8 @@ class Classifier:
             raise FileNotFoundError(f"classifier {path}: no such file.")
         try:
             tensors, story = read_tensors(Path(path), format=FORMAT)
+            for name in ("layer", "length", "stride", "sampling_rate", "short"):
+                story["settings"][name]  # all are needed to make the features again
             return cls(
                 classes=tuple(story["classes"]),
                 coefficients=tensors["coefficients"],

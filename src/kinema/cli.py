@@ -3,12 +3,14 @@
 Rooms are imported inside the commands, so that `--help` is quick.
 
 Exit codes: 0 done; 1 done, but more videos were skipped than `--max-skipped` allows; 2 wrong use;
-3 could not go on (a full disk, say); 130 stopped by the user.
+3 could not go on (a full disk, say, or an error of ours); 130 stopped by the user.
 """
 
 from __future__ import annotations
 
+import io
 import json as json_module
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,6 +102,8 @@ def extract(
         _say(f"skipped {entry['path']}: {entry['reason']}")
     if len(report.skipped) > 10:
         _say(f"... and {len(report.skipped) - 10} more skipped.")
+    for note in report.notes:
+        _say(note)
     for name in report.partial:
         _say(f"partial {name}: it broke, the rows before that were kept.")
     print(report.summary())
@@ -135,14 +139,14 @@ def predict(
         engine: What to compute with.
         threads: CPU threads of the network; all by default.
     """
-    from kinema.predict import predict
+    from kinema.predict import Predictor
+    from kinema.video import VideoError
 
     if not videos:
         raise ValueError("name at least one video.")
     if top < 1:
         raise ValueError(f"--top must be at least 1, got {top}.")
-    predictions = predict(
-        videos,
+    predictor = Predictor(
         weights=weights,
         classifier=classifier,
         stride=stride,
@@ -151,9 +155,16 @@ def predict(
         engine=engine,
         threads=threads,
     )
-    for prediction in predictions:
+    code = 0
+    for video in videos:
+        try:
+            prediction = predictor(video)
+        except (VideoError, FileNotFoundError) as error:
+            _say(f"skipped {error}")
+            code = 1
+            continue
         print(json_module.dumps(prediction.as_mapping(top)) if json else prediction.timeline(top))
-    return 0
+    return code
 
 
 @app.command
@@ -244,6 +255,8 @@ def convert(
     from kinema.convert import convert, load_labels
     from kinema.mean import load_mean
 
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ValueError(f"{target} is the source itself; name another target.")
     weights = convert(
         source,
         mean=None if mean is None else load_mean(mean),
@@ -295,19 +308,33 @@ def _say(line: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; errors are one line on standard error."""
+    """Run a command and return its exit code; errors are one line on standard error.
+
+    With KINEMA_DEBUG set, an unexpected error comes with its traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows few characters
+            stream.reconfigure(errors="replace")
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, TypeError, FileNotFoundError, ImportError) as error:
         _say(f"kinema: {' '.join(str(error).split())}")
         return 2
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         what = f"{error.filename or 'writing'}: {error.strerror}." if error.strerror else error
         _say(f"kinema: {what}")
         return 3
     except KeyboardInterrupt:
-        _say("kinema: stopped; the same command goes on from here.")
+        _say("kinema: stopped; an extraction goes on from here with the same command.")
         return 130
+    except Exception as error:
+        if os.environ.get("KINEMA_DEBUG"):
+            raise
+        _say(f"kinema: {type(error).__name__}: {' '.join(str(error).split())}")
+        return 3
     return code or 0
 
 

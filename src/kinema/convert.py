@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
-import struct
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +30,9 @@ from kinema.weights import Weights, check_arrays
 CONVOLUTIONS = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
 FULLY_CONNECTED = ("fc6", "fc7", "fc8")
 LAYERS = CONVOLUTIONS + FULLY_CONNECTED
+
+LARGEST_PARAMETER = 1 << 28
+"""Numbers in one parameter, eight times fc6's: a small file can claim any size."""
 
 
 class Foreign(NamedTuple):
@@ -79,8 +79,10 @@ def convert(
         trained_with = "symmetric" if foreign.symmetric_pool5 else "caffe"
         network = network or _c3d_for(arrays, pool5 or trained_with)
         check_arrays(arrays, network)
-    except (ValueError, struct.error, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as e:
-        raise ValueError(f"{source}: {e}") from None
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    except Exception as error:  # a damaged file can fail in any way
+        raise ValueError(f"{source}: it is damaged ({type(error).__name__}: {error}).") from None
     return Weights(
         arrays,
         network,
@@ -164,6 +166,8 @@ def _to_canonical(foreign: Foreign) -> dict[str, np.ndarray]:
             if name not in arrays and layer != "fc8":
                 raise ValueError(f"parameter {name} is missing.")
     for name, array in arrays.items():
+        if array.size > LARGEST_PARAMETER:
+            raise ValueError(f"parameter {name} has shape {array.shape}, far too large for C3D.")
         dimensions = 1 if name.endswith(".bias") else 5 if name.startswith("conv") else 2
         if name.endswith(".bias"):
             array = array.reshape(-1) if array.size == max(array.shape, default=0) else array
@@ -230,6 +234,8 @@ def read_caffe(source: Path) -> Foreign:
 
 def read_torch(content: Any) -> Foreign:
     """A state dict, bare or under `state_dict`, of one of the ports."""
+    # A checkpoint of a training run of jfzhang95's, whose net pads pool5 on both sides.
+    trained_there = isinstance(content, dict) and "opt_dict" in content
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
@@ -239,7 +245,7 @@ def read_torch(content: Any) -> Foreign:
     arrays = {
         name.removeprefix("module.").removeprefix("backbone."): a for name, a in arrays.items()
     }
-    return Foreign(arrays, "PyTorch state dict", symmetric_pool5=backbone)
+    return Foreign(arrays, "PyTorch state dict", symmetric_pool5=backbone or trained_there)
 
 
 def read_lasagne(source: Path) -> Foreign:
@@ -302,8 +308,13 @@ def _datasets(group: Any, dataset_type: Any) -> list[tuple[str, np.ndarray]]:
         return found
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, dataset_type):
-            found.append((name, item[()]))
+        if not isinstance(item, dataset_type):
+            return
+        if item.external or item.is_virtual:
+            raise ValueError(f"refused: dataset {name} keeps its numbers in another file.")
+        if item.dtype.kind != "f" or item.shape is None or item.size > LARGEST_PARAMETER:
+            raise ValueError(f"dataset {name} holds {item.dtype} of shape {item.shape}.")
+        found.append((name, item[()]))
 
     group.visititems(visit)
     return sorted(found, key=lambda pair: -pair[1].ndim)

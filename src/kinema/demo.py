@@ -122,7 +122,8 @@ def _features(
             inputs = np.ascontiguousarray(rearrange(batch.inputs, generator))
             rows.append(extractor.run(inputs))
             clips += batch.clips
-        tables[sample] = extractor.table(Source(sample.path, sample.path.name), rows, clips)
+        source = Source(sample.path, sample.path.name)
+        tables[sample] = extractor.table(source, rows, clips, video_fingerprint="")
     return tables
 
 

@@ -8,6 +8,7 @@ Nothing but this file imports torch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax
 
 KINDS = ("auto", "torch")
 DEVICES = ("auto", "cpu", "cuda")
+
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
+"""Far more threads than cores end the process rather than raise an error."""
 
 
 class Engine:
@@ -47,8 +51,10 @@ class Engine:
         for name, value, known in (("kind", kind, KINDS), ("device", device, DEVICES)):
             if value not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}.")
-        if threads is not None and threads < 1:
-            raise ValueError(f"`threads` must be at least 1, got {threads}.")
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise ValueError(
+                f"`threads` must be at least 1 and at most {MOST_THREADS}, got {threads}."
+            )
         self.network = network
         self.kind = "torch"
         self._runner = _TorchRunner(_checked(network, weights), device=device, threads=threads)
@@ -105,6 +111,11 @@ def _checked(network: Network, weights: Mapping[str, np.ndarray]) -> dict[str, n
     return parameters
 
 
+def _writeable(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy if it is read-only: torch warns of those even where it only reads."""
+    return array if array.flags.writeable else array.copy()
+
+
 class _TorchRunner:
     """Layers one by one in PyTorch; an output that nobody asked for is freed at once."""
 
@@ -123,20 +134,31 @@ class _TorchRunner:
         self._threads = threads
         self.device = torch.device(device)
         self._parameters = {
-            name: torch.from_numpy(array).to(self.device) for name, array in parameters.items()
+            name: torch.from_numpy(_writeable(array)).to(self.device)
+            for name, array in parameters.items()
         }
 
     def run(
         self, clips: np.ndarray, layers: Sequence[Layer], wanted: Sequence[str]
     ) -> dict[str, np.ndarray]:
         torch = self._torch
+        before = torch.get_num_threads()  # a setting of the whole process
         if self._threads is not None:
             torch.set_num_threads(self._threads)
+        try:
+            return self._run(clips, layers, wanted)
+        finally:
+            torch.set_num_threads(before)
+
+    def _run(
+        self, clips: np.ndarray, layers: Sequence[Layer], wanted: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        torch = self._torch
         outputs = {}
         # TF32 would keep 10 bits of each factor; features are fp32 everywhere.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            x = torch.from_numpy(np.ascontiguousarray(clips)).to(self.device)
+            x = torch.from_numpy(_writeable(np.ascontiguousarray(clips))).to(self.device)
             for layer in layers:
                 x = self._apply(layer, x)
                 if layer.name in wanted:

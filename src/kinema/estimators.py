@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -102,7 +103,8 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         kept = Path(self.cache, f"{name}.safetensors")
         if kept.is_file():
-            return FeatureTable.load(kept)
+            with contextlib.suppress(ValueError):  # a damaged table is made anew
+                return FeatureTable.load(kept)
         table = extractor(path)
         table.save(kept)
         return table

@@ -216,14 +216,16 @@ def _write_parquet(table: FeatureTable, path: Path) -> None:
     columns |= {name: pa.array(column) for name, column in table._columns().items()}
     columns["features"] = pa.FixedSizeListArray.from_arrays(table.features.reshape(-1), width)
     arrow = pa.table(columns).replace_schema_metadata({"kinema": _to_json(table.about)})
-    with atomic_path(path) as partial:
-        parquet.write_table(arrow, partial)
+    # A file, not its name: Arrow takes only names that are UTF-8.
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        parquet.write_table(arrow, file)
 
 
 def _read_parquet(path: Path) -> FeatureTable:
     from pyarrow import parquet
 
-    arrow = parquet.read_table(path)
+    with open(path, "rb") as file:
+        arrow = parquet.read_table(file)
     features = arrow["features"].combine_chunks()
     return FeatureTable(
         features=features.flatten().to_numpy().reshape(len(features), -1),
@@ -284,11 +286,8 @@ def read_c3d_blob(path: Path) -> np.ndarray:
 def _write_c3d(table: FeatureTable, path: Path) -> None:
     layer = table.about["layer"]
     ending = C3D_BLOB_NAMES.get(layer, layer)
-    if len(set(table.start_frame.tolist())) != len(table):
-        raise ValueError(
-            f"{path}: two clips start at the same frame; original feature files are named by it."
-        )
-    with atomic_path(path) as partial:
+    # Clips that start at the same frame are the same, and share a file.
+    with atomic_path(path, folder=True) as partial:
         partial.mkdir()
         (partial / "rows.json").write_text(_rows_to_json(table), encoding="utf-8")
         for start, row in zip(table.start_frame, table.features, strict=True):
@@ -297,7 +296,8 @@ def _write_c3d(table: FeatureTable, path: Path) -> None:
 
 
 def _read_c3d(path: Path) -> FeatureTable:
-    files = sorted(file for file in path.iterdir() if file.stem.isdigit())
+    files = [file for file in path.iterdir() if file.stem.isdecimal()]
+    files.sort(key=lambda file: int(file.stem))
     endings = sorted({file.suffix for file in files})
     if len(endings) != 1:
         raise ValueError(

@@ -12,10 +12,12 @@ Note [Same bytes]
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,11 +90,8 @@ class Extractor:
         self.layer_shape = network.feature_shape(layer)
         self.layer = layer
         self.batch = batch
-        # A network for another crop sees the same part of the frame, at its own resolution.
-        height, width = (round(size * crop[0] / 112) for size in (128, 171))
-        self._resize_to = (height, width)
+        self._resize_to = network.frame_size
         self._crop = (crop[0], crop[1])
-        self._preprocess([np.zeros((height, width, 3), np.uint8)] * length)  # the mean must fit
         self.engine = Engine(
             network.up_to(layer), self.weights, kind=engine, device=device, threads=threads
         )
@@ -161,9 +160,14 @@ class Extractor:
         source: Source,
         rows: Sequence[np.ndarray],
         clips: Sequence[Clip],
+        *,
+        video_fingerprint: str,
         broken: VideoError | None = None,
     ) -> FeatureTable:
-        """The table of a video from its batches' features and clips."""
+        """The table of a video from its batches' features and clips.
+
+        `video_fingerprint` is taken before the first frame is read: what is read is then known.
+        """
         features = np.concatenate(rows)
         columns = {name: np.array([getattr(clip, name) for clip in clips]) for name in ROW_COLUMNS}
         if source.starts is not None:
@@ -172,7 +176,7 @@ class Extractor:
             columns = {name: column[order] for name, column in columns.items()}
         about = {
             "video": source.name,
-            "video_fingerprint": fingerprint(source.path),
+            "video_fingerprint": video_fingerprint,
             "layer_shape": list(self.layer_shape),
             "weights": self.weights.name,
             "trained": self.weights.trained,
@@ -194,12 +198,13 @@ class Extractor:
         source = Source(Path(path), Path(path).name)
         rows, clips = [], []
         try:
+            before = fingerprint(source.path)
             for batch in prefetched(self.batches(source.path)):
                 rows.append(self.run(batch.inputs))
                 clips += batch.clips
-        except VideoError as error:
+        except (VideoError, PermissionError) as error:
             raise VideoError(f"{path}: {skip_reason(error)}") from None
-        return self.table(source, rows, clips)
+        return self.table(source, rows, clips, video_fingerprint=before)
 
     def _preprocess(self, images: Sequence[np.ndarray]) -> np.ndarray:
         assert self.weights.mean is not None
@@ -259,6 +264,7 @@ class ExtractionReport:
         num_found: tables that were there already.
         num_clips: rows written by this run.
         partial: names of videos that broke and whose rows before that were kept.
+        notes: what else the user should know, a line each.
         skipped: `{"path", "reason"}` of each video that has no table.
         seconds: how long the run took.
     """
@@ -269,6 +275,7 @@ class ExtractionReport:
     num_found: int = 0
     num_clips: int = 0
     partial: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -381,6 +388,7 @@ class _Run:
         self.keep_partial = keep_partial
         self.report = ExtractionReport(out, len(sources))
         self._skipped_path = out / "skipped.jsonl"
+        self._own_files = {self._skipped_path, out / "run.json"}
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -406,8 +414,19 @@ class _Run:
 
     def prepare(self) -> None:
         """Compare the settings with those of the run before, and tidy up after it."""
+        for source in self.sources:
+            written = {self._path(source)}
+            if self.format == "npy":
+                written.add(self._path(source).with_suffix(".json"))
+            if written & self._own_files:
+                raise ValueError(
+                    f"a video called `{source.name}` cannot be extracted to {self.format}: it "
+                    "would take the place of a file of the run. Rename it, or choose another "
+                    "`format`."
+                )
         settings = {
             **self.extractor.settings(),
+            "engine": repr(self.extractor.engine),
             "format": self.format,
             "keep_partial": self.keep_partial,
             "clips": "listed"
@@ -417,7 +436,8 @@ class _Run:
         path = self.out / "run.json"
         if path.is_file():
             try:
-                before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+                content = json.loads(path.read_text(encoding="utf-8"))
+                before, used = dict(content["settings"]), dict(content["versions"])
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{path} is not of an extraction; choose another `out`.") from None
             for name, value in settings.items():
@@ -425,6 +445,12 @@ class _Run:
                     raise ValueError(
                         f"`out` {self.out} was made with {name} {before.get(name)}, now it is "
                         f"{value}: choose another folder, or the same settings."
+                    )
+            for name, version in versions().items():
+                if used.get(name) != version:
+                    self.report.notes.append(
+                        f"{self.out} was begun with {name} {used.get(name)}, now it is {version}: "
+                        "new rows may differ from the older ones in rounding."
                     )
         else:
             content = {
@@ -461,49 +487,72 @@ class _Run:
                 clips += event.clips
                 bar.advance(num_clips=len(event.clips), size=sizes[source] * event.progress)
                 continue
-            if isinstance(event, _Found):
+            if event.found:
                 self.report.num_found += 1
-            elif event is None or (self.keep_partial and clips and _broke_midway(event)):
-                self._write(source, self.extractor.table(source, rows, clips, event))
+            elif event.error is None or (self.keep_partial and clips and event.broke_midway):
+                try:
+                    self._write(source, rows, clips, event)
+                except (ValueError, OSError) as error:
+                    if isinstance(error, OSError) and error.errno not in _FAULTS_OF_A_NAME:
+                        raise
+                    self._skip(source, error)
             else:
-                self._skip(source, event)
+                self._skip(source, event.error)
             rows, clips = [], []
-            bar.finish_video(size=sizes[source], found=isinstance(event, _Found))
+            bar.finish_video(size=sizes[source], found=event.found)
 
-    def _events(self) -> Iterator[tuple[Source, Batch | Exception | _Found | None]]:
+    def _events(self) -> Iterator[tuple[Source, Batch | _End]]:
         """Each video's batches, then how it ended. Runs in the decoding thread."""
         for source in self.sources:
+            before = ""
             try:
-                if self._is_done(source):
-                    yield source, _Found()
+                before = fingerprint(source.path)
+                if self._is_done(source, before):
+                    yield source, _End(found=True)
                     continue
                 for batch in self.extractor.batches(source.path, source.starts):
                     yield source, batch
+                if fingerprint(source.path) != before:
+                    raise VideoError("it was changed while it was read.")
             except Exception as error:  # whatever one video does, the run goes on to the next
-                yield source, error
+                yield source, _End(before, error)
             else:
-                yield source, None
+                yield source, _End(before)
 
     def _path(self, source: Source) -> Path:
         return self.out / f"{source.name}{FORMATS[self.format].ending}"
 
-    def _is_done(self, source: Source) -> bool:
+    def _is_done(self, source: Source, video_fingerprint: str) -> bool:
         path = self._path(source)
-        if not path.exists():
+        if not os.path.exists(path):
             return False
-        table = FeatureTable.load(path)
-        if table.about.get("video_fingerprint") != fingerprint(source.path):
+        try:
+            table = FeatureTable.load(path)
+        except ValueError:  # damaged since: it is made anew
+            _remove_table(path)
+            return False
+        if table.about.get("video_fingerprint") != video_fingerprint:
             raise VideoError(
                 f"{path} holds features of another video of this name; "
                 "delete it, or choose another `out`."
             )
-        if source.starts is not None and table.start_frame.tolist() != [*source.starts]:
+        starts = table.start_frame.tolist()
+        wanted = starts if source.starts is None else [*source.starts]
+        if table.about.get("partial"):
+            wanted = [start for start in wanted if start in starts]
+        if starts != wanted:
             raise VideoError(
                 f"{path} holds other clips than the list names; delete it, or choose another `out`."
             )
         return True
 
-    def _write(self, source: Source, table: FeatureTable) -> None:
+    def _write(
+        self, source: Source, rows: Sequence[np.ndarray], clips: Sequence[Clip], end: _End
+    ) -> None:
+        broken = end.error if isinstance(end.error, VideoError) else None
+        table = self.extractor.table(
+            source, rows, clips, video_fingerprint=end.video_fingerprint, broken=broken
+        )
         table.save(self._path(source), self.format)
         self.report.num_done += 1
         self.report.num_clips += len(table)
@@ -517,9 +566,25 @@ class _Run:
         self.report.skipped.append(entry)
 
 
-class _Found:
-    """A video whose table was there already."""
+@dataclass(frozen=True)
+class _End:
+    """How a video ended: read through, found done before, or with an error."""
+
+    video_fingerprint: str = ""
+    error: Exception | None = None
+    found: bool = False
+
+    @property
+    def broke_midway(self) -> bool:
+        return isinstance(self.error, VideoError) and self.error.frame_index is not None
 
 
-def _broke_midway(error: Exception) -> bool:
-    return isinstance(error, VideoError) and error.frame_index is not None
+_FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+"""Errors of writing that concern one video; others (a full disk) would meet the next one too."""
+
+
+def _remove_table(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

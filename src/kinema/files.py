@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,45 +15,70 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-PARTIAL_SUFFIX = ".partial"
+PARTIAL_SUFFIX = ".kinema-partial"
 
 _UMASK = os.umask(0)  # it can only be read by setting it
 os.umask(_UMASK)
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path beside `path` to write a file or a folder to; it takes `path`'s place at the end.
+def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write a file to (or a folder); it takes `path`'s place at the end.
 
     Whatever happens in between (an error, a full disk, a kill), `path` is what it was before. A
-    killed process leaves a hidden file that ends in ".partial".
+    killed process leaves a hidden file that `remove_partial_files` knows.
+
+    Raises:
+        ValueError: a folder is there where a file shall be, or the other way round.
     """
     path = Path(path)
+    if path.is_dir() if not folder else path.exists():
+        kind = "a folder" if path.is_dir() else "a file"
+        raise ValueError(f"{path}: {kind} of this name is there already.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
-    _remove(partial)
+    # The name is cut, because names have a largest length and this one is longer.
+    unique = f".{path.name[:40]}.{os.getpid()}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}"
+    partial = path.with_name(unique)
     try:
         yield partial
-        for file in sorted(partial.rglob("*")) if partial.is_dir() else [partial]:
+        for file in sorted(partial.rglob("*")) if folder else [partial]:
             file.chmod(0o666 & ~_UMASK)  # some libraries make files that only the owner can read
             _flush_to_disk(file)
-        if path.is_dir():
-            _remove(path)  # a folder cannot be replaced in one step
         os.replace(partial, path)
+        if os.name == "posix":
+            _flush_to_disk(path.parent)
     except BaseException:
         _remove(partial)
         raise
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Delete what killed processes left below `folder`."""
+    """Delete what killed processes left below `folder`; what living ones write is left alone."""
     for partial in folder.rglob(f".*{PARTIAL_SUFFIX}"):
-        _remove(partial)
+        pid = partial.name.removesuffix(PARTIAL_SUFFIX).split(".")[-2]
+        if pid.isdecimal() and not _runs_elsewhere(int(pid)):
+            _remove(partial)
 
 
-def _flush_to_disk(file: Path) -> None:
-    with open(file, "rb") as handle:
-        os.fsync(handle.fileno())
+def _runs_elsewhere(pid: int) -> bool:
+    """Whether another process of this number is alive. (In containers ours is often the same.)"""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +48,10 @@ def load_mean(source: str | os.PathLike[str]) -> np.ndarray:
             blob = caffe.read_blob(memoryview(path.read_bytes()))
             array = blob[0] if blob.ndim == 5 and len(blob) == 1 else blob
         else:
-            loaded: Any = np.load(path, allow_pickle=False)
+            try:
+                loaded: Any = np.load(path, allow_pickle=False)
+            except ValueError:
+                raise ValueError("it is no .npy, .npz or .binaryproto file of numbers.") from None
             names = getattr(loaded, "files", None)  # of an .npz
             if names is not None:
                 if "mean" not in names and len(names) != 1:
@@ -57,8 +59,8 @@ def load_mean(source: str | os.PathLike[str]) -> np.ndarray:
                 loaded = loaded["mean" if "mean" in names else names[0]]
             array = loaded
         return check_mean(array)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:  # a damaged file can fail in any way
+        raise ValueError(f"{path} cannot be read as a mean: {error}") from None
 
 
 _MEAN_WRITERS: dict[str, Callable[[Any, np.ndarray], None]] = {

@@ -180,6 +180,16 @@ class Network:
         self.shapes()  # a convolution after a fully connected layer is refused here
 
     @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width that frames are resized to before the crop goes in.
+
+        128x171 for C3D's crop of 112 (the paper, section 3.1); other crops see the same part of the
+        frame at their own resolution.
+        """
+        crop = self.input_shape[2]
+        return round(128 * crop / 112), round(171 * crop / 112)
+
+    @property
     def layer_names(self) -> tuple[str, ...]:
         return tuple(layer.name for layer in self.layers)
 

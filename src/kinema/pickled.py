@@ -7,6 +7,7 @@ pickle that names anything else is refused with that name. torch is not needed.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import re
 import struct
@@ -45,6 +46,8 @@ class _LazyTensor(NamedTuple):
         )
         if self.offset < 0 or min(self.stride) < 0 or last >= numbers.size:
             raise ValueError("a tensor reaches outside its storage.")
+        if math.prod(self.shape) > numbers.size:  # steps of zero: a small file, a huge tensor
+            raise ValueError("a tensor is larger than its storage.")
         return np.lib.stride_tricks.as_strided(
             numbers[self.offset :],
             self.shape,

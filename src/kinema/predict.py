@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import numpy as np
 from kinema import weights as weights_room
 from kinema.classifier import Classifier
 from kinema.clips import ClipPlan
-from kinema.feature_table import FeatureTable
 from kinema.features import Extractor
 from kinema.weights import Weights
 
@@ -43,8 +42,10 @@ class Prediction:
 
     def top(self, num_classes: int = 5) -> list[tuple[str, float]]:
         """The best classes and their scores, best first."""
-        best = np.argsort(-self.scores, kind="stable")[:num_classes]
-        return [(self.classes[index], float(self.scores[index])) for index in best]
+        return [(self.classes[i], float(self.scores[i])) for i in self._best(num_classes)]
+
+    def _best(self, num_classes: int) -> list[int]:
+        return np.argsort(-self.scores, kind="stable")[:num_classes].tolist()
 
     def segments(self) -> Iterator[tuple[float, float, str]]:
         """Start, stop (seconds) and best class of each run of clips with the same best class.
@@ -81,8 +82,9 @@ class Prediction:
         names = [name for name, _ in self.top(num_classes)]
         length = max(map(len, names))
         lines = [f"{self.video}: {len(self.clip_scores)} clips, {self.score_kind} by clip"]
-        for name, score in self.top(num_classes):
-            bars = _bars(self._relative(self.classes.index(name)), width)
+        for index in self._best(num_classes):
+            name, score = self.classes[index], self.scores[index]
+            bars = _bars(self._relative(index), width)
             lines.append(f"  {name:<{length}} {score:7.3f}  {bars}")
         for start, stop, name in self.segments():
             lines.append(f"  {_clock(start)} to {_clock(stop)}  {name}")
@@ -95,21 +97,10 @@ class Prediction:
         return (scores[:, index] - low) / max(high - low, 1e-12)
 
 
-def predict(
-    videos: Sequence[str | os.PathLike[str]],
-    *,
-    weights: str | os.PathLike[str] | Weights | None = None,
-    classifier: str | os.PathLike[str] | Classifier | None = None,
-    stride: int = 8,
-    mean: Any = None,
-    device: str = "auto",
-    engine: str = "auto",
-    threads: int | None = None,
-) -> Iterator[Prediction]:
-    """Class scores of videos, one `Prediction` after the other.
+class Predictor:
+    """What tells the classes of a video, made once and used for many.
 
     Args:
-        videos: video files or folders of pictures.
         weights: weights with fc8, whose softmax gives probabilities; with `classifier`, the
             weights that it was trained on, if they are not known by name.
         classifier: a linear SVM of `Classifier.train`, or its file, in place of fc8.
@@ -118,34 +109,64 @@ def predict(
         device, engine, threads: see `Engine`.
 
     Raises:
-        ValueError: neither is given, the weights are untrained or have no classes, or a video
-            cannot be read.
+        ValueError: neither is given, or the weights are untrained or have no classes.
     """
-    how = {"mean": mean, "device": device, "engine": engine, "threads": threads}
-    if classifier is not None:
-        svm = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
-        extractor = _extractor_for(svm, weights, how)
-        for video in videos:
-            table = extractor(video)
-            scores = svm.scores(table.video_vector()[None])[0]
-            yield _prediction(table, svm.classes, scores, svm.scores(table.features), "distance")
-        return
-    if weights is None:
-        raise ValueError("give `weights` that were trained on classes, or a `classifier`.")
-    resolved = weights_room.resolve(weights)
-    if resolved.num_classes is None:
-        raise ValueError(f"weights {resolved.name!r} have no fc8; give a `classifier`.")
-    if not resolved.trained:
-        raise ValueError(
-            f"weights {resolved.name!r} are random: their classes mean nothing. Give trained "
-            "weights, or a `classifier` (`kinema demo` makes one)."
+
+    def __init__(
+        self,
+        *,
+        weights: str | os.PathLike[str] | Weights | None = None,
+        classifier: str | os.PathLike[str] | Classifier | None = None,
+        stride: int = 8,
+        mean: Any = None,
+        device: str = "auto",
+        engine: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        how = {"mean": mean, "device": device, "engine": engine, "threads": threads}
+        self._svm: Classifier | None = None
+        if classifier is not None:
+            self._svm = (
+                classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+            )
+            self.classes = self._svm.classes
+            self._extractor = _extractor_for(self._svm, weights, how)
+            return
+        if weights is None:
+            raise ValueError(
+                "give `weights` that were trained on classes, or a `classifier` "
+                "(`kinema demo` makes one)."
+            )
+        resolved = weights_room.resolve(weights)
+        if resolved.num_classes is None:
+            raise ValueError(f"weights {resolved.name!r} have no fc8; give a `classifier`.")
+        if not resolved.trained:
+            raise ValueError(
+                f"weights {resolved.name!r} are random: their classes mean nothing. Give trained "
+                "weights, or a `classifier` (`kinema demo` makes one)."
+            )
+        plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
+        self._extractor = Extractor(resolved, layer="prob", plan=plan, **how)
+        numbers = range(resolved.num_classes)
+        self.classes = resolved.labels or tuple(f"class {number}" for number in numbers)
+
+    def __call__(self, video: str | os.PathLike[str]) -> Prediction:
+        """Class scores of one video; one that cannot be read is a `VideoError` that names it."""
+        table = self._extractor(video)
+        if self._svm is None:
+            scores, clip_scores = table.features.mean(axis=0), table.features
+        else:
+            scores = self._svm.scores(table.video_vector()[None])[0]
+            clip_scores = self._svm.scores(table.features)
+        return Prediction(
+            video=Path(video).name,
+            classes=self.classes,
+            scores=scores,
+            clip_scores=clip_scores,
+            start_seconds=table.start_seconds,
+            stop_seconds=table.stop_seconds,
+            score_kind="probability" if self._svm is None else "distance",
         )
-    plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
-    extractor = Extractor(resolved, layer="prob", plan=plan, **how)
-    classes = resolved.labels or tuple(f"class {i}" for i in range(resolved.num_classes))
-    for video in videos:
-        table = extractor(video)
-        yield _prediction(table, classes, table.features.mean(0), table.features, "probability")
 
 
 def _extractor_for(
@@ -167,24 +188,6 @@ def _extractor_for(
     extractor = Extractor(resolved, layer=settings["layer"], plan=plan, **how)
     svm.check_made_for(extractor.settings())
     return extractor
-
-
-def _prediction(
-    table: FeatureTable,
-    classes: tuple[str, ...],
-    scores: np.ndarray,
-    clip_scores: np.ndarray,
-    score_kind: str,
-) -> Prediction:
-    return Prediction(
-        video=Path(table.about["video"]).name,
-        classes=classes,
-        scores=scores,
-        clip_scores=clip_scores,
-        start_seconds=table.start_seconds,
-        stop_seconds=table.stop_seconds,
-        score_kind=score_kind,
-    )
 
 
 def _bars(values: np.ndarray, width: int) -> str:

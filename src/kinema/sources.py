@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinema.video import FRAME_NAME, is_frame_folder
+from kinema.video import FRAME_NAME, path_kind
 
 _VIDEO_ENDINGS = """
     3g2 3gp asf avi dv f4v flv gif h264 h265 hevc ivf m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg
@@ -41,8 +41,9 @@ def find_videos(
 
     Args:
         paths: video files, folders of pictures, and folders that are searched for videos.
-        list_file: a text file with one path a line, or C3D's `path start label` lines, one clip a
-            line; relative paths start at the current folder, or else at the list's own.
+        list_file: a text file with one path a line (a label behind it is passed over), or C3D's
+            `path start label` lines, one clip a line; relative paths start at the current folder,
+            or else at the list's own.
 
     Raises:
         ValueError: no video is named or found, or the list cannot be understood.
@@ -52,7 +53,7 @@ def find_videos(
     roots: list[Path] = []
     for given in paths:
         path = _absolute(given)
-        if path.is_dir() and not is_frame_folder(path):
+        if os.path.isdir(path) and not is_frame_folder(path):
             roots.append(path)
             starts |= dict.fromkeys(_videos_below(path))
         else:
@@ -88,7 +89,7 @@ def _videos_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add(real)
-        found = [Path(here, name) for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+        found = [Path(here, name) for name in files if _is_video_name(name)]
         folders.sort()
         for name in list(folders):
             path = Path(here, name)
@@ -102,24 +103,43 @@ def _videos_below(folder: Path) -> Iterator[Path]:
         yield from sorted(found)
 
 
+def _is_video_name(name: str) -> bool:
+    """Whether a file in a folder counts as a video; hidden ones (._x.mp4) do not."""
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
+
+
+def is_frame_folder(path: Path) -> bool:
+    """Whether a folder holds the pictures of one video rather than videos."""
+    names = os.listdir(path)
+    if "000001.jpg" in names:
+        return True
+    return any(map(FRAME_NAME.fullmatch, names)) and not any(map(_is_video_name, names))
+
+
 def _read_list(path: Path) -> Iterator[tuple[Path, int | None]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"`list` {path}: no such file.")
     try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        # Names may be in any encoding; a mark at the start of the file is no part of the first.
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"`list` {path}: no such file.") from None
     except OSError as error:
         raise ValueError(f"`list` {path} cannot be read ({error.strerror}).") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         line = line.strip()
         if not line:
             continue
         if "\0" in line:
             raise ValueError(f"`list` {path}, line {number}: not a text file.")
-        columns = re.fullmatch(r"(.*\S)\s+(\d+)\s+(-?\d+)", line)
-        if columns and not os.path.lexists(line):
+        whole = _listed(line, path.parent)
+        if os.path.lexists(whole):
+            yield whole, None
+        elif columns := re.fullmatch(r"(.*\S)\s+(\d+)\s+(-?\d+)", line):  # path start label
             yield _listed(columns[1], path.parent), int(columns[2])
+        elif columns := re.fullmatch(r"(.*\S)\s+(-?\d+)", line):  # path label
+            named = _listed(columns[1], path.parent)
+            yield (named if os.path.lexists(named) else whole), None
         else:
-            yield _listed(line, path.parent), None
+            yield whole, None
 
 
 def _listed(text: str, list_folder: Path) -> Path:
@@ -135,7 +155,7 @@ def fingerprint(path: Path) -> str:
     sha256 of the size and of the first and last 64 KiB; of a folder, of its pictures' names and
     sizes and the first and last picture.
     """
-    if path.is_dir():
+    if path_kind(path) == "folder":
         files = sorted(file for file in path.iterdir() if FRAME_NAME.fullmatch(file.name))
         digest = hashlib.sha256(repr([(f.name, f.stat().st_size) for f in files]).encode())
         for file in files[:1] + files[-1:]:

@@ -62,8 +62,12 @@ def skip_reason(error: Exception) -> str:
     """Why a video was skipped, in one line."""
     if isinstance(error, FileNotFoundError):
         return "no such file."
+    if isinstance(error, PermissionError):
+        return "it may not be read (no permission)."
     if isinstance(error, MemoryError):
         return "it needs more memory than there is."
+    if isinstance(error, OSError) and error.strerror:
+        return f"its features cannot be written, or it cannot be read ({error.strerror})."
     if not isinstance(error, VideoError):
         return " ".join(f"unexpected {type(error).__name__}: {error}".split())
     if error.frame_index is not None:
@@ -129,7 +133,7 @@ class VideoReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        kind = _kind(self.path)
+        kind = path_kind(self.path)
         self._source: _FileSource | _FolderSource = (
             _FolderSource(self.path) if kind == "folder" else _FileSource(self.path)
         )
@@ -174,7 +178,7 @@ class _Picture:
     duration: float
 
 
-def _kind(path: Path) -> str:
+def path_kind(path: Path) -> str:
     """Whether `path` is a plain file or a folder; everything else is refused without opening it."""
     try:
         mode = os.stat(path).st_mode
@@ -293,9 +297,10 @@ def _frames(
             packet = next(packets, None)
             if packet is None:
                 break
-            if packet.dts is not None and packet.time_base is not None:
-                last = packet.dts + (packet.duration or 0)
-                end_seconds = max(end_seconds, float(last * packet.time_base))
+            begin = packet.pts if packet.pts is not None else packet.dts
+            if begin is not None and packet.time_base is not None:
+                end = begin + (packet.duration or 0)
+                end_seconds = max(end_seconds, float(end * packet.time_base))
             if packet.stream_index != stream.index:
                 continue
             if packet.is_corrupt and num_frames:
@@ -313,7 +318,9 @@ def _frames(
             yield frame
     if not num_frames:
         raise VideoError("no frame of it can be decoded.")
-    if promised is not None and end_seconds < promised - max(0.5, 0.02 * promised):
+    interval = 1 / float(stream.average_rate) if stream.average_rate else 0.0
+    # Headers are not exact: half a second, a fiftieth, or two frames may be missing.
+    if promised is not None and end_seconds < promised - max(0.5, 0.02 * promised, 2 * interval):
         raise VideoError(f"the file breaks off after {end_seconds:.2f} of {promised:.2f} seconds.")
 
 
@@ -361,6 +368,8 @@ class _FolderSource:
         )
         if not numbers:
             raise VideoError("the folder holds no pictures named 000001.jpg, 000002.jpg, ...")
+        if numbers[0] == 0:
+            raise VideoError("its pictures are numbered from 000000.jpg; the first is 000001.jpg.")
         self._last_index = numbers[-1]
         height, width = self._read(1).shape[:2]
         return VideoInfo(
@@ -387,15 +396,9 @@ class _FolderSource:
             raise VideoError(f"{name} cannot be read ({error.strerror}).") from None
         # Without its end marker a picture was cut off; OpenCV would fill it up with grey.
         image = None
-        if b"\xff\xd9" in data:
+        if data.rfind(b"\xff\xd9") > len(data) // 2:  # not that of a thumbnail at the front
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
             image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         if image is None:
             raise VideoError(f"{name} is not a whole JPEG picture.")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def is_frame_folder(path: Path) -> bool:
-    """Whether a folder holds the pictures of one video rather than videos."""
-    with os.scandir(path) as entries:
-        return any(FRAME_NAME.fullmatch(entry.name) for entry in entries)

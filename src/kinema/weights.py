@@ -59,7 +59,7 @@ class Weights(Mapping[str, np.ndarray]):
         }
         object.__setattr__(self, "arrays", arrays)
         if self.mean is not None:
-            object.__setattr__(self, "mean", check_mean(self.mean))
+            object.__setattr__(self, "mean", check_mean(self.mean, self.network))
         if self.labels is not None:
             labels = tuple(self.labels)
             num_classes = self.num_classes
@@ -193,9 +193,15 @@ def check_arrays(arrays: Mapping[str, np.ndarray], network: Network) -> None:
             raise ValueError(f"parameter {name} holds values that are not finite in float32.")
 
 
-def check_mean(mean: np.ndarray | Sequence[float]) -> np.ndarray:
-    """A mean as float32, (3,) or (3, T, H, W); anything else is a ValueError."""
-    array = np.ascontiguousarray(mean, np.float32)
+def check_mean(mean: np.ndarray | Sequence[float], network: Network | None = None) -> np.ndarray:
+    """A mean as float32, (3,) or (3, T, H, W); anything else is a ValueError.
+
+    With a network, a volume must be of its clips' length, and of its frames' size or its crop's.
+    """
+    array = np.asarray(mean)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"`mean` must hold real numbers, got {array.dtype}.")
+    array = np.ascontiguousarray(array, np.float32)
     if array.shape != (3,) and (array.ndim != 4 or array.shape[0] != 3):
         raise ValueError(
             "`mean` must be three constants (B, G, R) or a volume (3, frames, height, width), "
@@ -203,6 +209,14 @@ def check_mean(mean: np.ndarray | Sequence[float]) -> np.ndarray:
         )
     if not np.isfinite(array).all():
         raise ValueError("`mean` holds values that are not finite.")
+    if network is not None and array.ndim == 4:
+        length, *crop = network.input_shape[1:]
+        fitting = ((3, length, *network.frame_size), (3, length, *crop))
+        if array.shape not in fitting:
+            raise ValueError(
+                f"`mean` must be three constants, or a volume {fitting[0]} or {fitting[1]} for "
+                f"this network, got shape {array.shape}."
+            )
     return array
 
 
