@@ -330,7 +330,7 @@ def test_a_video_that_changes_while_it_is_read_is_skipped(videos, tmp_path, monk
 
     monkeypatch.setattr(Extractor, "batches", overwritten)
     report = run([path], tmp_path / "out")
-    assert report.skipped == [{"path": "v1.avi", "reason": "it was changed while it was read."}]
+    assert report.skipped == [{"path": str(path), "reason": "it was changed while it was read."}]
 
 
 def test_other_versions_are_noted(videos, tmp_path):
@@ -365,9 +365,7 @@ def test_bad_videos_cost_one_line_and_the_run_goes_on(videos, tmp_path):
     report = run([videos, videos / "missing.mp4"], tmp_path / "out")
     assert report.num_done == 4
     assert [entry["path"] for entry in skipped(tmp_path / "out")] == [
-        "a/v0.mp4",
-        "b/empty.avi",
-        "missing.mp4",
+        str(videos / name) for name in ("a/v0.mp4", "b/empty.avi", "missing.mp4")
     ]
     assert report.skipped == skipped(tmp_path / "out")
     assert all(entry["reason"] and "\n" not in entry["reason"] for entry in report.skipped)
@@ -465,7 +463,7 @@ def test_a_list_of_paths(videos, tmp_path):
     report = run([], tmp_path / "out", list=listing)
     assert report.num_done == 2
     (entry,) = skipped(tmp_path / "out")
-    assert entry["path"] == "nowhere.avi"
+    assert entry["path"] == str(videos / "nowhere.avi")
     assert entry["reason"] == "no such file."
 
 

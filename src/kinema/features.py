@@ -265,7 +265,7 @@ class ExtractionReport:
         num_clips: rows written by this run.
         partial: names of videos that broke and whose rows before that were kept.
         notes: what else the user should know, a line each.
-        skipped: `{"path", "reason"}` of each video that has no table.
+        skipped: `{"path", "reason"}` of each video that has no table; absolute paths.
         seconds: how long the run took.
     """
 
@@ -467,11 +467,11 @@ class _Run:
         """Videos that were skipped before are tried again; lines of other videos stay."""
         if not self._skipped_path.is_file():
             return
-        names = {source.name for source in self.sources}
+        paths = {str(source.path) for source in self.sources}
         kept = []
         for line in self._skipped_path.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a kill can cut a line off
-                if json.loads(line)["path"] not in names:
+                if json.loads(line)["path"] not in paths:
                     kept.append(line + "\n")
         with atomic_path(self._skipped_path) as partial:
             partial.write_text("".join(kept), encoding="utf-8")
@@ -560,7 +560,7 @@ class _Run:
             self.report.partial.append(source.name)
 
     def _skip(self, source: Source, error: Exception) -> None:
-        entry = {"path": source.name, "reason": skip_reason(error)}
+        entry = {"path": str(source.path), "reason": skip_reason(error)}
         with open(self._skipped_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         self.report.skipped.append(entry)

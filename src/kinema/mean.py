@@ -137,7 +137,7 @@ def mean_volume(
                     num_clips += 1
                     bar.advance(num_clips=1, size=0)
             except Exception as error:  # whatever one video does, the others count
-                skipped.append({"path": source.name, "reason": skip_reason(error)})
+                skipped.append({"path": str(source.path), "reason": skip_reason(error)})
             bar.finish_video(size=1)
     if not num_clips:
         reason = f" ({skipped[0]['path']}: {skipped[0]['reason']})" if skipped else ""
