@@ -22,6 +22,7 @@ Note [Damage]
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -120,8 +121,8 @@ class VideoReader:
     """The frames of a video in the order in which they are shown, one at a time.
 
     Frames of a file equal OpenCV's `VideoCapture` bit for bit (FFmpeg's bicubic conversion to
-    8-bit RGB). Memory does not grow with the length of the video. Each iteration
-    opens the file anew.
+    8-bit RGB). Memory does not grow with the length of the video. Each iteration opens the file
+    anew.
 
     Args:
         path: a video file, or a folder with pictures 000001.jpg, 000002.jpg, ...
@@ -289,7 +290,8 @@ def _frames(
 ) -> Iterator[av.VideoFrame]:
     """Decoded frames up to the end or the first damage. See Note [Damage]."""
     num_frames = 0
-    end_seconds = 0.0
+    end_seconds = -math.inf
+    longest_step = 0.0
     promised = _promised_seconds(container, stream)
     packets = container.demux()
     while True:
@@ -299,8 +301,10 @@ def _frames(
                 break
             begin = packet.pts if packet.pts is not None else packet.dts
             if begin is not None and packet.time_base is not None:
-                end = begin + (packet.duration or 0)
-                end_seconds = max(end_seconds, float(end * packet.time_base))
+                end = float((begin + (packet.duration or 0)) * packet.time_base)
+                if end_seconds > -math.inf:
+                    longest_step = max(longest_step, end - end_seconds)
+                end_seconds = max(end_seconds, end)
             if packet.stream_index != stream.index:
                 continue
             if packet.is_corrupt and num_frames:
@@ -318,9 +322,9 @@ def _frames(
             yield frame
     if not num_frames:
         raise VideoError("no frame of it can be decoded.")
-    interval = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-    # Headers are not exact: half a second, a fiftieth, or two frames may be missing.
-    if promised is not None and end_seconds < promised - max(0.5, 0.02 * promised, 2 * interval):
+    # Headers are not exact: half a second, a fiftieth, or two of the longest frames may be missing.
+    slack = max(0.5, 0.02 * (promised or 0.0), 2 * longest_step)
+    if promised is not None and end_seconds < promised - slack:
         raise VideoError(f"the file breaks off after {end_seconds:.2f} of {promised:.2f} seconds.")
 
 
