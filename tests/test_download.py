@@ -897,7 +897,7 @@ def test_progress(serve, target, capsys, monkeypatch):
 
 
 def test_progress_outside_a_terminal(serve, target, capsys, monkeypatch):
-    monkeypatch.setattr(download, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("kinema.progress.SECONDS_BETWEEN_LINES", 0.0)
     web = serve(Good)
     fetch(web.url, target, progress=True)
     line = capsys.readouterr().err.splitlines()[-1]

@@ -26,10 +26,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from email.message import Message
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import IO, NamedTuple
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
@@ -38,12 +36,11 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.progress import Progress as RichProgress
 
 from kinema import weights as weight_files
 from kinema.convert import convert
 from kinema.files import atomic_path
-from kinema.progress import SECONDS_BETWEEN_LINES
+from kinema.progress import Display
 
 if sys.platform != "win32":
     import fcntl
@@ -505,26 +502,21 @@ def _copy(
 # --- progress -----------------------------------------------------------------------------------
 
 
-class _Meter:
-    """Bytes, speed and time left: a bar in a terminal, a line now and then elsewhere."""
+class _Meter(Display):
+    """Bytes, speed and time left."""
 
     def __init__(self, name: str, *, enabled: bool) -> None:
-        console = Console(stderr=True)
-        self._lines = enabled and not console.is_terminal
-        self._rich = RichProgress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=console,
-            disable=not (enabled and console.is_terminal),
-            transient=True,
+            enabled=enabled,
         )
         self._name = name
         self._task = self._rich.add_task(name, total=None)
-        self._told = time.monotonic()
         self.start(0, None)
 
     def start(self, done: int, total: int | None) -> None:
@@ -537,24 +529,11 @@ class _Meter:
     def advance(self, num_bytes: int) -> None:
         self._done += num_bytes
         self._rich.update(self._task, completed=self._done)
-        now = time.monotonic()
-        if self._lines and now - self._told >= SECONDS_BETWEEN_LINES:
-            self._told = now
-            speed = max((self._done - self._first) / max(now - self._begun, 1e-9), 1e-9)
+        if self._line_is_due():
+            seconds = max(time.monotonic() - self._begun, 1e-9)
+            speed = max((self._done - self._first) / seconds, 1e-9)
             line = f"{self._name}: {decimal(self._done)}, {decimal(int(speed))}/s"
             if self._total is not None:
                 left = (self._total - self._done) / speed
                 line += f", {left:.0f} s to {decimal(self._total)}"
             print(line, file=sys.stderr, flush=True)
-
-    def __enter__(self) -> _Meter:
-        self._rich.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._rich.stop()

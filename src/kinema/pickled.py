@@ -23,9 +23,8 @@ import numpy as np
 class _Storage(NamedTuple):
     """A persistent id of torch.save: where a tensor's numbers are."""
 
-    dtype: np.dtype
+    dtype: str
     key: str
-    size: int
 
 
 class _LazyTensor(NamedTuple):
@@ -178,8 +177,8 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if pid[0] == "storage":
-            _, dtype, key, _device, size, *_view = pid
-            return _Storage(dtype, str(key), int(size))
+            _, dtype, key, *_device_and_size = pid
+            return _Storage(str(dtype), str(key))
         raise ValueError(f"refused: the pickle inside refers to {pid[0]!r}.")
 
 
@@ -222,7 +221,7 @@ def read_torch_zip(source: Path) -> Any:
         def read(storage: _Storage) -> np.ndarray:
             name = f"{folder}data/{storage.key}"
             try:
-                return _numbers(archive.read(name), str(storage.dtype))
+                return _numbers(archive.read(name), storage.dtype)
             except KeyError:
                 raise ValueError(
                     f"the file has lost the numbers of storage {storage.key}."
@@ -244,7 +243,7 @@ def read_torch_legacy(source: Path) -> Any:
             (size,) = struct.unpack("<q", _exactly(file, 8))
             if key not in storages:
                 raise ValueError(f"storage {key} belongs to no tensor.")
-            dtype = str(storages[key].dtype)
+            dtype = storages[key].dtype
             itemsize = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
             numbers[key] = _numbers(_exactly(file, size * itemsize), dtype)
     return _with_numbers(content, lambda storage: numbers[storage.key])

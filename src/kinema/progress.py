@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -25,7 +26,47 @@ class _ClipRate(ProgressColumn):
         return Text(f"{task.fields['clips']} clips, {task.fields['rate']:.1f}/s")
 
 
-class Progress:
+class Display:
+    """What shows progress: a bar of some columns in a terminal, a line now and then elsewhere.
+
+    Args:
+        columns: of the bar, see `rich.progress`.
+        enabled: False shows nothing.
+    """
+
+    def __init__(self, *columns: ProgressColumn, enabled: bool) -> None:
+        console = Console(stderr=True)
+        self._lines = enabled and not console.is_terminal
+        self._rich = RichProgress(
+            *columns,
+            console=console,
+            disable=not (enabled and console.is_terminal),
+            transient=True,
+        )
+        self._told = time.monotonic()
+
+    def _line_is_due(self) -> bool:
+        """Whether it is time for a line; asking counts as telling."""
+        now = time.monotonic()
+        due = self._lines and now - self._told >= SECONDS_BETWEEN_LINES
+        if due:
+            self._told = now
+        return due
+
+    def __enter__(self) -> Self:
+        self._rich.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._rich.stop()
+
+
+class Progress(Display):
     """Counts videos and clips; the time left is told by the bytes of video that are still to come.
 
     Args:
@@ -33,20 +74,15 @@ class Progress:
     """
 
     def __init__(self, *, enabled: bool = True) -> None:
-        console = Console(stderr=True)
-        self._lines = enabled and not console.is_terminal
-        self._rich = RichProgress(
+        super().__init__(
             TextColumn("{task.fields[videos]} videos"),
             BarColumn(),
             _ClipRate(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=console,
-            disable=not (enabled and console.is_terminal),
-            transient=True,
+            enabled=enabled,
         )
         self._begun = time.monotonic()
-        self._told = self._begun
         self._num_videos = self._total_videos = self._num_clips = 0
         self._done_size = self._found_size = self._total_size = 0.0
 
@@ -79,9 +115,7 @@ class Progress:
         self._rich.update(
             self._task, completed=done_size, videos=videos, clips=self._num_clips, rate=rate
         )
-        now = time.monotonic()
-        if self._lines and now - self._told >= SECONDS_BETWEEN_LINES:
-            self._told = now
+        if self._line_is_due():
             worked = done_size - self._found_size
             left = self.seconds * (self._total_size - done_size) / worked if worked > 0 else 0.0
             print(
@@ -89,15 +123,3 @@ class Progress:
                 file=sys.stderr,
                 flush=True,
             )
-
-    def __enter__(self) -> Progress:
-        self._rich.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._rich.stop()
