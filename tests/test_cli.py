@@ -42,7 +42,6 @@ def run(capsys, *arguments):
 
 
 def test_extract_prints_a_summary_and_exits_with_0(capsys, video, weights, tmp_path):
-    pytest.importorskip("torch")
     code, out, err = run(capsys, "extract", video, "--out", tmp_path / "f", "--weights", weights)
     assert code == 0
     assert "1 of 1 videos extracted; 4 clips" in out
@@ -50,13 +49,11 @@ def test_extract_prints_a_summary_and_exits_with_0(capsys, video, weights, tmp_p
 
 
 def test_extract_says_that_the_default_weights_are_not_trained(capsys, video, tmp_path):
-    pytest.importorskip("torch")
     _, _, err = run(capsys, "extract", video, "--out", tmp_path / "f")
     assert "c3d-mini has seeded random weights, not trained ones" in err
 
 
 def test_more_skipped_than_allowed_exits_with_1(capsys, video, weights, tmp_path):
-    pytest.importorskip("torch")
     (tmp_path / "bad.mp4").write_bytes(b"x")
     command = ["extract", video, tmp_path / "bad.mp4", "--out", tmp_path / "f"]
     command += ["--weights", weights]
@@ -101,7 +98,6 @@ def test_wrong_use_is_one_line_and_exits_with_2(capsys, tmp_path, monkeypatch, a
 
 
 def test_predict_prints_a_timeline_or_json(capsys, video, weights):
-    pytest.importorskip("torch")
     code, out, _ = run(capsys, "predict", video, "--weights", weights)
     assert code == 0
     assert "v.mp4: 4 clips, probability by clip" in out
@@ -116,7 +112,6 @@ def test_predict_prints_a_timeline_or_json(capsys, video, weights):
 
 
 def test_predict_goes_on_after_a_bad_video(capsys, video, weights, tmp_path):
-    pytest.importorskip("torch")
     (tmp_path / "bad.mp4").write_bytes(b"x")
     bad = [tmp_path / "bad.mp4", tmp_path / "gone.mp4"]
     code, out, err = run(capsys, "predict", *bad, video, "--weights", weights, "--json")
@@ -206,7 +201,6 @@ def test_weights_mean_is_the_average_of_whole_clips(capsys, tmp_path):
 
 
 def test_an_unexpected_failure_of_the_disk_exits_with_3(capsys, video, tmp_path, monkeypatch):
-    pytest.importorskip("torch")
 
     def full(*_):
         raise OSError(28, "No space left on device")

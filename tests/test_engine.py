@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from kinema import network as networks
 from kinema import reference
@@ -15,9 +13,14 @@ from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
 from kinema.video import VideoReader
 from kinema.weights import random_weights
 
-torch = pytest.importorskip("torch")
-
 TOLERANCE = 5e-6  # relative L2 error
+
+
+@pytest.fixture(params=["native", "torch"])
+def kind(request):
+    if request.param == "torch":
+        pytest.importorskip("torch")
+    return request.param
 
 
 def relative_error(got, expected):
@@ -42,14 +45,14 @@ def small_network(pool5="caffe"):
 
 
 @pytest.mark.parametrize("pool5", ["caffe", "symmetric"])
-def test_every_layer_of_a_small_network(pool5):
+def test_every_layer_of_a_small_network(kind, pool5):
     network = small_network(pool5)
     weights = random_weights(network, seed=1)
     rng = np.random.default_rng(0)
     clips = rng.standard_normal((3, *network.input_shape)).astype(np.float32)
     names = network.layer_names
     expected = reference.run(network, weights, clips, names)
-    got = Engine(network, weights).run(clips, names)
+    got = Engine(network, weights, kind=kind, device="cpu").run(clips, names)
     assert list(got) == list(names)
     for name in names:
         assert got[name].dtype == np.float32
@@ -57,36 +60,7 @@ def test_every_layer_of_a_small_network(pool5):
         assert relative_error(got[name], expected[name]) < TOLERANCE, name
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    channels=st.integers(1, 5),
-    out_channels=st.integers(1, 6),
-    sizes=st.tuples(st.integers(1, 7), st.integers(1, 12), st.integers(1, 12)),
-    depth=st.sampled_from([1, 3, 5, 7]),
-    pool=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)),
-    padding=st.booleans(),
-    seed=st.integers(0, 2**16),
-)
-def test_any_shape(channels, out_channels, sizes, depth, pool, padding, seed):
-    pad = tuple(min(1, size - 1) for size in pool) if padding else (0, 0, 0)
-    network = Network(
-        (channels, *sizes),
-        (
-            Conv3d("c", out_channels, (depth, 3, 3)),
-            MaxPool3d("p", pool, pad),
-            Linear("f", 2, relu=False),
-        ),
-    )
-    weights = random_weights(network, seed=seed)
-    clips = np.random.default_rng(seed).standard_normal((2, channels, *sizes)).astype(np.float32)
-    expected = reference.run(network, weights, clips, ("c", "p", "f"))
-    got = Engine(network, weights).run(clips, ("c", "p", "f"))
-    for name, array in expected.items():
-        assert got[name].shape == array.shape
-        np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-4)
-
-
-def test_c3d_on_real_frames(ucf101):
+def test_c3d_on_real_frames(kind, ucf101):
     """What the whole of C3D gives for a real clip, against float64."""
     network = networks.c3d()
     weights = random_weights(network)
@@ -94,43 +68,44 @@ def test_c3d_on_real_frames(ucf101):
     clips = preprocess(frames, mean=weights.mean)[None]
     names = ("conv5b", "pool5", "fc6", "fc8")
     expected = reference.run(network, weights, clips, names)
-    got = Engine(network, weights).run(clips, names)
+    got = Engine(network, weights, kind=kind, device="cpu").run(clips, names)
     for name in names:
         assert relative_error(got[name], expected[name]) < TOLERANCE, name
     assert (got["fc6"] >= 0).all()
     assert (got["fc6"] > 0).any()  # after ReLU, and alive
 
 
-def test_threads_are_a_matter_of_one_run():
+def test_torch_threads_are_a_matter_of_one_run():
+    torch = pytest.importorskip("torch")
     network = small_network()
     clips = np.zeros((1, *network.input_shape), np.float32)
     before = torch.get_num_threads()
-    Engine(network, random_weights(network), threads=1).run(clips)
+    Engine(network, random_weights(network), kind="torch", threads=1).run(clips)
     assert torch.get_num_threads() == before
 
 
-def test_read_only_arrays_are_taken_quietly(recwarn):
+def test_read_only_arrays_are_taken_quietly(kind, recwarn):
     network = small_network()
     weights = {name: array.copy() for name, array in random_weights(network).items()}
     clips = np.zeros((1, *network.input_shape), np.float32)
     for array in (*weights.values(), clips):
         array.flags.writeable = False
-    Engine(network, weights).run(clips)
+    Engine(network, weights, kind=kind).run(clips)
     assert not recwarn.list
 
 
-def test_a_cut_network_takes_the_whole_networks_weights():
+def test_a_cut_network_takes_the_whole_networks_weights(kind):
     network = small_network()
     weights = random_weights(network)
     clips = np.ones((1, *network.input_shape), np.float32)
-    whole = Engine(network, weights).run(clips, ("fc6",))["fc6"]
-    cut = Engine(network.up_to("fc6"), weights).run(clips, ("fc6",))["fc6"]
+    whole = Engine(network, weights, kind=kind).run(clips, ("fc6",))["fc6"]
+    cut = Engine(network.up_to("fc6"), weights, kind=kind).run(clips, ("fc6",))["fc6"]
     np.testing.assert_array_equal(whole, cut)
 
 
-def test_no_clips_give_no_rows():
+def test_no_clips_give_no_rows(kind):
     network = small_network()
-    engine = Engine(network, random_weights(network))
+    engine = Engine(network, random_weights(network), kind=kind)
     empty = engine.run(np.empty((0, *network.input_shape), np.float32), ("fc6", "pool2"))
     assert empty["fc6"].shape == (0, 11)
     assert empty["pool2"].shape == (0, *network.shapes()["pool2"])
@@ -171,6 +146,7 @@ def test_bad_weights_are_named(change, message):
         ((np.zeros((1, 3, 5, 13, 14), np.float32),), ValueError, "got .1, 3, 5, 13, 14."),
         ((np.zeros((1, 3, 5, 13, 15), np.float32), ("fc9",)), ValueError, "`layer` must be one of"),
         ((np.zeros((1, 3, 5, 13, 15), np.float32), "fc6"), TypeError, "sequence of names"),
+        ((np.full((1, 3, 5, 13, 15), np.nan, np.float32),), ValueError, "not finite"),
     ],
 )
 def test_bad_clips_are_named(arguments, error, message):
@@ -184,6 +160,7 @@ def test_bad_clips_are_named(arguments, error, message):
     [
         ({"kind": "caffe"}, "`kind` must be one of"),
         ({"device": "tpu"}, "`device` must be one of"),
+        ({"kind": "native", "device": "cuda"}, "runs on a CPU"),
         ({"threads": 0}, "`threads` must be at least 1"),
         ({"threads": 10**8}, "`threads` must be at least 1 and at most"),
     ],

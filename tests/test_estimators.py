@@ -19,8 +19,6 @@ from kinema.weights import random_weights
 
 from odd_videos import write_video
 
-pytest.importorskip("torch")
-
 
 class TakesTables(C3DFeatures):
     """Says that it takes tables; without that scikit-learn runs next to none of its checks."""

@@ -30,8 +30,6 @@ from kinema.weights import Weights, random_weights
 
 from odd_videos import draw_frame, write_video
 
-pytest.importorskip("torch")
-
 # Seconds matter here, not features: one thin convolution.
 TINY = random_weights(
     Network(

@@ -133,7 +133,6 @@ def video(tmp_path_factory):
 
 
 def test_probabilities_of_trained_weights(video):
-    pytest.importorskip("torch")
     network = networks.c3d_mini(3)
     base = random_weights(network)
     weights = Weights(base.arrays, network, name="t", mean=base.mean, labels=("a", "b", "c"))
@@ -145,7 +144,6 @@ def test_probabilities_of_trained_weights(video):
 
 
 def test_a_classifier_brings_its_own_features(video, tmp_path):
-    pytest.importorskip("torch")
     whole = Extractor("c3d-mini")(video)
     other = FeatureTable(
         whole.features[:, ::-1],

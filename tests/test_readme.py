@@ -51,7 +51,6 @@ def shell_lines():
 
 
 def test_the_shell_examples_run(folder):
-    pytest.importorskip("torch")
     lines = shell_lines()
     assert len(lines) >= 10
     for line in lines:
@@ -64,7 +63,6 @@ def test_the_shell_examples_run(folder):
 
 
 def test_the_python_examples_run(folder):
-    pytest.importorskip("torch")
     examples = blocks("python")
     assert len(examples) >= 2
     for example in examples:

@@ -31,7 +31,7 @@ weights_app = App(name="weights", help="List, inspect, convert and fetch network
 app.command(weights_app)
 
 Device = Literal["auto", "cpu", "cuda"]
-EngineKind = Literal["auto", "torch"]
+EngineKind = Literal["auto", "native", "torch"]
 Flag = Parameter(negative=())
 
 

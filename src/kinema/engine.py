@@ -1,6 +1,8 @@
 """Run a network on clips and return the asked layers.
 
 Engines, by kind:
+    native  our own kernels, on a CPU (`kinema.native`). Results are bit-equal for any batch size
+            and any number of threads.
     torch   PyTorch, on a CPU or a CUDA device, in strict fp32.
 
 Nothing but this file imports torch.
@@ -8,7 +10,10 @@ Nothing but this file imports torch.
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +21,7 @@ import numpy as np
 
 from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax
 
-KINDS = ("auto", "torch")
+KINDS = ("auto", "native", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 
 MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
@@ -31,12 +36,14 @@ class Engine:
         weights: parameters by name, as "conv1a.weight", float32. Every parameter of the network
             must be there with its shape; others are ignored, so a network that was cut with
             `Network.up_to` takes the whole's weights.
-        kind: "torch", or "auto" for the best one here.
-        device: "cpu", "cuda", or "auto" for a CUDA device if there is one.
-        threads: CPU threads for one run; None for all the machine has.
+        kind: "native", "torch", or "auto": torch where `device` is a CUDA device, else native.
+        device: "cpu", "cuda", or "auto": a CUDA device if torch is there and sees one, else cpu.
+        threads: CPU threads for one run; None for one on each core that this process may use.
 
     Raises:
-        ValueError: a parameter is missing, misshapen or not finite; it is named.
+        ValueError: a parameter is missing, misshapen or not finite; it is named. Also an engine
+            that cannot run on the device.
+        ImportError: the engine torch is asked for, and PyTorch is not installed.
     """
 
     def __init__(
@@ -56,8 +63,14 @@ class Engine:
                 f"`threads` must be at least 1 and at most {MOST_THREADS}, got {threads}."
             )
         self.network = network
-        self.kind = "torch"
-        self._runner = _TorchRunner(_checked(network, weights), device=device, threads=threads)
+        self.kind, self.device = _resolve(kind, device)
+        runner = _NativeRunner if self.kind == "native" else _TorchRunner
+        self._runner = runner(
+            network,
+            _checked(network, weights),
+            device=self.device,
+            threads=threads or _num_usable_cores(),
+        )
 
     def run(self, clips: np.ndarray, layers: Sequence[str] = ("fc6",)) -> dict[str, np.ndarray]:
         """The outputs of the asked layers; convolutions and fc6, fc7 after their ReLU.
@@ -68,6 +81,9 @@ class Engine:
 
         Returns:
             By name, (N, *shape of the layer) float32.
+
+        Raises:
+            TypeError, ValueError: not such clips, or a value that is not finite; no such layer.
         """
         if isinstance(layers, str):
             raise TypeError(f"`layers` must be a sequence of names, got the string {layers!r}.")
@@ -81,6 +97,8 @@ class Engine:
             raise ValueError(
                 f"`clips` must be (N, {', '.join(map(str, shape))}), got {clips.shape}."
             )
+        if not np.isfinite(clips).all():
+            raise ValueError("`clips` hold values that are not finite.")
         wanted = tuple(dict.fromkeys(layers))
         if not wanted:
             return {}
@@ -89,11 +107,46 @@ class Engine:
                 name: np.empty((0, *self.network.feature_shape(name)), np.float32)
                 for name in wanted
             }
-        last = max(map(self.network.layer_names.index, wanted))
-        return self._runner.run(clips, self.network.layers[: last + 1], wanted)
+        return self._runner.run(np.ascontiguousarray(clips), wanted)
 
     def __repr__(self) -> str:
-        return f"Engine(kind={self.kind!r}, device={str(self._runner.device)!r})"
+        return f"Engine(kind={self.kind!r}, device={self.device!r})"
+
+
+def _resolve(kind: str, device: str) -> tuple[str, str]:
+    """The engine and the device behind two names, either of which may be "auto"."""
+    if kind == "native" and device == "cuda":
+        raise ValueError('the engine "native" runs on a CPU; `device` "cuda" needs "torch".')
+    if device == "auto":
+        device = "cuda" if kind != "native" and _torch_sees_cuda() else "cpu"
+    if kind == "auto":
+        kind = "torch" if device == "cuda" else "native"
+    return kind, device
+
+
+def _torch_sees_cuda() -> bool:
+    """Whether PyTorch is there and has a CUDA device."""
+    if importlib.util.find_spec("torch") is None or not _has_cuda_driver():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _has_cuda_driver() -> bool:
+    """Whether the machine has NVIDIA's driver: without it a second's import of torch is spared."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _num_usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _checked(network: Network, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -116,37 +169,68 @@ def _writeable(array: np.ndarray) -> np.ndarray:
     return array if array.flags.writeable else array.copy()
 
 
+class _NativeRunner:
+    """Our own kernels; outputs are written straight into NumPy's memory."""
+
+    def __init__(
+        self, network: Network, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
+    ) -> None:
+        from kinema import native
+
+        self._network = network
+        self._native = native.Network(native.processor(), network.input_shape, threads)
+        for layer, shape in zip(network.layers, network.shapes().values(), strict=True):
+            match layer:
+                case Conv3d():
+                    self._native.add_convolution(*_of(layer, parameters), relu=True)
+                case MaxPool3d():
+                    self._native.add_pooling(layer.kernel, layer.padding, shape[1:])
+                case Linear():
+                    self._native.add_linear(*_of(layer, parameters), relu=layer.relu)
+                case Softmax():
+                    self._native.add_softmax()
+
+    def run(self, clips: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        shapes, names = self._network.shapes(), self._network.layer_names
+        outputs = {name: np.empty((len(clips), *shapes[name]), np.float32) for name in wanted}
+        self._native.run(clips, [(names.index(name), array) for name, array in outputs.items()])
+        return outputs
+
+
+def _of(layer: Layer, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
+
+
 class _TorchRunner:
     """Layers one by one in PyTorch; an output that nobody asked for is freed at once."""
 
     def __init__(
-        self, parameters: Mapping[str, np.ndarray], *, device: str, threads: int | None
+        self, network: Network, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
     ) -> None:
         try:
             import torch
         except ImportError:
-            raise ImportError("the engine needs PyTorch: pip install 'kinema[torch]'.") from None
+            raise ImportError(
+                "the engine \"torch\" needs PyTorch: pip install 'kinema[torch]'."
+            ) from None
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError('`device` is "cuda", but PyTorch sees no CUDA device.')
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._network = network
         self._torch = torch
         self._threads = threads
-        self.device = torch.device(device)
+        self._device = torch.device(device)
         self._parameters = {
-            name: torch.from_numpy(_writeable(array)).to(self.device)
+            name: torch.from_numpy(_writeable(array)).to(self._device)
             for name, array in parameters.items()
         }
 
-    def run(
-        self, clips: np.ndarray, layers: Sequence[Layer], wanted: Sequence[str]
-    ) -> dict[str, np.ndarray]:
+    def run(self, clips: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         torch = self._torch
+        last = max(map(self._network.layer_names.index, wanted))
         before = torch.get_num_threads()  # a setting of the whole process
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
+        torch.set_num_threads(self._threads)
         try:
-            return self._run(clips, layers, wanted)
+            return self._run(clips, self._network.layers[: last + 1], wanted)
         finally:
             torch.set_num_threads(before)
 
@@ -158,7 +242,7 @@ class _TorchRunner:
         # TF32 would keep 10 bits of each factor; features are fp32 everywhere.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            x = torch.from_numpy(_writeable(np.ascontiguousarray(clips))).to(self.device)
+            x = torch.from_numpy(_writeable(clips)).to(self._device)
             for layer in layers:
                 x = self._apply(layer, x)
                 if layer.name in wanted:

@@ -329,7 +329,7 @@ def extract(
             or an array.
         format: "safetensors", "npy", "parquet", "hdf5" or "c3d" (the original's files).
         device: "cpu", "cuda" or "auto".
-        engine: "torch" or "auto".
+        engine: "native", "torch" or "auto".
         threads: CPU threads of the network; None for all.
         batch: clips that go through the network at once.
         max_skipped: more skipped videos than this make the command line exit with 1; here, see

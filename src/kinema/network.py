@@ -136,11 +136,13 @@ class Linear:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Class probabilities."""
+    """Class probabilities, of a fully connected layer's outputs."""
 
     name: str = "prob"
 
     def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 1:
+            raise ValueError(f"{self.name} needs a vector of class scores, got shape {shape}.")
         return shape
 
     def parameter_shapes(self, shape: Shape) -> dict[str, Shape]:

@@ -1,0 +1,557 @@
+// The kernels, compiled once for each kind of processor (see CMakeLists.txt):
+// KINEMA_TARGET names the build, KINEMA_WIDTH is its number of floats in a vector register and
+// KINEMA_ROWS how many rows of products it keeps in registers.
+//
+// Nothing of the standard library is instantiated here: an inline function compiled for AVX-512
+// could be the one that the linker keeps for all.
+#include "kernels.h"
+
+#include <cmath>
+#include <cstddef>
+
+namespace kinema {
+namespace {
+
+constexpr int kWidth = KINEMA_WIDTH;
+constexpr int kPanel = 2 * kWidth;
+constexpr int kRows = KINEMA_ROWS;
+// Products are summed over this many channels at a time, and the sums are added: the rounding
+// errors of one long sum would be most of the error of the whole convolution.
+constexpr int kSum = 64;
+
+using Vector [[gnu::vector_size(4 * KINEMA_WIDTH)]] = float;
+using Unaligned [[gnu::vector_size(4 * KINEMA_WIDTH), gnu::aligned(4), gnu::may_alias]] = float;
+
+inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
+inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
+inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+constexpr int least(int a, int b) { return a < b ? a : b; }
+
+// ---- One-dimensional transforms ---------------------------------------------------------------
+//
+// `four` is Toom-Cook's F(4, 3) with the points 0, a, -a, b, -b and infinity, a = sqrt(1/2) and
+// b = sqrt(2). Measured over a grid of (a, b), points near these leave a third of the error of the
+// usual 1 and 2 when nested along three axes.
+//
+// `pair` is Karatsuba's product for a map of two samples between zeros:
+//     y0 = g1 x0 + g2 x1 = g1 (x0 + x1) + (g2 - g1) x1
+//     y1 = g0 x0 + g1 x1 = g1 (x0 + x1) + (g0 - g1) x0
+
+constexpr double kA = 0.70710678118654752440, kB = 1.41421356237309504880;
+constexpr double kA2 = 0.5, kB2 = 2.0;  // squares
+
+template <Transform kind> struct Sizes;
+template <> struct Sizes<Transform::none> { static constexpr int window = 1, products = 1, outputs = 1, taps = 1; };
+template <> struct Sizes<Transform::pair> { static constexpr int window = 2, products = 3, outputs = 2, taps = 3; };
+template <> struct Sizes<Transform::four> { static constexpr int window = 6, products = 6, outputs = 4, taps = 3; };
+
+template <Transform kind>
+[[gnu::always_inline]] inline void input_1d(const Vector* d, Vector* out) {
+  if constexpr (kind == Transform::none) {
+    out[0] = d[0];
+  } else if constexpr (kind == Transform::pair) {
+    out[0] = d[0] + d[1];
+    out[1] = d[1];
+    out[2] = d[0];
+  } else {
+    constexpr float a = kA, b = kB, a2 = kA2, b2 = kB2, sum = kA2 + kB2;  // a2 * b2 = 1
+    const Vector even_a = d[4] - b2 * d[2], odd_a = d[3] - b2 * d[1];
+    const Vector even_b = d[4] - a2 * d[2], odd_b = d[3] - a2 * d[1];
+    out[0] = (d[0] + d[4]) - sum * d[2];
+    out[1] = even_a + a * odd_a;
+    out[2] = even_a - a * odd_a;
+    out[3] = even_b + b * odd_b;
+    out[4] = even_b - b * odd_b;
+    out[5] = (d[1] + d[5]) - sum * d[3];
+  }
+}
+
+template <Transform kind>
+[[gnu::always_inline]] inline void output_1d(const Vector* p, Vector* y) {
+  if constexpr (kind == Transform::none) {
+    y[0] = p[0];
+  } else if constexpr (kind == Transform::pair) {
+    y[0] = p[0] + p[1];
+    y[1] = p[0] + p[2];
+  } else {
+    constexpr float a = kA, b = kB, a2 = kA2, b2 = kB2, a3 = kA * kA2, b3 = kB * kB2;
+    const Vector sum_a = p[1] + p[2], difference_a = p[1] - p[2];
+    const Vector sum_b = p[3] + p[4], difference_b = p[3] - p[4];
+    y[0] = p[0] + (sum_a + sum_b);
+    y[1] = a * difference_a + b * difference_b;
+    y[2] = a2 * sum_a + b2 * sum_b;
+    y[3] = (a3 * difference_a + b3 * difference_b) + p[5];
+  }
+}
+
+// Weights are transformed in double precision, once: rows of the matrix G.
+void weight_1d(Transform kind, const double* g, std::ptrdiff_t stride, double* out,
+               std::ptrdiff_t out_stride) {
+  if (kind == Transform::none) {
+    out[0] = g[0];
+    return;
+  }
+  const double g0 = g[0], g1 = g[stride], g2 = g[2 * stride];
+  if (kind == Transform::pair) {
+    out[0] = g1;
+    out[out_stride] = g2 - g1;
+    out[2 * out_stride] = g0 - g1;
+    return;
+  }
+  // 1 / product of the differences between a point and the others
+  constexpr double at_a = 1 / (2 * kA2 * (kA2 - kB2)), at_b = 1 / (2 * kB2 * (kB2 - kA2));
+  out[0] = g0;
+  out[1 * out_stride] = at_a * ((g0 + kA2 * g2) + kA * g1);
+  out[2 * out_stride] = at_a * ((g0 + kA2 * g2) - kA * g1);
+  out[3 * out_stride] = at_b * ((g0 + kB2 * g2) + kB * g1);
+  out[4 * out_stride] = at_b * ((g0 + kB2 * g2) - kB * g1);
+  out[5 * out_stride] = g2;
+}
+
+// ---- Weights ----------------------------------------------------------------------------------
+
+// One filter's piece: taps along three axes -> products along three axes.
+void transform_weights(const Convolution& c, const double* taps, double* products) {
+  const Axis &t = c.time, &h = c.height, &w = c.width;
+  double rows[3 * 3 * 6], planes[3 * 6 * 6];  // at most
+  for (int i = 0; i < t.taps * h.taps; ++i)
+    weight_1d(w.transform, taps + i * w.taps, 1, rows + i * w.products, 1);
+  for (int i = 0; i < t.taps; ++i)
+    for (int k = 0; k < w.products; ++k)
+      weight_1d(h.transform, rows + i * h.taps * w.products + k, w.products,
+                planes + i * h.products * w.products + k, w.products);
+  const int plane = h.products * w.products;
+  for (int k = 0; k < plane; ++k)
+    weight_1d(t.transform, planes + k, plane, products + k, plane);
+}
+
+void pack(const Convolution& c, const float* weights, int columns, const int* column, int panel,
+          float* packed) {
+  const Axis &t = c.time, &h = c.height, &w = c.width;
+  const int products = c.products(), depth = c.depth(), channels = c.input.channels;
+  const std::ptrdiff_t all_taps = std::ptrdiff_t(c.kernel[0]) * c.kernel[1] * c.kernel[2];
+  const std::ptrdiff_t filter = columns * all_taps;
+  const int last[3] = {c.kernel[0] - t.skipped, c.kernel[1] - h.skipped, c.kernel[2] - w.skipped};
+  int k = 0;
+  for (int pt = 0; pt < t.pieces; ++pt)
+    for (int ph = 0; ph < h.pieces; ++ph)
+      for (int pw = 0; pw < w.pieces; ++pw)
+        for (int channel = 0; channel < channels; ++channel, ++k)
+          for (int lane = 0; lane < kPanel; ++lane) {
+            const int out = panel * kPanel + lane;
+            double taps[27], values[216];
+            const bool there = out < c.out_channels && column[channel] >= 0;
+            const float* from =
+                there ? weights + out * filter + column[channel] * all_taps : nullptr;
+            for (int i = 0; i < t.taps; ++i)
+              for (int j = 0; j < h.taps; ++j)
+                for (int l = 0; l < w.taps; ++l) {
+                  const int z = t.skipped + pt * t.taps + i, y = h.skipped + ph * h.taps + j,
+                            x = w.skipped + pw * w.taps + l;
+                  const bool inside = there && z < last[0] && y < last[1] && x < last[2];
+                  taps[(i * h.taps + j) * w.taps + l] =
+                      inside ? from[(std::ptrdiff_t(z) * c.kernel[1] + y) * c.kernel[2] + x] : 0.0;
+                }
+            transform_weights(c, taps, values);
+            for (int p = 0; p < products; ++p)
+              packed[(std::ptrdiff_t(p) * depth + k) * kPanel + lane] = float(values[p]);
+          }
+}
+
+// ---- Input ------------------------------------------------------------------------------------
+
+// One frame of one tile: window_h x window_w samples -> products_h x products_w vectors.
+template <Transform KH, Transform KW>
+[[gnu::always_inline]] inline void input_frame(const float* frame, int y0, int x0, int height,
+                                               int width, float* plane) {
+  using H = Sizes<KH>;
+  using W = Sizes<KW>;
+  Vector rows[H::window][W::products];
+  for (int i = 0; i < H::window; ++i) {
+    const int y = y0 + i;
+    Vector d[W::window];
+    if (unsigned(y) < unsigned(height)) {
+      const float* line = frame + (std::ptrdiff_t(y) * width + x0) * kLanes;
+#pragma GCC unroll 8
+      for (int j = 0; j < W::window; ++j)
+        d[j] = unsigned(x0 + j) < unsigned(width) ? load(line + j * kLanes) : Vector{};
+    } else {
+#pragma GCC unroll 8
+      for (int j = 0; j < W::window; ++j) d[j] = Vector{};
+    }
+    input_1d<KW>(d, rows[i]);
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < W::products; ++j) {
+    Vector d[H::window], out[H::products];
+#pragma GCC unroll 8
+    for (int i = 0; i < H::window; ++i) d[i] = rows[i][j];
+    input_1d<KH>(d, out);
+#pragma GCC unroll 8
+    for (int i = 0; i < H::products; ++i) store(plane + (i * W::products + j) * kWidth, out[i]);
+  }
+}
+
+template <Transform KH, Transform KW>
+void input_frames(const float* clip, int y0, int x0, const Shape& shape, float* planes) {
+  const std::ptrdiff_t frame = std::ptrdiff_t(shape.height) * shape.width * kLanes;
+  constexpr int plane = Sizes<KH>::products * Sizes<KW>::products * kWidth;
+  for (int t = 0; t < shape.time; ++t)
+    input_frame<KH, KW>(clip + t * frame, y0, x0, shape.height, shape.width, planes + t * plane);
+}
+
+using InputFrames = void (*)(const float*, int, int, const Shape&, float*);
+
+template <Transform KH>
+InputFrames input_frames_of(Transform width) {
+  switch (width) {
+    case Transform::none: return input_frames<KH, Transform::none>;
+    case Transform::pair: return input_frames<KH, Transform::pair>;
+    default: return input_frames<KH, Transform::four>;
+  }
+}
+
+InputFrames input_frames_of(Transform height, Transform width) {
+  switch (height) {
+    case Transform::none: return input_frames_of<Transform::none>(width);
+    case Transform::pair: return input_frames_of<Transform::pair>(width);
+    default: return input_frames_of<Transform::four>(width);
+  }
+}
+
+// Frames that are transformed over height and width -> all time tiles of one piece.
+template <Transform KT>
+void input_times(const float* planes, int plane, const Axis& time, int piece, float* out,
+                 std::ptrdiff_t product_stride) {
+  using T = Sizes<KT>;
+  for (int tile = 0; tile < time.tiles; ++tile, out += kLanes) {
+    const int first = time.start(tile, piece);
+    for (int k = 0; k < plane; ++k) {
+      Vector d[T::window], products[T::products];
+#pragma GCC unroll 8
+      for (int i = 0; i < T::window; ++i)
+        d[i] = unsigned(first + i) < unsigned(time.size)
+                   ? load(planes + (std::ptrdiff_t(first + i) * plane + k) * kWidth)
+                   : Vector{};
+      input_1d<KT>(d, products);
+#pragma GCC unroll 8
+      for (int i = 0; i < T::products; ++i)
+        store(out + (std::ptrdiff_t(i) * plane + k) * product_stride, products[i]);
+    }
+  }
+}
+
+void transform_input(const Convolution& c, const float* input, int area, int areas, int block,
+                     Transformed transformed, int row, float* scratch) {
+  const Axis &t = c.time, &h = c.height, &w = c.width;
+  const InputFrames frames = input_frames_of(h.transform, w.transform);
+  const auto times = t.transform == Transform::none   ? input_times<Transform::none>
+                     : t.transform == Transform::pair ? input_times<Transform::pair>
+                                                      : input_times<Transform::four>;
+  const int blocks = c.blocks(), plane = h.products * w.products;
+  const std::ptrdiff_t block_floats = std::ptrdiff_t(c.input.samples()) * kLanes;
+  for (int i = 0; i < areas; ++i, row += t.tiles) {
+    const int clip = (area + i) / c.areas(), tile = (area + i) % c.areas();
+    const int tile_y = tile / w.tiles, tile_x = tile % w.tiles;
+    const float* from = input + (std::ptrdiff_t(clip) * blocks + block) * block_floats;
+    int piece = block;
+    for (int lane = 0; lane < kLanes; lane += kWidth) {
+      for (int ph = 0; ph < h.pieces; ++ph)
+        for (int pw = 0; pw < w.pieces; ++pw) {
+          frames(from + lane, h.start(tile_y, ph), w.start(tile_x, pw), c.input, scratch);
+          for (int pt = 0; pt < t.pieces; ++pt) {
+            piece = ((pt * h.pieces + ph) * w.pieces + pw) * blocks + block;
+            float* to = transformed.data +
+                        (std::ptrdiff_t(piece) * transformed.rows + row) * kLanes + lane;
+            times(scratch, plane, t, pt, to, transformed.product_stride);
+          }
+        }
+    }
+  }
+}
+
+// ---- Matrix products --------------------------------------------------------------------------
+
+// ROWS rows times VECTORS vectors of outputs, summed over `depth` channels.
+//   a: [channel block][row][kLanes], `block_stride` floats from block to block.
+//   b: [channel][outputs]; `next` is fetched meanwhile.
+template <int ROWS, int VECTORS>
+void product(const float* a, std::ptrdiff_t block_stride, const float* b, const float* next,
+             int depth, float* out, bool add) {
+  Vector sums[ROWS][VECTORS];
+#pragma GCC unroll 32
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < VECTORS; ++v) sums[r][v] = Vector{};
+  for (; depth > 0; depth -= kLanes, a += block_stride) {
+    const int channels = least(depth, kLanes);
+    for (int k = 0; k < channels; ++k, b += VECTORS * kWidth, next += VECTORS * kWidth) {
+      Vector y[VECTORS];
+#pragma GCC unroll 2
+      for (int v = 0; v < VECTORS; ++v) {
+        y[v] = load(b + v * kWidth);
+        __builtin_prefetch(next + v * kWidth);
+      }
+#pragma GCC unroll 32
+      for (int r = 0; r < ROWS; ++r) {
+        const Vector x = a[r * kLanes + k] - Vector{};
+#pragma GCC unroll 2
+        for (int v = 0; v < VECTORS; ++v) sums[r][v] += x * y[v];
+      }
+    }
+  }
+#pragma GCC unroll 32
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < VECTORS; ++v) {
+      float* to = out + r * kPanel + v * kWidth;
+      store(to, add ? load(to) + sums[r][v] : sums[r][v]);
+    }
+}
+
+using Product = void (*)(const float*, std::ptrdiff_t, const float*, const float*, int, float*,
+                         bool);
+
+template <int ROWS>
+struct ProductTable {
+  static void fill(Product* table) {
+    table[ROWS] = product<ROWS, 2>;
+    ProductTable<ROWS - 1>::fill(table);
+  }
+};
+template <>
+struct ProductTable<0> {
+  static void fill(Product*) {}
+};
+
+struct Products2 {
+  Product table[kRows + 1] = {};
+  Products2() { ProductTable<kRows>::fill(table); }
+};
+
+void multiply(const Convolution& c, Transformed a, int row, const float* packed, int panels,
+              Products products) {
+  static const Products2 product;
+  const int channels = c.input.channels, depth = c.depth(), blocks = c.blocks();
+  const int pieces = c.pieces(), count = c.products(), rows = products.rows;
+  const int groups = (rows + kRows - 1) / kRows;
+  const std::ptrdiff_t block_stride = std::ptrdiff_t(a.rows) * kLanes;
+  const std::ptrdiff_t panel_floats = std::ptrdiff_t(count) * depth * kPanel;
+  for (int p = 0; p < count; ++p)
+    for (int panel = 0; panel < panels; ++panel) {
+      const float* b = packed + panel * panel_floats + std::ptrdiff_t(p) * depth * kPanel;
+      float* out = products.data + p * products.product_stride +
+                   std::ptrdiff_t(panel) * rows * kPanel;
+      for (int piece = 0; piece < pieces; ++piece)
+        for (int channel = 0; channel < channels; channel += kSum) {
+          const int sum = least(kSum, channels - channel);
+          const float* from = a.data + p * a.product_stride +
+                              (piece * blocks + channel / kLanes) * block_stride + row * kLanes;
+          const bool add = piece > 0 || channel > 0;
+          const float* next = b + sum * kPanel;
+          for (int group = 0; group < groups; ++group) {
+            const int first = rows * group / groups, last = rows * (group + 1) / groups;
+            product.table[last - first](from + first * kLanes, block_stride, b,
+                                        group + 1 == groups ? next : b, sum,
+                                        out + first * kPanel, add);
+          }
+          b = next;
+        }
+    }
+}
+
+// ---- Output -----------------------------------------------------------------------------------
+
+// One plane of products of one tile -> outputs_h x outputs_w vectors.
+template <Transform KH, Transform KW>
+void output_plane(const float* from, std::ptrdiff_t product_stride, float* plane) {
+  using H = Sizes<KH>;
+  using W = Sizes<KW>;
+  Vector rows[H::products][W::outputs];
+#pragma GCC unroll 8
+  for (int i = 0; i < H::products; ++i) {
+    Vector p[W::products];
+#pragma GCC unroll 8
+    for (int j = 0; j < W::products; ++j) p[j] = load(from + (i * W::products + j) * product_stride);
+    output_1d<KW>(p, rows[i]);
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < W::outputs; ++j) {
+    Vector p[H::products], y[H::outputs];
+#pragma GCC unroll 8
+    for (int i = 0; i < H::products; ++i) p[i] = rows[i][j];
+    output_1d<KH>(p, y);
+#pragma GCC unroll 8
+    for (int i = 0; i < H::outputs; ++i) store(plane + (i * W::outputs + j) * kWidth, y[i]);
+  }
+}
+
+using OutputPlane = void (*)(const float*, std::ptrdiff_t, float*);
+
+template <Transform KH>
+OutputPlane output_plane_of(Transform width) {
+  switch (width) {
+    case Transform::none: return output_plane<KH, Transform::none>;
+    case Transform::pair: return output_plane<KH, Transform::pair>;
+    default: return output_plane<KH, Transform::four>;
+  }
+}
+
+OutputPlane output_plane_of(Transform height, Transform width) {
+  switch (height) {
+    case Transform::none: return output_plane_of<Transform::none>(width);
+    case Transform::pair: return output_plane_of<Transform::pair>(width);
+    default: return output_plane_of<Transform::four>(width);
+  }
+}
+
+// One tile and one vector of channels: planes [time product][height][width] -> pooled outputs.
+struct Tile {
+  const float* planes;
+  int plane_width, plane_floats;  // outputs along the width; floats of a plane
+  int count[3];                   // outputs of this tile that lie on the map
+  int window[3];                  // of the pooling
+  Vector bias;
+  bool relu;
+  float* to;
+  std::ptrdiff_t stride[3];  // floats between outputs
+};
+
+template <Transform KT>
+void output_times(const Tile& tile) {
+  using T = Sizes<KT>;
+  float* to_y = tile.to;
+  for (int y = 0; y < tile.count[1]; y += tile.window[1], to_y += tile.stride[1]) {
+    const int y_stop = least(y + tile.window[1], tile.count[1]);
+    float* to_x = to_y;
+    for (int x = 0; x < tile.count[2]; x += tile.window[2], to_x += tile.stride[2]) {
+      const int x_stop = least(x + tile.window[2], tile.count[2]);
+      Vector best[T::outputs];
+      for (int i = y; i < y_stop; ++i)
+        for (int j = x; j < x_stop; ++j) {
+          const float* from = tile.planes + (i * tile.plane_width + j) * kWidth;
+          Vector p[T::products], out[T::outputs];
+#pragma GCC unroll 8
+          for (int k = 0; k < T::products; ++k) p[k] = load(from + k * tile.plane_floats);
+          output_1d<KT>(p, out);
+          const bool first = i == y && j == x;
+#pragma GCC unroll 8
+          for (int k = 0; k < T::outputs; ++k) best[k] = first ? out[k] : larger(out[k], best[k]);
+        }
+      float* to_t = to_x;
+      for (int t = 0; t < tile.count[0]; t += tile.window[0], to_t += tile.stride[0]) {
+        const int t_stop = least(t + tile.window[0], tile.count[0]);
+        Vector value = best[t];
+        for (int k = t + 1; k < t_stop; ++k) value = larger(best[k], value);
+        // x -> max(x + bias, 0) never decreases, also when rounded: the maximum may come first.
+        value += tile.bias;
+        store(to_t, tile.relu ? larger(value, Vector{}) : value);
+      }
+    }
+  }
+}
+
+void transform_output(const Convolution& c, const Pooling* pooling, Products products,
+                      int first_panel, int panels, int area, int areas, const float* bias,
+                      float* output) {
+  const Axis* axes[3] = {&c.time, &c.height, &c.width};
+  const OutputPlane plane_of = output_plane_of(c.height.transform, c.width.transform);
+  const auto times = c.time.transform == Transform::none   ? output_times<Transform::none>
+                     : c.time.transform == Transform::pair ? output_times<Transform::pair>
+                                                           : output_times<Transform::four>;
+  const int plane = c.height.products * c.width.products;
+  const int out_blocks = blocks_of(c.out_channels);
+  int sizes[3];
+  alignas(64) float planes[6 * 16 * kWidth];
+  Tile tile{};
+  tile.planes = planes;
+  tile.relu = c.relu;
+  tile.plane_width = c.width.outputs;
+  tile.plane_floats = c.height.outputs * c.width.outputs * kWidth;
+  for (int i = 0; i < 3; ++i) {
+    tile.window[i] = pooling ? least(pooling->kernel[i], axes[i]->outputs) : 1;
+    sizes[i] = pooling ? pooling->sizes[i] : axes[i]->size;
+  }
+  tile.stride[2] = kLanes;
+  tile.stride[1] = tile.stride[2] * sizes[2];
+  tile.stride[0] = tile.stride[1] * sizes[1];
+  const std::ptrdiff_t block_floats = tile.stride[0] * sizes[0];
+
+  int row = 0;
+  for (int i = 0; i < areas; ++i) {
+    const int clip = (area + i) / c.areas(), position = (area + i) % c.areas();
+    int at[3] = {0, position / c.width.tiles, position % c.width.tiles};
+    for (; at[0] < c.time.tiles; ++at[0], ++row) {
+      std::ptrdiff_t offset = 0;
+      for (int axis = 0; axis < 3; ++axis) {
+        const int first = at[axis] * axes[axis]->outputs;
+        tile.count[axis] = least(axes[axis]->outputs, axes[axis]->size - first);
+        offset += first / tile.window[axis] * tile.stride[axis];
+      }
+      for (int panel = 0; panel < panels; ++panel)
+        for (int v = 0; v < kPanel; v += kWidth) {
+          const int channel = (first_panel + panel) * kPanel + v;
+          if (channel >= out_blocks * kLanes) break;
+          const float* from =
+              products.data + (std::ptrdiff_t(panel) * products.rows + row) * kPanel + v;
+          for (int k = 0; k < c.time.products; ++k)
+            plane_of(from + k * plane * products.product_stride, products.product_stride,
+                     planes + k * tile.plane_floats);
+          tile.bias = load(bias + channel);
+          tile.to = output +
+                    (std::ptrdiff_t(clip) * out_blocks + channel / kLanes) * block_floats + offset +
+                    channel % kLanes;
+          times(tile);
+        }
+    }
+  }
+}
+
+// ---- Pooling ----------------------------------------------------------------------------------
+
+void pool(const Pooling& pooling, const float* input, float* output, int first, int last) {
+  const Shape& shape = pooling.input;
+  const int sizes[3] = {shape.time, shape.height, shape.width};
+  const std::ptrdiff_t in_floats = std::ptrdiff_t(shape.samples()) * kLanes;
+  const std::ptrdiff_t out_floats =
+      std::ptrdiff_t(pooling.sizes[0]) * pooling.sizes[1] * pooling.sizes[2] * kLanes;
+  for (int plane = first; plane < last; ++plane) {
+    const float* from = input + plane * in_floats;
+    float* to = output + plane * out_floats;
+    int at[3];
+    for (at[0] = 0; at[0] < pooling.sizes[0]; ++at[0])
+      for (at[1] = 0; at[1] < pooling.sizes[1]; ++at[1])
+        for (at[2] = 0; at[2] < pooling.sizes[2]; ++at[2], to += kLanes) {
+          int start[3], stop[3];
+          for (int i = 0; i < 3; ++i) {
+            start[i] = at[i] * pooling.kernel[i] - pooling.padding[i];
+            stop[i] = least(start[i] + pooling.kernel[i], sizes[i]);
+            if (start[i] < 0) start[i] = 0;
+          }
+          for (int lane = 0; lane < kLanes; lane += kWidth) {
+            Vector value = Vector{} - INFINITY;
+            for (int t = start[0]; t < stop[0]; ++t)
+              for (int y = start[1]; y < stop[1]; ++y)
+                for (int x = start[2]; x < stop[2]; ++x)
+                  value = larger(
+                      load(from +
+                           ((std::ptrdiff_t(t) * sizes[1] + y) * sizes[2] + x) * kLanes + lane),
+                      value);
+            store(to + lane, value);
+          }
+        }
+  }
+}
+
+}  // namespace
+
+#define KINEMA_JOIN_(a, b) a##b
+#define KINEMA_JOIN(a, b) KINEMA_JOIN_(a, b)
+#define KINEMA_TEXT_(target) #target
+#define KINEMA_TEXT(target) KINEMA_TEXT_(target)
+
+extern const Kernels KINEMA_JOIN(kernels_, KINEMA_TARGET) = {
+    KINEMA_TEXT(KINEMA_TARGET), kPanel, pack, transform_input, multiply, transform_output, pool,
+};
+
+}  // namespace kinema

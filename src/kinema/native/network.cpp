@@ -1,0 +1,421 @@
+#include "network.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <ctime>
+#include <new>
+#include <sstream>
+#include <stdexcept>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "team.h"
+
+namespace kinema {
+namespace {
+
+// Clips that go through the network together: more would only take memory.
+constexpr int kMostClips = 8;
+
+std::size_t rounded(std::size_t floats) { return (floats + kLanes - 1) / kLanes * kLanes; }
+
+// An odd number of cache lines: with a power of two all products of a tile would meet in the same
+// few places of a cache.
+std::ptrdiff_t odd_lines(std::size_t floats) {
+  return std::ptrdiff_t((floats + kLanes - 1) / kLanes | 1) * kLanes;
+}
+
+const std::vector<const Kernels*>& builds() {
+  static const std::vector<const Kernels*> found = [] {
+    std::vector<const Kernels*> all;
+#ifdef KINEMA_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+      all.push_back(&kernels_avx512);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(&kernels_avx2);
+#endif
+    all.push_back(&kernels_portable);
+    return all;
+  }();
+  return found;
+}
+
+const Kernels& kernels_of(const std::string& target) {
+  for (const Kernels* kernels : builds())
+    if (kernels->name == target) return *kernels;
+  throw std::invalid_argument("this processor cannot run the kernels for \"" + target + "\".");
+}
+
+const char* name_of(Transform transform) {
+  switch (transform) {
+    case Transform::none: return "direct";
+    case Transform::pair: return "K(2,3)";
+    default: return "F(4,3)";
+  }
+}
+
+// Processor time of this thread: what other programs take does not count.
+class Stopwatch {
+ public:
+  // Seconds since the last call.
+  double lap() {
+    const double now = seconds(), lap = now - last_;
+    last_ = now;
+    return lap;
+  }
+
+ private:
+  static double seconds() {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
+  }
+  double last_ = seconds();
+};
+
+}  // namespace
+
+std::vector<std::string> targets() {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : builds()) names.push_back(kernels->name);
+  return names;
+}
+
+Buffer::Buffer(std::size_t floats) { reserve(floats); }
+
+Buffer::~Buffer() { std::free(data_); }
+
+void Buffer::reserve(std::size_t floats) {
+  if (floats <= floats_) return;
+  constexpr std::size_t kLargePage = 2u << 20;
+  const std::size_t bytes = floats * sizeof(float);
+  const std::size_t alignment = bytes >= kLargePage ? kLargePage : 64;
+  std::free(data_);
+  data_ = nullptr;
+  floats_ = 0;
+  void* data = nullptr;
+  if (posix_memalign(&data, alignment, bytes) != 0) throw std::bad_alloc();
+#if defined(__linux__)
+  if (alignment == kLargePage) madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+  data_ = static_cast<float*>(data);
+  floats_ = floats;
+}
+
+Network::Network(const std::string& target, Shape shape, int threads)
+    : kernels_(kernels_of(target)), input_(shape), threads_(std::max(1, threads)) {}
+
+void Network::add(Layer layer, const float* weight, const float* bias,
+                  const std::vector<int>& column, int columns) {
+  const Convolution& c = layer.convolution;
+  const int panels = c.panels(kernels_.panel);
+  const std::size_t panel_floats = c.panel_floats(kernels_.panel);
+  const std::size_t lanes =
+      std::max<std::size_t>(std::size_t(panels) * kernels_.panel, blocks_of(c.out_channels) * kLanes);
+  layer.packed.reserve(panels * panel_floats);
+  layer.bias.reserve(lanes);
+  std::fill_n(layer.bias.data(), lanes, 0.0f);
+  std::copy_n(bias, c.out_channels, layer.bias.data());
+  Team::run(std::min(threads_, panels), [&](Team& team, int) {
+    team.for_each(panels, [&](long panel) {
+      kernels_.pack(c, weight, columns, column.data(), int(panel),
+                    layer.packed.data() + panel * panel_floats);
+    });
+  });
+  layers_.push_back(std::move(layer));
+}
+
+void Network::add_convolution(int out_channels, const int kernel[3], bool relu,
+                              const float* weight, const float* bias) {
+  Layer layer{};
+  layer.kind = Kind::convolution;
+  layer.convolution = plan_convolution(shape(), out_channels, kernel, relu);
+  layer.output = shape();
+  layer.output.channels = out_channels;
+  std::vector<int> column(shape().channels);
+  for (int channel = 0; channel < shape().channels; ++channel) column[channel] = channel;
+  add(std::move(layer), weight, bias, column, shape().channels);
+}
+
+void Network::add_linear(int out_features, bool relu, const float* weight, const float* bias) {
+  const Shape from = shape();
+  const int samples = int(from.samples()), columns = from.channels * samples;
+  // The activation as it lies in memory, each float of it a channel.
+  std::vector<int> column(from.floats(), -1);
+  for (int channel = 0; channel < from.channels; ++channel)
+    for (int sample = 0; sample < samples; ++sample)
+      column[(std::size_t(channel / kLanes) * samples + sample) * kLanes + channel % kLanes] =
+          channel * samples + sample;
+  const int kernel[3] = {1, 1, 1};
+  Layer layer{};
+  layer.kind = Kind::convolution;
+  layer.convolution =
+      plan_convolution({int(column.size()), 1, 1, 1}, out_features, kernel, relu);
+  layer.output = {out_features, 1, 1, 1};
+  add(std::move(layer), weight, bias, column, columns);
+}
+
+void Network::add_pooling(const int kernel[3], const int padding[3], const int sizes[3]) {
+  Layer layer{};
+  layer.kind = Kind::pooling;
+  layer.pooling.input = shape();
+  std::copy(kernel, kernel + 3, layer.pooling.kernel);
+  std::copy(padding, padding + 3, layer.pooling.padding);
+  std::copy(sizes, sizes + 3, layer.pooling.sizes);
+  layer.output = layer.pooling.output();
+  layers_.push_back(std::move(layer));
+}
+
+void Network::add_softmax() {
+  Layer layer{};
+  layer.kind = Kind::softmax;
+  layer.output = shape();
+  layers_.push_back(std::move(layer));
+}
+
+std::size_t Network::packed_bytes() const {
+  std::size_t bytes = 0;
+  for (const Layer& layer : layers_) {
+    if (layer.kind != Kind::convolution) continue;
+    const Convolution& c = layer.convolution;
+    bytes += sizeof(float) * c.panel_floats(kernels_.panel) * c.panels(kernels_.panel);
+  }
+  return bytes;
+}
+
+std::string Network::describe(int index) const {
+  const Layer& layer = layers_[index];
+  if (layer.kind == Kind::pooling) return "max of each window";
+  if (layer.kind == Kind::softmax) return "softmax";
+  const Convolution& c = layer.convolution;
+  std::ostringstream text;
+  text << name_of(c.time.transform) << " x " << name_of(c.height.transform) << " x "
+       << name_of(c.width.transform);
+  if (c.pieces() > 1) text << ", kernel in " << c.pieces() << " pieces";
+  const double products = double(c.rows()) * c.products() * c.depth() * c.out_channels;
+  text << ", " << std::fixed;
+  text.precision(3);
+  text << products / 1e9 << " G multiply-adds a clip";
+  return text.str();
+}
+
+void Network::run(const float* clips, long num_clips,
+                  const std::vector<std::pair<int, float*>>& outputs) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::size_t clip_floats = std::size_t(input_.channels) * input_.samples();
+  const long parts = (num_clips + kMostClips - 1) / kMostClips;
+  for (long part = 0; part < parts; ++part) {
+    const long first = num_clips * part / parts, last = num_clips * (part + 1) / parts;
+    std::vector<std::pair<int, float*>> here = outputs;
+    for (auto& [index, data] : here)
+      data += first * std::ptrdiff_t(shape(index).channels * shape(index).samples());
+    run_some(clips + first * clip_floats, int(last - first), here);
+  }
+}
+
+// One pass of the team through the layers.
+struct Network::Run {
+  const Kernels& kernels;
+  Team& team;
+  int thread, clips;
+  float* transformed;  // of the team
+  float *products, *scratch;  // of this thread
+  std::size_t transformed_floats;
+  Profile profile;
+
+  void read_clips(const Shape& shape, const float* clips_data, float* activation) {
+    const std::size_t samples = shape.samples();
+    const int blocks = blocks_of(shape.channels);
+    const std::size_t frame = std::size_t(shape.height) * shape.width;
+    team.for_each(long(clips) * blocks * shape.time, [&](long item) {
+      const long plane = item / shape.time, t = item % shape.time;
+      const long clip = plane / blocks, block = plane % blocks;
+      const int channels = std::min(kLanes, shape.channels - int(block) * kLanes);
+      float* to = activation + (plane * samples + t * frame) * kLanes;
+      const float* from =
+          clips_data + (clip * shape.channels + block * kLanes) * samples + t * frame;
+      for (std::size_t i = 0; i < frame; ++i, to += kLanes) {
+        for (int lane = 0; lane < channels; ++lane) to[lane] = from[lane * samples + i];
+        for (int lane = channels; lane < kLanes; ++lane) to[lane] = 0.0f;
+      }
+    });
+  }
+
+  void write_output(const Shape& shape, const float* activation, float* output) {
+    const std::size_t samples = shape.samples();
+    const int blocks = blocks_of(shape.channels);
+    team.for_each(long(clips) * shape.channels, [&](long item) {
+      const long clip = item / shape.channels, channel = item % shape.channels;
+      const float* from = activation +
+                          (clip * blocks + channel / kLanes) * samples * kLanes + channel % kLanes;
+      float* to = output + item * samples;
+      for (std::size_t i = 0; i < samples; ++i) to[i] = from[i * kLanes];
+    });
+  }
+
+  void convolve(const Layer& layer, const Pooling* pooling, const float* input, float* output) {
+    const Convolution& c = layer.convolution;
+    const int panels = c.panels(kernels.panel), areas = c.areas() * clips;
+    const std::size_t panel_floats = c.panel_floats(kernels.panel);
+    const Schedule schedule = plan_schedule(c, kernels.panel, clips, team.size());
+    const long chunks = (areas + schedule.areas - 1) / schedule.areas;
+    const int groups = (panels + schedule.panels - 1) / schedule.panels;
+
+    const auto transformed_of = [&](float* data, int count) {
+      const int rows = count * c.time.tiles;
+      return Transformed{
+          data, odd_lines(std::size_t(c.pieces()) * c.blocks() * rows * kLanes), rows};
+    };
+    // Areas [first, first + count) of the clips, whose transformed input starts at `row`.
+    const auto group = [&](Transformed from, int row, int first, int count, int index) {
+      const int panel = index * schedule.panels;
+      const int num = std::min(schedule.panels, panels - panel);
+      const int rows = count * c.time.tiles;
+      const Products to{products, odd_lines(std::size_t(num) * rows * kernels.panel), rows};
+      Stopwatch watch;
+      kernels.multiply(c, from, row, layer.packed.data() + panel * panel_floats, num, to);
+      profile.multiply += watch.lap();
+      kernels.transform_output(c, pooling, to, panel, num, first, count, layer.bias.data(),
+                               output);
+      profile.output += watch.lap();
+    };
+
+    if (!schedule.shared) {
+      team.for_each(chunks, [&](long chunk) {
+        const int first = int(areas * chunk / chunks);
+        const int count = int(areas * (chunk + 1) / chunks) - first;
+        const Transformed to =
+            transformed_of(transformed + std::size_t(thread) * transformed_floats, count);
+        Stopwatch watch;
+        for (int block = 0; block < c.blocks(); ++block)
+          kernels.transform_input(c, input, first, count, block, to, 0, scratch);
+        profile.input += watch.lap();
+        for (int index = 0; index < groups; ++index) group(to, 0, first, count, index);
+      });
+      return;
+    }
+    constexpr int kTogether = 16;  // areas that one thread transforms in one go
+    for (long chunk = 0; chunk < chunks; ++chunk) {
+      const int first = int(areas * chunk / chunks);
+      const int count = int(areas * (chunk + 1) / chunks) - first;
+      const Transformed to = transformed_of(transformed, count);
+      const int goes = (count + kTogether - 1) / kTogether;
+      Stopwatch watch;
+      team.for_each(long(c.blocks()) * goes, [&](long item) {
+        const int start = int(item % goes) * kTogether;
+        kernels.transform_input(c, input, first + start, std::min(kTogether, count - start),
+                                int(item / goes), to, start * c.time.tiles, scratch);
+      });
+      profile.input += watch.lap();
+      // Neighbouring items share weights.
+      const int step = schedule.part_areas(count), parts = (count + step - 1) / step;
+      team.for_each(long(groups) * parts, [&](long item) {
+        const int start = int(item % parts) * step;
+        group(to, start * c.time.tiles, first + start, std::min(step, count - start),
+              int(item / parts));
+      });
+    }
+  }
+
+  void pool(const Pooling& pooling, const float* input, float* output) {
+    team.for_each(long(clips) * blocks_of(pooling.input.channels), [&](long plane) {
+      kernels.pool(pooling, input, output, int(plane), int(plane) + 1);
+    });
+  }
+
+  void softmax(const Shape& shape, const float* input, float* output) {
+    const std::size_t floats = shape.floats();
+    team.for_each(clips, [&](long clip) {
+      const float* from = input + clip * floats;
+      float* to = output + clip * floats;
+      const float most = *std::max_element(from, from + shape.channels);
+      double sum = 0;
+      for (int i = 0; i < shape.channels; ++i) sum += std::exp(double(from[i]) - most);
+      for (std::size_t i = 0; i < floats; ++i)
+        to[i] = int(i) < shape.channels ? float(std::exp(double(from[i]) - most) / sum) : 0.0f;
+    });
+  }
+};
+
+void Network::run_some(const float* clips, int num_clips,
+                       const std::vector<std::pair<int, float*>>& outputs) {
+  int last = -1;
+  std::vector<char> asked(layers_.size(), 0);
+  for (const auto& [index, data] : outputs) {
+    last = std::max(last, index);
+    asked[index] = 1;
+  }
+
+  // Everything is allocated here, before the team starts.
+  std::size_t activation = input_.floats(), transformed = 0, products = 0, scratch = 0;
+  std::size_t team_transformed = 0;
+  for (int index = 0; index <= last; ++index) {
+    const Layer& layer = layers_[index];
+    activation = std::max(activation, layer.output.floats());
+    if (layer.kind != Kind::convolution) continue;
+    const Convolution& c = layer.convolution;
+    for (int threads = 1; threads <= threads_; ++threads) {  // the team may be smaller
+      const Schedule schedule = plan_schedule(c, kernels_.panel, num_clips, threads);
+      const std::size_t rows = std::size_t(schedule.areas) * c.time.tiles;
+      const std::size_t floats =
+          c.products() * odd_lines(c.pieces() * c.blocks() * rows * kLanes);
+      (schedule.shared ? team_transformed : transformed) =
+          std::max(schedule.shared ? team_transformed : transformed, floats);
+      const std::size_t part = std::size_t(schedule.part_areas(schedule.areas)) * c.time.tiles;
+      products = std::max<std::size_t>(
+          products, c.products() * odd_lines(schedule.panels * part * kernels_.panel));
+    }
+    scratch = std::max(scratch, scratch_floats(c));
+  }
+  products = rounded(products);
+  scratch = rounded(scratch);
+  for (Buffer& buffer : activations_) buffer.reserve(activation * num_clips);
+  const std::size_t own = products + scratch;
+  workspace_.reserve(threads_ * own + std::max(team_transformed, threads_ * transformed));
+
+  std::mutex profile_mutex;
+  Team::run(threads_, [&](Team& team, int thread) {
+    float* const mine = workspace_.data() + thread * own;
+    Run run{kernels_, team, thread, num_clips, workspace_.data() + threads_ * own,
+            mine,     mine + products, transformed, {}};
+    float *from = activations_[0].data(), *to = activations_[1].data();
+    run.read_clips(input_, clips, from);
+    for (int index = 0; index <= last; ++index) {
+      Layer& layer = layers_[index];
+      int made = index;
+      run.profile = {};
+      Stopwatch watch;
+      switch (layer.kind) {
+        case Kind::convolution: {
+          const bool fused = index < last && !asked[index] &&
+                             layers_[index + 1].kind == Kind::pooling &&
+                             can_fuse(layer.convolution, layers_[index + 1].pooling);
+          made += fused;
+          run.convolve(layer, fused ? &layers_[made].pooling : nullptr, from, to);
+          break;
+        }
+        case Kind::pooling: run.pool(layer.pooling, from, to); break;
+        case Kind::softmax: run.softmax(layer.output, from, to); break;
+      }
+      Profile& spent = run.profile;
+      spent.other = watch.lap() - spent.input - spent.multiply - spent.output;
+      {
+        const std::lock_guard<std::mutex> lock(profile_mutex);
+        layer.profile.input += spent.input;
+        layer.profile.multiply += spent.multiply;
+        layer.profile.output += spent.output;
+        layer.profile.other += spent.other;
+      }
+      index = made;
+      std::swap(from, to);
+      for (const auto& [wanted, data] : outputs)
+        if (wanted == index) run.write_output(layers_[index].output, from, data);
+    }
+  });
+}
+
+}  // namespace kinema

@@ -1,0 +1,100 @@
+// A chain of layers with packed weights, ready to run.
+#pragma once
+
+#include <cstddef>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+
+namespace kinema {
+
+// Memory that is aligned, not initialised, and lies on large pages where the system has them.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::size_t floats);
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer();
+
+  float* data() const { return data_; }
+  // At least this large afterwards; what it held is lost if it grows.
+  void reserve(std::size_t floats);
+
+ private:
+  void swap(Buffer& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(floats_, other.floats_);
+  }
+  float* data_ = nullptr;
+  std::size_t floats_ = 0;
+};
+
+// Seconds of all threads together.
+struct Profile {
+  double input = 0, multiply = 0, output = 0, other = 0;
+};
+
+class Network {
+ public:
+  // `target` is one of targets(); `shape` that of one clip.
+  Network(const std::string& target, Shape shape, int threads);
+
+  // weight: (out_channels, channels, *kernel), bias: (out_channels,).
+  void add_convolution(int out_channels, const int kernel[3], bool relu, const float* weight,
+                       const float* bias);
+  // weight: (out_features, input flattened channel slowest).
+  void add_linear(int out_features, bool relu, const float* weight, const float* bias);
+  void add_pooling(const int kernel[3], const int padding[3], const int sizes[3]);
+  void add_softmax();
+
+  // clips: (clips, *input shape). Each of `outputs` is (layer, where its (clips, *shape) goes).
+  void run(const float* clips, long num_clips, const std::vector<std::pair<int, float*>>& outputs);
+
+  const Shape& input() const { return input_; }
+  // Output shape of the last layer; of layer `index`.
+  const Shape& shape() const { return layers_.empty() ? input_ : layers_.back().output; }
+  const Shape& shape(int index) const { return layers_[index].output; }
+  int num_layers() const { return int(layers_.size()); }
+  std::string target() const { return kernels_.name; }
+  std::size_t packed_bytes() const;
+  // One line on how each layer is computed.
+  std::string describe(int index) const;
+  // Where the time of all runs so far went.
+  const Profile& profile(int index) const { return layers_[index].profile; }
+
+ private:
+  enum class Kind { convolution, pooling, softmax };
+  struct Layer {
+    Kind kind;
+    Shape output;
+    Convolution convolution;  // a fully connected layer is one over a map of a single sample
+    Pooling pooling;
+    Buffer packed, bias;
+    Profile profile;
+  };
+  struct Run;
+
+  void add(Layer layer, const float* weight, const float* bias, const std::vector<int>& column,
+           int columns);
+  void run_some(const float* clips, int num_clips,
+                const std::vector<std::pair<int, float*>>& outputs);
+
+  const Kernels& kernels_;
+  Shape input_;
+  int threads_;
+  std::vector<Layer> layers_;
+  Buffer activations_[2], workspace_;
+  std::mutex mutex_;
+};
+
+// Names of the builds that this processor can run, the best one first.
+std::vector<std::string> targets();
+
+}  // namespace kinema
