@@ -1,26 +1,37 @@
 # Everything happens in .venv; nothing is installed elsewhere.
 #
-#   make demo    the main job on drawn videos, without a network or data
-#   make test    all tests
-#   make lint    style and types
-#   make bench   the README's figures into benchmarks/*.json; needs real videos in KINEMA_DATA
+#   make demo       the main job on drawn videos, without a network or data
+#   make test       all tests
+#   make test-core  the tests of what is there without torch, in a .venv that has none
+#   make lint       style and types
+#   make wheel      one file to install elsewhere, in dist/
+#   make bench      the README's figures into benchmarks/*.json; needs real videos in KINEMA_DATA
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --constraint constraints.txt
+NATIVE := CMakeLists.txt $(wildcard src/kinema/native/*.cpp src/kinema/native/*.h)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-core lint wheel bench clean
 
-demo: .venv/torch
+demo: .venv/core
 	$(BIN)/kinema demo --out demo
 
 test: .venv/dev
+	$(BIN)/python -m pytest
+
+test-core: .venv/test
+	$(BIN)/python -c "import importlib.util as u, sys; u.find_spec('torch') and sys.exit('torch is there: make clean first')"
 	$(BIN)/python -m pytest
 
 lint: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+wheel: .venv/bin/python
+	$(PIP) wheel --no-deps --wheel-dir dist .
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/accuracy.py
@@ -33,10 +44,14 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/torch: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[torch]'
+.venv/core: .venv/bin/python pyproject.toml constraints.txt $(NATIVE)
+	$(INSTALL) --editable .
 	@touch $@
 
-.venv/dev: .venv/torch
-	$(PIP) --editable '.[dev]'
+.venv/test: .venv/core
+	$(INSTALL) --editable '.[test]'
+	@touch $@
+
+.venv/dev: .venv/core
+	$(INSTALL) --editable '.[dev]'
 	@touch $@

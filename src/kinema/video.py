@@ -355,7 +355,7 @@ def _rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     """
     bgr = reformatter.reformat(frame, format="bgr24", interpolation="BICUBIC", threads=1)
     upright = np.rot90(bgr.to_ndarray(), _rotation(frame) // 90)
-    return np.ascontiguousarray(upright[..., ::-1])
+    return cv2.cvtColor(np.ascontiguousarray(upright), cv2.COLOR_BGR2RGB)
 
 
 class _FolderSource:

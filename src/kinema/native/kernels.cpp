@@ -163,7 +163,7 @@ void pack(const Convolution& c, const float* weights, int columns, const int* co
 // One frame of one tile: window_h x window_w samples -> products_h x products_w vectors.
 template <Transform KH, Transform KW>
 [[gnu::always_inline]] inline void input_frame(const float* frame, int y0, int x0, int height,
-                                               int width, float* plane) {
+                                               int width, bool prefetch, float* plane) {
   using H = Sizes<KH>;
   using W = Sizes<KW>;
   Vector rows[H::window][W::products];
@@ -175,6 +175,11 @@ template <Transform KH, Transform KW>
 #pragma GCC unroll 8
       for (int j = 0; j < W::window; ++j)
         d[j] = unsigned(x0 + j) < unsigned(width) ? load(line + j * kLanes) : Vector{};
+      // The next tile's samples: they come too far apart for the processor to foresee.
+      if (prefetch)
+#pragma GCC unroll 8
+        for (int j = 0; j < W::outputs; ++j)
+          __builtin_prefetch(line + (W::window + j) * kLanes, 0, 2);
     } else {
 #pragma GCC unroll 8
       for (int j = 0; j < W::window; ++j) d[j] = Vector{};
@@ -193,14 +198,16 @@ template <Transform KH, Transform KW>
 }
 
 template <Transform KH, Transform KW>
-void input_frames(const float* clip, int y0, int x0, const Shape& shape, float* planes) {
+void input_frames(const float* clip, int y0, int x0, const Shape& shape, bool prefetch,
+                  float* planes) {
   const std::ptrdiff_t frame = std::ptrdiff_t(shape.height) * shape.width * kLanes;
   constexpr int plane = Sizes<KH>::products * Sizes<KW>::products * kWidth;
   for (int t = 0; t < shape.time; ++t)
-    input_frame<KH, KW>(clip + t * frame, y0, x0, shape.height, shape.width, planes + t * plane);
+    input_frame<KH, KW>(clip + t * frame, y0, x0, shape.height, shape.width, prefetch,
+                        planes + t * plane);
 }
 
-using InputFrames = void (*)(const float*, int, int, const Shape&, float*);
+using InputFrames = void (*)(const float*, int, int, const Shape&, bool, float*);
 
 template <Transform KH>
 InputFrames input_frames_of(Transform width) {
@@ -224,19 +231,21 @@ template <Transform KT>
 void input_times(const float* planes, int plane, const Axis& time, int piece, float* out,
                  std::ptrdiff_t product_stride) {
   using T = Sizes<KT>;
-  for (int tile = 0; tile < time.tiles; ++tile, out += kLanes) {
-    const int first = time.start(tile, piece);
-    for (int k = 0; k < plane; ++k) {
+  // All tiles of a position one after the other: their rows are neighbours.
+  for (int k = 0; k < plane; ++k, planes += kWidth, out += product_stride) {
+    for (int tile = 0; tile < time.tiles; ++tile) {
+      const int first = time.start(tile, piece);
       Vector d[T::window], products[T::products];
 #pragma GCC unroll 8
       for (int i = 0; i < T::window; ++i)
         d[i] = unsigned(first + i) < unsigned(time.size)
-                   ? load(planes + (std::ptrdiff_t(first + i) * plane + k) * kWidth)
+                   ? load(planes + std::ptrdiff_t(first + i) * plane * kWidth)
                    : Vector{};
       input_1d<KT>(d, products);
+      float* to = out + tile * kLanes;
 #pragma GCC unroll 8
       for (int i = 0; i < T::products; ++i)
-        store(out + (std::ptrdiff_t(i) * plane + k) * product_stride, products[i]);
+        store(to + std::ptrdiff_t(i) * plane * product_stride, products[i]);
     }
   }
 }
@@ -258,7 +267,8 @@ void transform_input(const Convolution& c, const float* input, int area, int are
     for (int lane = 0; lane < kLanes; lane += kWidth) {
       for (int ph = 0; ph < h.pieces; ++ph)
         for (int pw = 0; pw < w.pieces; ++pw) {
-          frames(from + lane, h.start(tile_y, ph), w.start(tile_x, pw), c.input, scratch);
+          frames(from + lane, h.start(tile_y, ph), w.start(tile_x, pw), c.input, lane == 0,
+                 scratch);
           for (int pt = 0; pt < t.pieces; ++pt) {
             piece = ((pt * h.pieces + ph) * w.pieces + pw) * blocks + block;
             float* to = transformed.data +

@@ -20,6 +20,11 @@ namespace {
 // Clips that go through the network together: more would only take memory.
 constexpr int kMostClips = 8;
 
+// The first layers have large maps and few weights: they take the clips one by one, so that what a
+// layer writes is still in the last cache when the next one reads it. The first convolution with
+// more bytes of packed weights than this, or too few tiles in one clip, ends them.
+constexpr std::size_t kLightWeights = 8u << 20;
+
 std::size_t rounded(std::size_t floats) { return (floats + kLanes - 1) / kLanes * kLanes; }
 
 // An odd number of cache lines: with a power of two all products of a tile would meet in the same
@@ -221,10 +226,11 @@ void Network::run(const float* clips, long num_clips,
 struct Network::Run {
   const Kernels& kernels;
   Team& team;
-  int thread, clips;
+  int thread;
   float* transformed;  // of the team
   float *products, *scratch;  // of this thread
   std::size_t transformed_floats;
+  int clips;
   Profile profile;
 
   void read_clips(const Shape& shape, const float* clips_data, float* activation) {
@@ -341,6 +347,17 @@ struct Network::Run {
   }
 };
 
+int Network::num_light_layers() const {
+  int index = 0;
+  for (; index < num_layers(); ++index) {
+    if (layers_[index].kind != Kind::convolution) continue;
+    const Convolution& c = layers_[index].convolution;
+    const std::size_t weights = sizeof(float) * c.panel_floats(kernels_.panel) * c.panels(kernels_.panel);
+    if (weights > kLightWeights || plan_schedule(c, kernels_.panel, 1, threads_).shared) break;
+  }
+  return index;
+}
+
 void Network::run_some(const float* clips, int num_clips,
                        const std::vector<std::pair<int, float*>>& outputs) {
   int last = -1;
@@ -349,23 +366,27 @@ void Network::run_some(const float* clips, int num_clips,
     last = std::max(last, index);
     asked[index] = 1;
   }
+  if (last < 0) return;
+  const int stop = last + 1, light = std::min(num_light_layers(), stop);
 
   // Everything is allocated here, before the team starts.
-  std::size_t activation = input_.floats(), transformed = 0, products = 0, scratch = 0;
-  std::size_t team_transformed = 0;
-  for (int index = 0; index <= last; ++index) {
+  std::size_t clip_floats = light > 0 ? input_.floats() : 0, batch_floats = 0;
+  std::size_t transformed = 0, team_transformed = 0, products = 0, scratch = 0;
+  if (light < stop) batch_floats = light > 0 ? layers_[light - 1].output.floats() : input_.floats();
+  for (int index = 0; index < stop; ++index) {
     const Layer& layer = layers_[index];
-    activation = std::max(activation, layer.output.floats());
+    std::size_t& floats = index < light ? clip_floats : batch_floats;
+    floats = std::max(floats, layer.output.floats());
     if (layer.kind != Kind::convolution) continue;
     const Convolution& c = layer.convolution;
     for (int threads = 1; threads <= threads_; ++threads) {  // the team may be smaller
-      const Schedule schedule = plan_schedule(c, kernels_.panel, num_clips, threads);
+      const Schedule schedule =
+          plan_schedule(c, kernels_.panel, index < light ? 1 : num_clips, threads);
       const std::size_t rows = std::size_t(schedule.areas) * c.time.tiles;
-      const std::size_t floats =
-          c.products() * odd_lines(c.pieces() * c.blocks() * rows * kLanes);
-      (schedule.shared ? team_transformed : transformed) =
-          std::max(schedule.shared ? team_transformed : transformed, floats);
       const std::size_t part = std::size_t(schedule.part_areas(schedule.areas)) * c.time.tiles;
+      std::size_t& most = schedule.shared ? team_transformed : transformed;
+      most = std::max<std::size_t>(
+          most, c.products() * odd_lines(c.pieces() * c.blocks() * rows * kLanes));
       products = std::max<std::size_t>(
           products, c.products() * odd_lines(schedule.panels * part * kernels_.panel));
     }
@@ -373,48 +394,68 @@ void Network::run_some(const float* clips, int num_clips,
   }
   products = rounded(products);
   scratch = rounded(scratch);
-  for (Buffer& buffer : activations_) buffer.reserve(activation * num_clips);
+  for (Buffer& buffer : clip_activations_) buffer.reserve(clip_floats);
+  for (Buffer& buffer : activations_) buffer.reserve(batch_floats * num_clips);
   const std::size_t own = products + scratch;
   workspace_.reserve(threads_ * own + std::max(team_transformed, threads_ * transformed));
+  float* const one[2] = {clip_activations_[0].data(), clip_activations_[1].data()};
+  float* const all[2] = {activations_[0].data(), activations_[1].data()};
 
   std::mutex profile_mutex;
   Team::run(threads_, [&](Team& team, int thread) {
     float* const mine = workspace_.data() + thread * own;
-    Run run{kernels_, team, thread, num_clips, workspace_.data() + threads_ * own,
-            mine,     mine + products, transformed, {}};
-    float *from = activations_[0].data(), *to = activations_[1].data();
-    run.read_clips(input_, clips, from);
-    for (int index = 0; index <= last; ++index) {
-      Layer& layer = layers_[index];
-      int made = index;
-      run.profile = {};
-      Stopwatch watch;
-      switch (layer.kind) {
-        case Kind::convolution: {
-          const bool fused = index < last && !asked[index] &&
-                             layers_[index + 1].kind == Kind::pooling &&
-                             can_fuse(layer.convolution, layers_[index + 1].pooling);
-          made += fused;
-          run.convolve(layer, fused ? &layers_[made].pooling : nullptr, from, to);
-          break;
+    Run run{kernels_, team, thread, workspace_.data() + threads_ * own, mine, mine + products,
+            transformed, 0, {}};
+
+    // Layers [first, stop) on `count` clips from `clip` on, whose activations are in buffers[1].
+    // The last output goes to `result` or, if that is null, stays in one of the buffers.
+    const auto pass = [&](int first, int stop, int clip, int count, float* const* buffers,
+                          float* result) {
+      run.clips = count;
+      const float* from = buffers[1];
+      int turn = 0;
+      for (int index = first; index < stop; ++index, turn ^= 1) {
+        Layer& layer = layers_[index];
+        const bool fused = index + 1 < stop && !asked[index] &&
+                           layer.kind == Kind::convolution &&
+                           layers_[index + 1].kind == Kind::pooling &&
+                           can_fuse(layer.convolution, layers_[index + 1].pooling);
+        const Pooling* pooling = fused ? &layers_[++index].pooling : nullptr;
+        float* const to = index + 1 == stop && result ? result : buffers[turn];
+        run.profile = {};
+        Stopwatch watch;
+        switch (layer.kind) {
+          case Kind::convolution: run.convolve(layer, pooling, from, to); break;
+          case Kind::pooling: run.pool(layer.pooling, from, to); break;
+          case Kind::softmax: run.softmax(layer.output, from, to); break;
         }
-        case Kind::pooling: run.pool(layer.pooling, from, to); break;
-        case Kind::softmax: run.softmax(layer.output, from, to); break;
+        Profile& spent = run.profile;
+        spent.other = watch.lap() - spent.input - spent.multiply - spent.output;
+        {
+          const std::lock_guard<std::mutex> lock(profile_mutex);
+          layer.profile.add(spent);
+        }
+        const Shape& shape = layers_[index].output;
+        for (const auto& [wanted, data] : outputs)
+          if (wanted == index)
+            run.write_output(shape, to, data + clip * std::ptrdiff_t(shape.channels * shape.samples()));
+        from = to;
       }
-      Profile& spent = run.profile;
-      spent.other = watch.lap() - spent.input - spent.multiply - spent.output;
-      {
-        const std::lock_guard<std::mutex> lock(profile_mutex);
-        layer.profile.input += spent.input;
-        layer.profile.multiply += spent.multiply;
-        layer.profile.output += spent.output;
-        layer.profile.other += spent.other;
+    };
+
+    const std::size_t samples = std::size_t(input_.channels) * input_.samples();
+    if (light > 0) {
+      const std::size_t result = layers_[light - 1].output.floats();
+      for (int clip = 0; clip < num_clips; ++clip) {
+        run.clips = 1;
+        run.read_clips(input_, clips + clip * samples, one[1]);
+        pass(0, light, clip, 1, one, light < stop ? all[1] + clip * result : nullptr);
       }
-      index = made;
-      std::swap(from, to);
-      for (const auto& [wanted, data] : outputs)
-        if (wanted == index) run.write_output(layers_[index].output, from, data);
+    } else {
+      run.clips = num_clips;
+      run.read_clips(input_, clips, all[1]);
     }
+    pass(light, stop, 0, num_clips, all, nullptr);
   });
 }
 

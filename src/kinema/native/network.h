@@ -39,6 +39,13 @@ class Buffer {
 // Seconds of all threads together.
 struct Profile {
   double input = 0, multiply = 0, output = 0, other = 0;
+
+  void add(const Profile& more) {
+    input += more.input;
+    multiply += more.multiply;
+    output += more.output;
+    other += more.other;
+  }
 };
 
 class Network {
@@ -83,6 +90,8 @@ class Network {
 
   void add(Layer layer, const float* weight, const float* bias, const std::vector<int>& column,
            int columns);
+  // How many layers from the first on run clip by clip.
+  int num_light_layers() const;
   void run_some(const float* clips, int num_clips,
                 const std::vector<std::pair<int, float*>>& outputs);
 
@@ -90,7 +99,7 @@ class Network {
   Shape input_;
   int threads_;
   std::vector<Layer> layers_;
-  Buffer activations_[2], workspace_;
+  Buffer clip_activations_[2], activations_[2], workspace_;
   std::mutex mutex_;
 };
 

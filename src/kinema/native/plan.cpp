@@ -60,7 +60,7 @@ Schedule plan_schedule(const Convolution& convolution, int panel, int clips, int
   constexpr int kSharedRows = 400;
   constexpr int kSharedOutputs = 128;
   constexpr std::size_t kMostBytes = 96u << 20;  // of transformed input, and of one group's products
-  constexpr int kItems = 3;                      // of work for each thread, to even out
+  constexpr int kItems = 2;                      // of work for each thread, to even out
 
   const int areas = convolution.areas() * clips, times = convolution.time.tiles;
   const int panels = convolution.panels(panel);
@@ -78,8 +78,7 @@ Schedule plan_schedule(const Convolution& convolution, int panel, int clips, int
   schedule.panels = 1;
   schedule.parts = 1;
   if (schedule.shared) {
-    schedule.panels = std::clamp(std::min(kSharedOutputs / panel, panels / (kItems * threads)), 1,
-                                 panels);
+    schedule.panels = std::min(kSharedOutputs / panel, panels);
     const int groups = (panels + schedule.panels - 1) / schedule.panels;
     schedule.parts = std::clamp((kItems * threads + groups - 1) / groups, 1, schedule.areas);
   }
