@@ -84,14 +84,16 @@ template <Transform kind>
   }
 }
 
-// Weights are transformed in double precision, once: rows of the matrix G.
-void weight_1d(Transform kind, const double* g, std::ptrdiff_t stride, double* out,
-               std::ptrdiff_t out_stride) {
+// Weights are transformed in double precision, once, eight outputs at a time: rows of the matrix G.
+constexpr int kFilters = 8;
+using Doubles [[gnu::vector_size(8 * kFilters)]] = double;
+
+void weight_1d(Transform kind, const Doubles* g, int stride, Doubles* out, int out_stride) {
   if (kind == Transform::none) {
     out[0] = g[0];
     return;
   }
-  const double g0 = g[0], g1 = g[stride], g2 = g[2 * stride];
+  const Doubles &g0 = g[0], &g1 = g[stride], &g2 = g[2 * stride];
   if (kind == Transform::pair) {
     out[0] = g1;
     out[out_stride] = g2 - g1;
@@ -100,20 +102,22 @@ void weight_1d(Transform kind, const double* g, std::ptrdiff_t stride, double* o
   }
   // 1 / product of the differences between a point and the others
   constexpr double at_a = 1 / (2 * kA2 * (kA2 - kB2)), at_b = 1 / (2 * kB2 * (kB2 - kA2));
+  const Doubles even_a = at_a * (g0 + kA2 * g2), odd_a = at_a * kA * g1;
+  const Doubles even_b = at_b * (g0 + kB2 * g2), odd_b = at_b * kB * g1;
   out[0] = g0;
-  out[1 * out_stride] = at_a * ((g0 + kA2 * g2) + kA * g1);
-  out[2 * out_stride] = at_a * ((g0 + kA2 * g2) - kA * g1);
-  out[3 * out_stride] = at_b * ((g0 + kB2 * g2) + kB * g1);
-  out[4 * out_stride] = at_b * ((g0 + kB2 * g2) - kB * g1);
+  out[1 * out_stride] = even_a + odd_a;
+  out[2 * out_stride] = even_a - odd_a;
+  out[3 * out_stride] = even_b + odd_b;
+  out[4 * out_stride] = even_b - odd_b;
   out[5 * out_stride] = g2;
 }
 
 // ---- Weights ----------------------------------------------------------------------------------
 
-// One filter's piece: taps along three axes -> products along three axes.
-void transform_weights(const Convolution& c, const double* taps, double* products) {
+// A piece of eight filters: taps along three axes -> products along three axes.
+void transform_weights(const Convolution& c, const Doubles* taps, Doubles* products) {
   const Axis &t = c.time, &h = c.height, &w = c.width;
-  double rows[3 * 3 * 6], planes[3 * 6 * 6];  // at most
+  Doubles rows[3 * 3 * 6], planes[3 * 6 * 6];  // at most
   for (int i = 0; i < t.taps * h.taps; ++i)
     weight_1d(w.transform, taps + i * w.taps, 1, rows + i * w.products, 1);
   for (int i = 0; i < t.taps; ++i)
@@ -125,37 +129,56 @@ void transform_weights(const Convolution& c, const double* taps, double* product
     weight_1d(t.transform, planes + k, plane, products + k, plane);
 }
 
+// Weights that are no more than rearranged: those of fully connected layers.
+void pack_single(const Convolution& c, const float* weights, int columns, const int* column,
+                 int panel, float* packed) {
+  constexpr int kTogether = 64;  // so that both sides stay in a cache
+  const int depth = c.depth();
+  for (int first = 0; first < depth; first += kTogether) {
+    const int last = least(first + kTogether, depth);
+    for (int lane = 0; lane < kPanel; ++lane) {
+      const int out = panel * kPanel + lane;
+      const float* row = weights + std::ptrdiff_t(out) * columns;
+      for (int k = first; k < last; ++k)
+        packed[std::ptrdiff_t(k) * kPanel + lane] =
+            out < c.out_channels && column[k] >= 0 ? row[column[k]] : 0.0f;
+    }
+  }
+}
+
 void pack(const Convolution& c, const float* weights, int columns, const int* column, int panel,
           float* packed) {
   const Axis &t = c.time, &h = c.height, &w = c.width;
   const int products = c.products(), depth = c.depth(), channels = c.input.channels;
   const std::ptrdiff_t all_taps = std::ptrdiff_t(c.kernel[0]) * c.kernel[1] * c.kernel[2];
+  if (all_taps == 1) return pack_single(c, weights, columns, column, panel, packed);
   const std::ptrdiff_t filter = columns * all_taps;
   const int last[3] = {c.kernel[0] - t.skipped, c.kernel[1] - h.skipped, c.kernel[2] - w.skipped};
-  int k = 0;
-  for (int pt = 0; pt < t.pieces; ++pt)
-    for (int ph = 0; ph < h.pieces; ++ph)
-      for (int pw = 0; pw < w.pieces; ++pw)
-        for (int channel = 0; channel < channels; ++channel, ++k)
-          for (int lane = 0; lane < kPanel; ++lane) {
-            const int out = panel * kPanel + lane;
-            double taps[27], values[216];
-            const bool there = out < c.out_channels && column[channel] >= 0;
-            const float* from =
-                there ? weights + out * filter + column[channel] * all_taps : nullptr;
+  for (int lane = 0; lane < kPanel; lane += kFilters) {
+    const int out = panel * kPanel + lane, filters = least(kFilters, c.out_channels - out);
+    int k = 0;
+    for (int pt = 0; pt < t.pieces; ++pt)
+      for (int ph = 0; ph < h.pieces; ++ph)
+        for (int pw = 0; pw < w.pieces; ++pw)
+          for (int channel = 0; channel < channels; ++channel, ++k) {
+            Doubles taps[3 * 3 * 3] = {}, values[6 * 6 * 6];
+            const float* from = weights + out * filter + column[channel] * all_taps;
             for (int i = 0; i < t.taps; ++i)
               for (int j = 0; j < h.taps; ++j)
                 for (int l = 0; l < w.taps; ++l) {
                   const int z = t.skipped + pt * t.taps + i, y = h.skipped + ph * h.taps + j,
                             x = w.skipped + pw * w.taps + l;
-                  const bool inside = there && z < last[0] && y < last[1] && x < last[2];
-                  taps[(i * h.taps + j) * w.taps + l] =
-                      inside ? from[(std::ptrdiff_t(z) * c.kernel[1] + y) * c.kernel[2] + x] : 0.0;
+                  if (z >= last[0] || y >= last[1] || x >= last[2]) continue;
+                  const float* tap = from + (std::ptrdiff_t(z) * c.kernel[1] + y) * c.kernel[2] + x;
+                  Doubles& to = taps[(i * h.taps + j) * w.taps + l];
+                  for (int f = 0; f < filters; ++f) to[f] = tap[f * filter];
                 }
             transform_weights(c, taps, values);
-            for (int p = 0; p < products; ++p)
-              packed[(std::ptrdiff_t(p) * depth + k) * kPanel + lane] = float(values[p]);
+            float* to = packed + std::ptrdiff_t(k) * kPanel + lane;
+            for (int p = 0; p < products; ++p, to += std::ptrdiff_t(depth) * kPanel)
+              for (int f = 0; f < kFilters; ++f) to[f] = float(values[p][f]);
           }
+  }
 }
 
 // ---- Input ------------------------------------------------------------------------------------
