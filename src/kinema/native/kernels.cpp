@@ -9,6 +9,12 @@
 #include <cmath>
 #include <cstddef>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
 namespace kinema {
 namespace {
 
@@ -24,7 +30,25 @@ using Unaligned [[gnu::vector_size(4 * KINEMA_WIDTH), gnu::aligned(4), gnu::may_
 
 inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
+inline Vector splat(float x) { return x - Vector{}; }
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+
+// a * b + c, rounded once where the processor can. Where it is fused is said here and not left to
+// the compiler (-ffp-contract=off): it would choose differently in each place that a transform is
+// compiled into, and results would depend on which layers are asked for.
+inline Vector multiply_add(Vector a, Vector b, Vector c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, c);
+#elif defined(__ARM_NEON)
+  return vfmaq_f32(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
+inline Vector multiply_add(float a, Vector b, Vector c) { return multiply_add(splat(a), b, c); }
+
 constexpr int least(int a, int b) { return a < b ? a : b; }
 
 // ---- One-dimensional transforms ---------------------------------------------------------------
@@ -55,14 +79,14 @@ template <Transform kind>
     out[2] = d[0];
   } else {
     constexpr float a = kA, b = kB, a2 = kA2, b2 = kB2, sum = kA2 + kB2;  // a2 * b2 = 1
-    const Vector even_a = d[4] - b2 * d[2], odd_a = d[3] - b2 * d[1];
-    const Vector even_b = d[4] - a2 * d[2], odd_b = d[3] - a2 * d[1];
-    out[0] = (d[0] + d[4]) - sum * d[2];
-    out[1] = even_a + a * odd_a;
-    out[2] = even_a - a * odd_a;
-    out[3] = even_b + b * odd_b;
-    out[4] = even_b - b * odd_b;
-    out[5] = (d[1] + d[5]) - sum * d[3];
+    const Vector even_a = multiply_add(-b2, d[2], d[4]), odd_a = multiply_add(-b2, d[1], d[3]);
+    const Vector even_b = multiply_add(-a2, d[2], d[4]), odd_b = multiply_add(-a2, d[1], d[3]);
+    out[0] = multiply_add(-sum, d[2], d[0] + d[4]);
+    out[1] = multiply_add(a, odd_a, even_a);
+    out[2] = multiply_add(-a, odd_a, even_a);
+    out[3] = multiply_add(b, odd_b, even_b);
+    out[4] = multiply_add(-b, odd_b, even_b);
+    out[5] = multiply_add(-sum, d[3], d[1] + d[5]);
   }
 }
 
@@ -78,9 +102,9 @@ template <Transform kind>
     const Vector sum_a = p[1] + p[2], difference_a = p[1] - p[2];
     const Vector sum_b = p[3] + p[4], difference_b = p[3] - p[4];
     y[0] = p[0] + (sum_a + sum_b);
-    y[1] = a * difference_a + b * difference_b;
-    y[2] = a2 * sum_a + b2 * sum_b;
-    y[3] = (a3 * difference_a + b3 * difference_b) + p[5];
+    y[1] = multiply_add(a, difference_a, b * difference_b);
+    y[2] = multiply_add(a2, sum_a, b2 * sum_b);
+    y[3] = multiply_add(a3, difference_a, multiply_add(b3, difference_b, p[5]));
   }
 }
 
@@ -305,9 +329,9 @@ void transform_input(const Convolution& c, const float* input, int area, int are
 
 // ---- Matrix products --------------------------------------------------------------------------
 
-// ROWS rows times VECTORS vectors of outputs, summed over `depth` channels.
+// ROWS rows times the first VECTORS vectors of a panel, summed over `depth` channels.
 //   a: [channel block][row][kLanes], `block_stride` floats from block to block.
-//   b: [channel][outputs]; `next` is fetched meanwhile.
+//   b: [channel][kPanel]; `next` is fetched meanwhile.
 template <int ROWS, int VECTORS>
 void product(const float* a, std::ptrdiff_t block_stride, const float* b, const float* next,
              int depth, float* out, bool add) {
@@ -318,7 +342,7 @@ void product(const float* a, std::ptrdiff_t block_stride, const float* b, const 
     for (int v = 0; v < VECTORS; ++v) sums[r][v] = Vector{};
   for (; depth > 0; depth -= kLanes, a += block_stride) {
     const int channels = least(depth, kLanes);
-    for (int k = 0; k < channels; ++k, b += VECTORS * kWidth, next += VECTORS * kWidth) {
+    for (int k = 0; k < channels; ++k, b += kPanel, next += kPanel) {
       Vector y[VECTORS];
 #pragma GCC unroll 2
       for (int v = 0; v < VECTORS; ++v) {
@@ -327,9 +351,9 @@ void product(const float* a, std::ptrdiff_t block_stride, const float* b, const 
       }
 #pragma GCC unroll 32
       for (int r = 0; r < ROWS; ++r) {
-        const Vector x = a[r * kLanes + k] - Vector{};
+        const Vector x = splat(a[r * kLanes + k]);
 #pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; ++v) sums[r][v] += x * y[v];
+        for (int v = 0; v < VECTORS; ++v) sums[r][v] = multiply_add(x, y[v], sums[r][v]);
       }
     }
   }
@@ -345,26 +369,23 @@ void product(const float* a, std::ptrdiff_t block_stride, const float* b, const 
 using Product = void (*)(const float*, std::ptrdiff_t, const float*, const float*, int, float*,
                          bool);
 
-template <int ROWS>
+// By rows, and by vectors - 1.
 struct ProductTable {
-  static void fill(Product* table) {
-    table[ROWS] = product<ROWS, 2>;
-    ProductTable<ROWS - 1>::fill(table);
+  Product table[kRows + 1][2] = {};
+
+  ProductTable() { fill<kRows>(); }
+
+  template <int ROWS>
+  void fill() {
+    table[ROWS][0] = product<ROWS, 1>;
+    table[ROWS][1] = product<ROWS, 2>;
+    if constexpr (ROWS > 1) fill<ROWS - 1>();
   }
 };
-template <>
-struct ProductTable<0> {
-  static void fill(Product*) {}
-};
 
-struct Products2 {
-  Product table[kRows + 1] = {};
-  Products2() { ProductTable<kRows>::fill(table); }
-};
-
-void multiply(const Convolution& c, Transformed a, int row, const float* packed, int panels,
-              Products products) {
-  static const Products2 product;
+void multiply(const Convolution& c, Transformed a, int row, const float* packed, int first_panel,
+              int panels, Products products) {
+  static const ProductTable product;
   const int channels = c.input.channels, depth = c.depth(), blocks = c.blocks();
   const int pieces = c.pieces(), count = c.products(), rows = products.rows;
   const int groups = (rows + kRows - 1) / kRows;
@@ -372,7 +393,9 @@ void multiply(const Convolution& c, Transformed a, int row, const float* packed,
   const std::ptrdiff_t panel_floats = std::ptrdiff_t(count) * depth * kPanel;
   for (int p = 0; p < count; ++p)
     for (int panel = 0; panel < panels; ++panel) {
-      const float* b = packed + panel * panel_floats + std::ptrdiff_t(p) * depth * kPanel;
+      const int index = first_panel + panel;
+      const bool half = blocks_of(c.out_channels) * kLanes - index * kPanel <= kWidth;
+      const float* b = packed + index * panel_floats + std::ptrdiff_t(p) * depth * kPanel;
       float* out = products.data + p * products.product_stride +
                    std::ptrdiff_t(panel) * rows * kPanel;
       for (int piece = 0; piece < pieces; ++piece)
@@ -384,9 +407,9 @@ void multiply(const Convolution& c, Transformed a, int row, const float* packed,
           const float* next = b + sum * kPanel;
           for (int group = 0; group < groups; ++group) {
             const int first = rows * group / groups, last = rows * (group + 1) / groups;
-            product.table[last - first](from + first * kLanes, block_stride, b,
-                                        group + 1 == groups ? next : b, sum,
-                                        out + first * kPanel, add);
+            product.table[last - first][half ? 0 : 1](from + first * kLanes, block_stride, b,
+                                                      group + 1 == groups ? next : b, sum,
+                                                      out + first * kPanel, add);
           }
           b = next;
         }
@@ -450,38 +473,60 @@ struct Tile {
   std::ptrdiff_t stride[3];  // floats between outputs
 };
 
-template <Transform KT>
+// The windows T x Y x X are those of `tile`, and whole in height and width; 0 x 0 x 0 takes any.
+template <Transform KT, int T, int Y, int X>
 void output_times(const Tile& tile) {
-  using T = Sizes<KT>;
+  using Sizes = Sizes<KT>;
+  const int window_t = T ? T : tile.window[0], window_y = Y ? Y : tile.window[1],
+            window_x = X ? X : tile.window[2];
   float* to_y = tile.to;
-  for (int y = 0; y < tile.count[1]; y += tile.window[1], to_y += tile.stride[1]) {
-    const int y_stop = least(y + tile.window[1], tile.count[1]);
+  for (int y = 0; y < tile.count[1]; y += window_y, to_y += tile.stride[1]) {
+    const int rows = Y ? Y : least(window_y, tile.count[1] - y);
     float* to_x = to_y;
-    for (int x = 0; x < tile.count[2]; x += tile.window[2], to_x += tile.stride[2]) {
-      const int x_stop = least(x + tile.window[2], tile.count[2]);
-      Vector best[T::outputs];
-      for (int i = y; i < y_stop; ++i)
-        for (int j = x; j < x_stop; ++j) {
-          const float* from = tile.planes + (i * tile.plane_width + j) * kWidth;
-          Vector p[T::products], out[T::outputs];
+    for (int x = 0; x < tile.count[2]; x += window_x, to_x += tile.stride[2]) {
+      const int columns = X ? X : least(window_x, tile.count[2] - x);
+      const float* corner = tile.planes + (y * tile.plane_width + x) * kWidth;
+      Vector best[Sizes::outputs];
+#pragma GCC unroll 2
+      for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+        for (int j = 0; j < columns; ++j) {
+          const float* from = corner + (i * tile.plane_width + j) * kWidth;
+          Vector p[Sizes::products], out[Sizes::outputs];
 #pragma GCC unroll 8
-          for (int k = 0; k < T::products; ++k) p[k] = load(from + k * tile.plane_floats);
+          for (int k = 0; k < Sizes::products; ++k) p[k] = load(from + k * tile.plane_floats);
           output_1d<KT>(p, out);
-          const bool first = i == y && j == x;
 #pragma GCC unroll 8
-          for (int k = 0; k < T::outputs; ++k) best[k] = first ? out[k] : larger(out[k], best[k]);
+          for (int k = 0; k < Sizes::outputs; ++k)
+            best[k] = i == 0 && j == 0 ? out[k] : larger(out[k], best[k]);
         }
       float* to_t = to_x;
-      for (int t = 0; t < tile.count[0]; t += tile.window[0], to_t += tile.stride[0]) {
-        const int t_stop = least(t + tile.window[0], tile.count[0]);
+#pragma GCC unroll 4
+      for (int t = 0; t < Sizes::outputs; t += window_t, to_t += tile.stride[0]) {
+        if (t >= tile.count[0]) break;
         Vector value = best[t];
-        for (int k = t + 1; k < t_stop; ++k) value = larger(best[k], value);
+#pragma GCC unroll 2
+        for (int k = t + 1; k < t + window_t; ++k)
+          if (k < tile.count[0]) value = larger(best[k], value);
         // x -> max(x + bias, 0) never decreases, also when rounded: the maximum may come first.
         value += tile.bias;
         store(to_t, tile.relu ? larger(value, Vector{}) : value);
       }
     }
   }
+}
+
+// The common windows are compiled in.
+template <Transform KT>
+void output_times(const Tile& tile) {
+  const int t = tile.window[0], y = tile.window[1], x = tile.window[2];
+  if (y == 1 && x == 1 && t == 1) return output_times<KT, 1, 1, 1>(tile);
+  if (Sizes<KT>::outputs > 1 && y == 2 && x == 2 && tile.count[1] % 2 == 0 &&
+      tile.count[2] % 2 == 0) {
+    if (t == 1) return output_times<KT, 1, 2, 2>(tile);
+    if (t == 2) return output_times<KT, 2, 2, 2>(tile);
+  }
+  output_times<KT, 0, 0, 0>(tile);
 }
 
 void transform_output(const Convolution& c, const Pooling* pooling, Products products,
@@ -562,7 +607,7 @@ void pool(const Pooling& pooling, const float* input, float* output, int first, 
             if (start[i] < 0) start[i] = 0;
           }
           for (int lane = 0; lane < kLanes; lane += kWidth) {
-            Vector value = Vector{} - INFINITY;
+            Vector value = splat(-INFINITY);
             for (int t = start[0]; t < stop[0]; ++t)
               for (int y = start[1]; y < stop[1]; ++y)
                 for (int x = start[2]; x < stop[2]; ++x)

@@ -38,9 +38,9 @@ struct Kernels {
   void (*transform_input)(const Convolution&, const float* input, int area, int areas, int block,
                           Transformed, int row, float* scratch);
 
-  // Products of rows [row, row + rows) with `panels` panels of weights.
-  void (*multiply)(const Convolution&, Transformed, int row, const float* packed, int panels,
-                   Products);
+  // Products of the rows from `row` on with some of the panels of weights.
+  void (*multiply)(const Convolution&, Transformed, int row, const float* packed, int first_panel,
+                   int panels, Products);
 
   // Transforms products back; adds the bias, applies ReLU, takes the maximum of each window of
   // `pooling` (may be null) and writes the activation of all clips.

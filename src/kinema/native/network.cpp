@@ -266,7 +266,6 @@ struct Network::Run {
   void convolve(const Layer& layer, const Pooling* pooling, const float* input, float* output) {
     const Convolution& c = layer.convolution;
     const int panels = c.panels(kernels.panel), areas = c.areas() * clips;
-    const std::size_t panel_floats = c.panel_floats(kernels.panel);
     const Schedule schedule = plan_schedule(c, kernels.panel, clips, team.size());
     const long chunks = (areas + schedule.areas - 1) / schedule.areas;
     const int groups = (panels + schedule.panels - 1) / schedule.panels;
@@ -283,7 +282,7 @@ struct Network::Run {
       const int rows = count * c.time.tiles;
       const Products to{products, odd_lines(std::size_t(num) * rows * kernels.panel), rows};
       Stopwatch watch;
-      kernels.multiply(c, from, row, layer.packed.data() + panel * panel_floats, num, to);
+      kernels.multiply(c, from, row, layer.packed.data(), panel, num, to);
       profile.multiply += watch.lap();
       kernels.transform_output(c, pooling, to, panel, num, first, count, layer.bias.data(),
                                output);

@@ -56,7 +56,7 @@ bool can_fuse(const Convolution& convolution, const Pooling& pooling) {
 Schedule plan_schedule(const Convolution& convolution, int panel, int clips, int threads) {
   // Found by trials on C3D's layers; between half and twice each, little changes.
   constexpr std::size_t kCachedWeights = 32u << 20;  // bytes that stay in the last cache
-  constexpr int kPrivateRows = 28;                   // their products stay in a thread's cache
+  constexpr int kPrivateProducts = 6000;  // vectors of one panel that stay in a thread's cache
   constexpr int kSharedRows = 400;
   constexpr int kSharedOutputs = 128;
   constexpr std::size_t kMostBytes = 96u << 20;  // of transformed input, and of one group's products
@@ -69,7 +69,7 @@ Schedule plan_schedule(const Convolution& convolution, int panel, int clips, int
                                  convolution.pieces() * convolution.blocks();
 
   Schedule schedule{};
-  const int few = std::max(1, kPrivateRows / times);
+  const int few = std::max(1, kPrivateProducts / (convolution.products() * times));
   schedule.shared = weights > kCachedWeights || areas < kItems * threads * few;
   const int most = std::clamp<int>(int(kMostBytes / area_bytes), 1,
                                    schedule.shared ? std::max(1, kSharedRows / times) : few);
