@@ -26,28 +26,45 @@ constexpr int kRows = KINEMA_ROWS;
 constexpr int kSum = 64;
 
 using Vector [[gnu::vector_size(4 * KINEMA_WIDTH)]] = float;
-using Unaligned [[gnu::vector_size(4 * KINEMA_WIDTH), gnu::aligned(4), gnu::may_alias]] = float;
 
-inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
-inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
-inline Vector splat(float x) { return x - Vector{}; }
+using Few [[gnu::vector_size(4 * kFewLanes)]] = float;
+
+template <class V = Vector>
+inline V load(const float* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class V>
+inline void store(float* p, V v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+template <class V = Vector>
+inline V splat(float x) {
+  return x - V{};
+}
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
 // a * b + c, rounded once where the processor can. Where it is fused is said here and not left to
 // the compiler (-ffp-contract=off): it would choose differently in each place that a transform is
 // compiled into, and results would depend on which layers are asked for.
-inline Vector multiply_add(Vector a, Vector b, Vector c) {
+template <class V>
+inline V multiply_add(V a, V b, V c) {
 #if defined(__AVX512F__)
-  return _mm512_fmadd_ps(a, b, c);
-#elif defined(__FMA__)
-  return _mm256_fmadd_ps(a, b, c);
-#elif defined(__ARM_NEON)
-  return vfmaq_f32(c, a, b);
-#else
-  return a * b + c;
+  if constexpr (sizeof(V) == 64) return _mm512_fmadd_ps(a, b, c);
 #endif
+#if defined(__FMA__)
+  if constexpr (sizeof(V) == 32) return _mm256_fmadd_ps(a, b, c);
+  if constexpr (sizeof(V) == 16) return _mm_fmadd_ps(a, b, c);
+#elif defined(__ARM_NEON)
+  if constexpr (sizeof(V) == 16) return vfmaq_f32(c, a, b);
+#endif
+  return a * b + c;
 }
-inline Vector multiply_add(float a, Vector b, Vector c) { return multiply_add(splat(a), b, c); }
+template <class V>
+inline V multiply_add(float a, V b, V c) {
+  return multiply_add(splat<V>(a), b, c);
+}
 
 constexpr int least(int a, int b) { return a < b ? a : b; }
 
@@ -69,8 +86,8 @@ template <> struct Sizes<Transform::none> { static constexpr int window = 1, pro
 template <> struct Sizes<Transform::pair> { static constexpr int window = 2, products = 3, outputs = 2, taps = 3; };
 template <> struct Sizes<Transform::four> { static constexpr int window = 6, products = 6, outputs = 4, taps = 3; };
 
-template <Transform kind>
-[[gnu::always_inline]] inline void input_1d(const Vector* d, Vector* out) {
+template <Transform kind, class V>
+[[gnu::always_inline]] inline void input_1d(const V* d, V* out) {
   if constexpr (kind == Transform::none) {
     out[0] = d[0];
   } else if constexpr (kind == Transform::pair) {
@@ -79,8 +96,8 @@ template <Transform kind>
     out[2] = d[0];
   } else {
     constexpr float a = kA, b = kB, a2 = kA2, b2 = kB2, sum = kA2 + kB2;  // a2 * b2 = 1
-    const Vector even_a = multiply_add(-b2, d[2], d[4]), odd_a = multiply_add(-b2, d[1], d[3]);
-    const Vector even_b = multiply_add(-a2, d[2], d[4]), odd_b = multiply_add(-a2, d[1], d[3]);
+    const V even_a = multiply_add(-b2, d[2], d[4]), odd_a = multiply_add(-b2, d[1], d[3]);
+    const V even_b = multiply_add(-a2, d[2], d[4]), odd_b = multiply_add(-a2, d[1], d[3]);
     out[0] = multiply_add(-sum, d[2], d[0] + d[4]);
     out[1] = multiply_add(a, odd_a, even_a);
     out[2] = multiply_add(-a, odd_a, even_a);
@@ -208,34 +225,35 @@ void pack(const Convolution& c, const float* weights, int columns, const int* co
 // ---- Input ------------------------------------------------------------------------------------
 
 // One frame of one tile: window_h x window_w samples -> products_h x products_w vectors.
-template <Transform KH, Transform KW>
+template <class V, Transform KH, Transform KW>
 [[gnu::always_inline]] inline void input_frame(const float* frame, int y0, int x0, int height,
-                                               int width, bool prefetch, float* plane) {
+                                               int width, int lanes, bool prefetch, float* plane) {
   using H = Sizes<KH>;
   using W = Sizes<KW>;
-  Vector rows[H::window][W::products];
+  constexpr int kWidth = sizeof(V) / sizeof(float);
+  V rows[H::window][W::products];
   for (int i = 0; i < H::window; ++i) {
     const int y = y0 + i;
-    Vector d[W::window];
+    V d[W::window];
     if (unsigned(y) < unsigned(height)) {
-      const float* line = frame + (std::ptrdiff_t(y) * width + x0) * kLanes;
+      const float* line = frame + (std::ptrdiff_t(y) * width + x0) * lanes;
 #pragma GCC unroll 8
       for (int j = 0; j < W::window; ++j)
-        d[j] = unsigned(x0 + j) < unsigned(width) ? load(line + j * kLanes) : Vector{};
+        d[j] = unsigned(x0 + j) < unsigned(width) ? load<V>(line + j * lanes) : V{};
       // The next tile's samples: they come too far apart for the processor to foresee.
       if (prefetch)
 #pragma GCC unroll 8
         for (int j = 0; j < W::outputs; ++j)
-          __builtin_prefetch(line + (W::window + j) * kLanes, 0, 2);
+          __builtin_prefetch(line + (W::window + j) * lanes, 0, 2);
     } else {
 #pragma GCC unroll 8
-      for (int j = 0; j < W::window; ++j) d[j] = Vector{};
+      for (int j = 0; j < W::window; ++j) d[j] = V{};
     }
     input_1d<KW>(d, rows[i]);
   }
 #pragma GCC unroll 8
   for (int j = 0; j < W::products; ++j) {
-    Vector d[H::window], out[H::products];
+    V d[H::window], out[H::products];
 #pragma GCC unroll 8
     for (int i = 0; i < H::window; ++i) d[i] = rows[i][j];
     input_1d<KH>(d, out);
@@ -244,52 +262,54 @@ template <Transform KH, Transform KW>
   }
 }
 
-template <Transform KH, Transform KW>
-void input_frames(const float* clip, int y0, int x0, const Shape& shape, bool prefetch,
+template <class V, Transform KH, Transform KW>
+void input_frames(const float* clip, int y0, int x0, const Shape& shape, int lanes, bool prefetch,
                   float* planes) {
-  const std::ptrdiff_t frame = std::ptrdiff_t(shape.height) * shape.width * kLanes;
-  constexpr int plane = Sizes<KH>::products * Sizes<KW>::products * kWidth;
+  const std::ptrdiff_t frame = std::ptrdiff_t(shape.height) * shape.width * lanes;
+  constexpr int plane = Sizes<KH>::products * Sizes<KW>::products * (sizeof(V) / sizeof(float));
   for (int t = 0; t < shape.time; ++t)
-    input_frame<KH, KW>(clip + t * frame, y0, x0, shape.height, shape.width, prefetch,
-                        planes + t * plane);
+    input_frame<V, KH, KW>(clip + t * frame, y0, x0, shape.height, shape.width, lanes, prefetch,
+                           planes + t * plane);
 }
 
-using InputFrames = void (*)(const float*, int, int, const Shape&, bool, float*);
+using InputFrames = void (*)(const float*, int, int, const Shape&, int, bool, float*);
 
-template <Transform KH>
+template <class V, Transform KH>
 InputFrames input_frames_of(Transform width) {
   switch (width) {
-    case Transform::none: return input_frames<KH, Transform::none>;
-    case Transform::pair: return input_frames<KH, Transform::pair>;
-    default: return input_frames<KH, Transform::four>;
+    case Transform::none: return input_frames<V, KH, Transform::none>;
+    case Transform::pair: return input_frames<V, KH, Transform::pair>;
+    default: return input_frames<V, KH, Transform::four>;
   }
 }
 
+template <class V>
 InputFrames input_frames_of(Transform height, Transform width) {
   switch (height) {
-    case Transform::none: return input_frames_of<Transform::none>(width);
-    case Transform::pair: return input_frames_of<Transform::pair>(width);
-    default: return input_frames_of<Transform::four>(width);
+    case Transform::none: return input_frames_of<V, Transform::none>(width);
+    case Transform::pair: return input_frames_of<V, Transform::pair>(width);
+    default: return input_frames_of<V, Transform::four>(width);
   }
 }
 
 // Frames that are transformed over height and width -> all time tiles of one piece.
-template <Transform KT>
-void input_times(const float* planes, int plane, const Axis& time, int piece, float* out,
+template <class V, Transform KT>
+void input_times(const float* planes, int plane, const Axis& time, int piece, int lanes, float* out,
                  std::ptrdiff_t product_stride) {
   using T = Sizes<KT>;
+  constexpr int kWidth = sizeof(V) / sizeof(float);
   // All tiles of a position one after the other: their rows are neighbours.
   for (int k = 0; k < plane; ++k, planes += kWidth, out += product_stride) {
     for (int tile = 0; tile < time.tiles; ++tile) {
       const int first = time.start(tile, piece);
-      Vector d[T::window], products[T::products];
+      V d[T::window], products[T::products];
 #pragma GCC unroll 8
       for (int i = 0; i < T::window; ++i)
         d[i] = unsigned(first + i) < unsigned(time.size)
-                   ? load(planes + std::ptrdiff_t(first + i) * plane * kWidth)
-                   : Vector{};
+                   ? load<V>(planes + std::ptrdiff_t(first + i) * plane * kWidth)
+                   : V{};
       input_1d<KT>(d, products);
-      float* to = out + tile * kLanes;
+      float* to = out + tile * lanes;
 #pragma GCC unroll 8
       for (int i = 0; i < T::products; ++i)
         store(to + std::ptrdiff_t(i) * plane * product_stride, products[i]);
@@ -297,42 +317,48 @@ void input_times(const float* planes, int plane, const Axis& time, int piece, fl
   }
 }
 
-void transform_input(const Convolution& c, const float* input, int area, int areas, int block,
-                     Transformed transformed, int row, float* scratch) {
+template <class V>
+void transform_input_by(const Convolution& c, const float* input, int area, int areas, int block,
+                        Transformed transformed, int row, float* scratch) {
   const Axis &t = c.time, &h = c.height, &w = c.width;
-  const InputFrames frames = input_frames_of(h.transform, w.transform);
-  const auto times = t.transform == Transform::none   ? input_times<Transform::none>
-                     : t.transform == Transform::pair ? input_times<Transform::pair>
-                                                      : input_times<Transform::four>;
+  const InputFrames frames = input_frames_of<V>(h.transform, w.transform);
+  const auto times = t.transform == Transform::none   ? input_times<V, Transform::none>
+                     : t.transform == Transform::pair ? input_times<V, Transform::pair>
+                                                      : input_times<V, Transform::four>;
   const int blocks = c.blocks(), plane = h.products * w.products;
-  const std::ptrdiff_t block_floats = std::ptrdiff_t(c.input.samples()) * kLanes;
+  const std::ptrdiff_t block_floats = std::ptrdiff_t(c.input.samples()) * c.lanes;
   for (int i = 0; i < areas; ++i, row += t.tiles) {
     const int clip = (area + i) / c.areas(), tile = (area + i) % c.areas();
     const int tile_y = tile / w.tiles, tile_x = tile % w.tiles;
     const float* from = input + (std::ptrdiff_t(clip) * blocks + block) * block_floats;
-    int piece = block;
-    for (int lane = 0; lane < kLanes; lane += kWidth) {
+    for (int lane = 0; lane < c.lanes; lane += sizeof(V) / sizeof(float)) {
       for (int ph = 0; ph < h.pieces; ++ph)
         for (int pw = 0; pw < w.pieces; ++pw) {
-          frames(from + lane, h.start(tile_y, ph), w.start(tile_x, pw), c.input, lane == 0,
-                 scratch);
+          frames(from + lane, h.start(tile_y, ph), w.start(tile_x, pw), c.input, c.lanes,
+                 lane == 0, scratch);
           for (int pt = 0; pt < t.pieces; ++pt) {
-            piece = ((pt * h.pieces + ph) * w.pieces + pw) * blocks + block;
+            const int piece = ((pt * h.pieces + ph) * w.pieces + pw) * blocks + block;
             float* to = transformed.data +
-                        (std::ptrdiff_t(piece) * transformed.rows + row) * kLanes + lane;
-            times(scratch, plane, t, pt, to, transformed.product_stride);
+                        (std::ptrdiff_t(piece) * transformed.rows + row) * c.lanes + lane;
+            times(scratch, plane, t, pt, c.lanes, to, transformed.product_stride);
           }
         }
     }
   }
 }
 
+void transform_input(const Convolution& c, const float* input, int area, int areas, int block,
+                     Transformed transformed, int row, float* scratch) {
+  const auto transform = c.lanes == kLanes ? transform_input_by<Vector> : transform_input_by<Few>;
+  transform(c, input, area, areas, block, transformed, row, scratch);
+}
+
 // ---- Matrix products --------------------------------------------------------------------------
 
 // ROWS rows times the first VECTORS vectors of a panel, summed over `depth` channels.
-//   a: [channel block][row][kLanes], `block_stride` floats from block to block.
+//   a: [channel block][row][LANES], `block_stride` floats from block to block.
 //   b: [channel][kPanel]; `next` is fetched meanwhile.
-template <int ROWS, int VECTORS>
+template <int ROWS, int VECTORS, int LANES>
 void product(const float* a, std::ptrdiff_t block_stride, const float* b, const float* next,
              int depth, float* out, bool add) {
   Vector sums[ROWS][VECTORS];
@@ -340,8 +366,8 @@ void product(const float* a, std::ptrdiff_t block_stride, const float* b, const 
   for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 2
     for (int v = 0; v < VECTORS; ++v) sums[r][v] = Vector{};
-  for (; depth > 0; depth -= kLanes, a += block_stride) {
-    const int channels = least(depth, kLanes);
+  for (; depth > 0; depth -= LANES, a += block_stride) {
+    const int channels = least(depth, LANES);
     for (int k = 0; k < channels; ++k, b += kPanel, next += kPanel) {
       Vector y[VECTORS];
 #pragma GCC unroll 2
@@ -351,7 +377,7 @@ void product(const float* a, std::ptrdiff_t block_stride, const float* b, const 
       }
 #pragma GCC unroll 32
       for (int r = 0; r < ROWS; ++r) {
-        const Vector x = splat(a[r * kLanes + k]);
+        const Vector x = splat(a[r * LANES + k]);
 #pragma GCC unroll 2
         for (int v = 0; v < VECTORS; ++v) sums[r][v] = multiply_add(x, y[v], sums[r][v]);
       }
@@ -369,16 +395,18 @@ void product(const float* a, std::ptrdiff_t block_stride, const float* b, const 
 using Product = void (*)(const float*, std::ptrdiff_t, const float*, const float*, int, float*,
                          bool);
 
-// By rows, and by vectors - 1.
+// By rows, by vectors - 1 and by whether there are few lanes.
 struct ProductTable {
-  Product table[kRows + 1][2] = {};
+  Product table[kRows + 1][2][2] = {};
 
   ProductTable() { fill<kRows>(); }
 
   template <int ROWS>
   void fill() {
-    table[ROWS][0] = product<ROWS, 1>;
-    table[ROWS][1] = product<ROWS, 2>;
+    table[ROWS][0][0] = product<ROWS, 1, kLanes>;
+    table[ROWS][1][0] = product<ROWS, 2, kLanes>;
+    table[ROWS][0][1] = product<ROWS, 1, kFewLanes>;
+    table[ROWS][1][1] = product<ROWS, 2, kFewLanes>;
     if constexpr (ROWS > 1) fill<ROWS - 1>();
   }
 };
@@ -386,10 +414,11 @@ struct ProductTable {
 void multiply(const Convolution& c, Transformed a, int row, const float* packed, int first_panel,
               int panels, Products products) {
   static const ProductTable product;
+  const int lanes = c.lanes, few = lanes == kFewLanes;
   const int channels = c.input.channels, depth = c.depth(), blocks = c.blocks();
   const int pieces = c.pieces(), count = c.products(), rows = products.rows;
   const int groups = (rows + kRows - 1) / kRows;
-  const std::ptrdiff_t block_stride = std::ptrdiff_t(a.rows) * kLanes;
+  const std::ptrdiff_t block_stride = std::ptrdiff_t(a.rows) * lanes;
   const std::ptrdiff_t panel_floats = std::ptrdiff_t(count) * depth * kPanel;
   for (int p = 0; p < count; ++p)
     for (int panel = 0; panel < panels; ++panel) {
@@ -402,12 +431,12 @@ void multiply(const Convolution& c, Transformed a, int row, const float* packed,
         for (int channel = 0; channel < channels; channel += kSum) {
           const int sum = least(kSum, channels - channel);
           const float* from = a.data + p * a.product_stride +
-                              (piece * blocks + channel / kLanes) * block_stride + row * kLanes;
+                              (piece * blocks + channel / lanes) * block_stride + row * lanes;
           const bool add = piece > 0 || channel > 0;
           const float* next = b + sum * kPanel;
           for (int group = 0; group < groups; ++group) {
             const int first = rows * group / groups, last = rows * (group + 1) / groups;
-            product.table[last - first][half ? 0 : 1](from + first * kLanes, block_stride, b,
+            product.table[last - first][half ? 0 : 1][few](from + first * lanes, block_stride, b,
                                                       group + 1 == groups ? next : b, sum,
                                                       out + first * kPanel, add);
           }

@@ -5,7 +5,7 @@
 
 namespace kinema {
 
-// Rows of the transformed input of one chunk: [product][piece, channel block][row][kLanes].
+// Rows of the transformed input of one chunk: [product][piece, channel block][row][lanes].
 struct Transformed {
   float* data;
   std::ptrdiff_t product_stride;  // floats
@@ -21,7 +21,7 @@ struct Products {
 
 // One channel block's frames of a tile, transformed over height and width.
 inline std::size_t scratch_floats(const Convolution& c) {
-  return std::size_t(c.input.time) * c.height.products * c.width.products * kLanes;
+  return std::size_t(c.input.time) * c.height.products * c.width.products * c.lanes;
 }
 
 struct Kernels {

@@ -138,7 +138,9 @@ void Network::add_convolution(int out_channels, const int kernel[3], bool relu,
                               const float* weight, const float* bias) {
   Layer layer{};
   layer.kind = Kind::convolution;
-  layer.convolution = plan_convolution(shape(), out_channels, kernel, relu);
+  if (layers_.empty() && input_.channels <= kFewLanes) input_lanes_ = kFewLanes;
+  layer.convolution = plan_convolution(shape(), layers_.empty() ? input_lanes_ : kLanes,
+                                       out_channels, kernel, relu);
   layer.output = shape();
   layer.output.channels = out_channels;
   std::vector<int> column(shape().channels);
@@ -159,7 +161,7 @@ void Network::add_linear(int out_features, bool relu, const float* weight, const
   Layer layer{};
   layer.kind = Kind::convolution;
   layer.convolution =
-      plan_convolution({int(column.size()), 1, 1, 1}, out_features, kernel, relu);
+      plan_convolution({int(column.size()), 1, 1, 1}, kLanes, out_features, kernel, relu);
   layer.output = {out_features, 1, 1, 1};
   add(std::move(layer), weight, bias, column, columns);
 }
@@ -233,20 +235,20 @@ struct Network::Run {
   int clips;
   Profile profile;
 
-  void read_clips(const Shape& shape, const float* clips_data, float* activation) {
+  // (channels, time, height, width) -> [block][time][height][width][lanes].
+  void read_clips(const Shape& shape, int lanes, const float* data, float* activation) {
     const std::size_t samples = shape.samples();
-    const int blocks = blocks_of(shape.channels);
+    const int blocks = blocks_of(shape.channels, lanes);
     const std::size_t frame = std::size_t(shape.height) * shape.width;
     team.for_each(long(clips) * blocks * shape.time, [&](long item) {
       const long plane = item / shape.time, t = item % shape.time;
       const long clip = plane / blocks, block = plane % blocks;
-      const int channels = std::min(kLanes, shape.channels - int(block) * kLanes);
-      float* to = activation + (plane * samples + t * frame) * kLanes;
-      const float* from =
-          clips_data + (clip * shape.channels + block * kLanes) * samples + t * frame;
-      for (std::size_t i = 0; i < frame; ++i, to += kLanes) {
+      const int channels = std::min(lanes, shape.channels - int(block) * lanes);
+      float* to = activation + (plane * samples + t * frame) * lanes;
+      const float* from = data + (clip * shape.channels + block * lanes) * samples + t * frame;
+      for (std::size_t i = 0; i < frame; ++i, to += lanes) {
         for (int lane = 0; lane < channels; ++lane) to[lane] = from[lane * samples + i];
-        for (int lane = channels; lane < kLanes; ++lane) to[lane] = 0.0f;
+        for (int lane = channels; lane < lanes; ++lane) to[lane] = 0.0f;
       }
     });
   }
@@ -273,7 +275,7 @@ struct Network::Run {
     const auto transformed_of = [&](float* data, int count) {
       const int rows = count * c.time.tiles;
       return Transformed{
-          data, odd_lines(std::size_t(c.pieces()) * c.blocks() * rows * kLanes), rows};
+          data, odd_lines(std::size_t(c.pieces()) * c.blocks() * rows * c.lanes), rows};
     };
     // Areas [first, first + count) of the clips, whose transformed input starts at `row`.
     const auto group = [&](Transformed from, int row, int first, int count, int index) {
@@ -369,9 +371,9 @@ void Network::run_some(const float* clips, int num_clips,
   const int stop = last + 1, light = std::min(num_light_layers(), stop);
 
   // Everything is allocated here, before the team starts.
-  std::size_t clip_floats = light > 0 ? input_.floats() : 0, batch_floats = 0;
+  std::size_t clip_floats = light > 0 ? input_.floats(input_lanes_) : 0, batch_floats = 0;
   std::size_t transformed = 0, team_transformed = 0, products = 0, scratch = 0;
-  if (light < stop) batch_floats = light > 0 ? layers_[light - 1].output.floats() : input_.floats();
+  if (light < stop) batch_floats = light > 0 ? layers_[light - 1].output.floats() : input_.floats(input_lanes_);
   for (int index = 0; index < stop; ++index) {
     const Layer& layer = layers_[index];
     std::size_t& floats = index < light ? clip_floats : batch_floats;
@@ -385,7 +387,7 @@ void Network::run_some(const float* clips, int num_clips,
       const std::size_t part = std::size_t(schedule.part_areas(schedule.areas)) * c.time.tiles;
       std::size_t& most = schedule.shared ? team_transformed : transformed;
       most = std::max<std::size_t>(
-          most, c.products() * odd_lines(c.pieces() * c.blocks() * rows * kLanes));
+          most, c.products() * odd_lines(c.pieces() * c.blocks() * rows * c.lanes));
       products = std::max<std::size_t>(
           products, c.products() * odd_lines(schedule.panels * part * kernels_.panel));
     }
@@ -447,12 +449,12 @@ void Network::run_some(const float* clips, int num_clips,
       const std::size_t result = layers_[light - 1].output.floats();
       for (int clip = 0; clip < num_clips; ++clip) {
         run.clips = 1;
-        run.read_clips(input_, clips + clip * samples, one[1]);
+        run.read_clips(input_, input_lanes_, clips + clip * samples, one[1]);
         pass(0, light, clip, 1, one, light < stop ? all[1] + clip * result : nullptr);
       }
     } else {
       run.clips = num_clips;
-      run.read_clips(input_, clips, all[1]);
+      run.read_clips(input_, input_lanes_, clips, all[1]);
     }
     pass(light, stop, 0, num_clips, all, nullptr);
   });

@@ -98,6 +98,7 @@ class Network {
   const Kernels& kernels_;
   Shape input_;
   int threads_;
+  int input_lanes_ = kLanes;  // of the clips, as the first layer reads them
   std::vector<Layer> layers_;
   Buffer clip_activations_[2], activations_[2], workspace_;
   std::mutex mutex_;

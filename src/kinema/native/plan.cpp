@@ -31,9 +31,11 @@ Axis plan_axis(int size, int kernel) {
   return axis;
 }
 
-Convolution plan_convolution(Shape input, int out_channels, const int kernel[3], bool relu) {
+Convolution plan_convolution(Shape input, int lanes, int out_channels, const int kernel[3],
+                             bool relu) {
   Convolution convolution{};
   convolution.input = input;
+  convolution.lanes = lanes;
   convolution.out_channels = out_channels;
   std::copy(kernel, kernel + 3, convolution.kernel);
   convolution.relu = relu;
@@ -65,7 +67,8 @@ Schedule plan_schedule(const Convolution& convolution, int panel, int clips, int
   const int areas = convolution.areas() * clips, times = convolution.time.tiles;
   const int panels = convolution.panels(panel);
   const std::size_t weights = sizeof(float) * convolution.panel_floats(panel) * panels;
-  const std::size_t area_bytes = sizeof(float) * times * convolution.products() * kLanes *
+  const std::size_t area_bytes = sizeof(float) * times * convolution.products() *
+                                 convolution.lanes *
                                  convolution.pieces() * convolution.blocks();
 
   Schedule schedule{};

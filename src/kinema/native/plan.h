@@ -24,8 +24,10 @@ namespace kinema {
 // Activations are float32 [clip][channel block][time][height][width][kLanes], channels padded with
 // zeros to whole blocks, whatever the vector width of the processor.
 constexpr int kLanes = 16;
+// Only clips themselves, with their few channels, are in blocks of four.
+constexpr int kFewLanes = 4;
 
-constexpr int blocks_of(int channels) { return (channels + kLanes - 1) / kLanes; }
+constexpr int blocks_of(int channels, int lanes = kLanes) { return (channels + lanes - 1) / lanes; }
 
 enum class Transform { none, pair, four };
 
@@ -48,12 +50,15 @@ struct Shape {
 
   std::size_t samples() const { return std::size_t(time) * height * width; }
   // Floats of one clip's activation.
-  std::size_t floats() const { return std::size_t(blocks_of(channels)) * samples() * kLanes; }
+  std::size_t floats(int lanes = kLanes) const {
+    return std::size_t(blocks_of(channels, lanes)) * samples() * lanes;
+  }
 };
 
 // A convolution of stride 1 with zero padding of half a kernel, its bias and, if asked, ReLU.
 struct Convolution {
   Shape input;
+  int lanes;  // of the input's blocks
   int out_channels;
   int kernel[3];
   bool relu;
@@ -64,7 +69,7 @@ struct Convolution {
   // Inner dimension of the matrix products.
   int depth() const { return pieces() * input.channels; }
   std::size_t panel_floats(int panel) const { return std::size_t(products()) * depth() * panel; }
-  int blocks() const { return blocks_of(input.channels); }
+  int blocks() const { return blocks_of(input.channels, lanes); }
   // Panels of output channels: together they cover the output's whole blocks.
   int panels(int panel) const {
     return (blocks_of(out_channels) * kLanes + panel - 1) / panel;
@@ -74,7 +79,8 @@ struct Convolution {
   int rows() const { return areas() * time.tiles; }
 };
 
-Convolution plan_convolution(Shape input, int out_channels, const int kernel[3], bool relu);
+Convolution plan_convolution(Shape input, int lanes, int out_channels, const int kernel[3],
+                             bool relu);
 
 // Max pooling of stride `kernel`; the first window starts `padding` before the map. Windows are
 // clipped at the edges.
