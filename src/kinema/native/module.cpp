@@ -100,7 +100,18 @@ NB_MODULE(_native, m) {
             self.run(clips.data(), long(clips.shape(0)), wanted);
           },
           "clips"_a, "outputs"_a)
-      .def("describe", &Network::describe, "layer"_a)
+      .def("describe",
+           [](const Network& self, int index) {
+             check(index >= 0 && index < self.num_layers(), "no such layer.");
+             return self.describe(index);
+           },
+           "layer"_a)
+      .def("multiply_adds",
+           [](const Network& self, int index) {
+             check(index >= 0 && index < self.num_layers(), "no such layer.");
+             return self.multiply_adds(index);
+           },
+           "layer"_a)
       .def("profile",
            [](const Network& self, int index) {
              check(index >= 0 && index < self.num_layers(), "no such layer.");

@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <ctime>
 #include <new>
-#include <sstream>
 #include <stdexcept>
 
 #if defined(__linux__)
@@ -196,18 +195,20 @@ std::size_t Network::packed_bytes() const {
 
 std::string Network::describe(int index) const {
   const Layer& layer = layers_[index];
-  if (layer.kind == Kind::pooling) return "max of each window";
+  if (layer.kind == Kind::pooling) return "maximum of each window";
   if (layer.kind == Kind::softmax) return "softmax";
   const Convolution& c = layer.convolution;
-  std::ostringstream text;
-  text << name_of(c.time.transform) << " x " << name_of(c.height.transform) << " x "
-       << name_of(c.width.transform);
-  if (c.pieces() > 1) text << ", kernel in " << c.pieces() << " pieces";
-  const double products = double(c.rows()) * c.products() * c.depth() * c.out_channels;
-  text << ", " << std::fixed;
-  text.precision(3);
-  text << products / 1e9 << " G multiply-adds a clip";
-  return text.str();
+  std::string text = std::string(name_of(c.time.transform)) + " x " +
+                     name_of(c.height.transform) + " x " + name_of(c.width.transform);
+  if (c.pieces() > 1) text += ", kernel in " + std::to_string(c.pieces()) + " pieces";
+  return text;
+}
+
+double Network::multiply_adds(int index) const {
+  const Layer& layer = layers_[index];
+  if (layer.kind != Kind::convolution) return 0;
+  const Convolution& c = layer.convolution;
+  return double(c.rows()) * c.products() * c.depth() * c.out_channels;
 }
 
 void Network::run(const float* clips, long num_clips,

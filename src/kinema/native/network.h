@@ -71,8 +71,10 @@ class Network {
   int num_layers() const { return int(layers_.size()); }
   std::string target() const { return kernels_.name; }
   std::size_t packed_bytes() const;
-  // One line on how each layer is computed.
+  // How a layer is computed: its transforms along time, height and width.
   std::string describe(int index) const;
+  // Multiply-adds of a layer's matrix products, for one clip.
+  double multiply_adds(int index) const;
   // Where the time of all runs so far went.
   const Profile& profile(int index) const { return layers_[index].profile; }
 

@@ -1,0 +1,96 @@
+"""Where the native engine's time goes, layer by layer: benchmarks/layers.json.
+
+For C3D at batch 8 and each build of the kernels: milliseconds a clip for transforming the input,
+the matrix products and transforming back, how many multiply-adds the algorithm takes beside those
+of direct convolution, and how long they would take if every core did nothing but multiply-adds
+(`peak.cpp`). Times are the threads' processor time over their number, so other programs disturb
+them less.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from machine import write
+
+from kinema import native
+from kinema.engine import Engine
+from kinema.network import c3d
+from kinema.weights import random_weights
+
+BATCH = 8
+ROUNDS = 7
+
+
+def peak_multiply_adds() -> float:
+    """10^9 multiply-adds a second of all cores together."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder, "peak")
+        source = Path(__file__).with_name("peak.cpp")
+        command = ["g++", "-std=c++20", "-O2", "-march=native", "-pthread", source, "-o", program]
+        subprocess.run(command, check=True)
+        return float(subprocess.run([program], check=True, capture_output=True).stdout)
+
+
+def profile(target: str, peak: float) -> dict:
+    """The table of one build."""
+    os.environ["KINEMA_PROCESSOR"] = target
+    network = c3d()
+    engine = Engine(network, random_weights(network), kind="native")
+    core = engine._runner._native
+    clips = np.random.default_rng(0).normal(0, 50, (BATCH, *network.input_shape))
+    clips = clips.astype(np.float32)
+    engine.run(clips, ("prob",))  # memory is taken
+    before = np.array([core.profile(index) for index in range(len(network.layers))])
+    for _ in range(ROUNDS):
+        engine.run(clips, ("prob",))
+    after = np.array([core.profile(index) for index in range(len(network.layers))])
+    milliseconds = 1e3 * (after - before) / ROUNDS / BATCH / len(os.sched_getaffinity(0))
+    shape, layers, needed = network.input_shape, {}, 0.0
+    for index, layer in enumerate(network.layers):
+        if milliseconds[index].sum() > 0:
+            made = core.multiply_adds(index)
+            needed += made
+            layers[layer.name] = {
+                "how": core.describe(index),
+                "direct_gmac": layer.multiply_adds(shape) / 1e9,
+                "gmac": made / 1e9,
+                **{
+                    f"{what}_ms": round(float(value), 3)
+                    for what, value in zip(
+                        ("input", "multiply", "output", "other"), milliseconds[index], strict=True
+                    )
+                },
+            }
+        shape = layer.output_shape(shape)
+    total = milliseconds.sum(axis=0)
+    bound = needed / 1e6 / peak
+    return {
+        "clip_ms": round(float(total.sum()), 2),
+        "input_ms": round(float(total[0]), 2),
+        "multiply_ms": round(float(total[1]), 2),
+        "output_ms": round(float(total[2]), 2),
+        "bound_ms": round(bound, 2),
+        "direct_bound_ms": round(network.num_multiply_adds / 1e6 / peak, 2),
+        "layers": layers,
+    }
+
+
+def main() -> None:
+    peak = peak_multiply_adds()
+    write(
+        "layers",
+        {
+            "what": "C3D, batch 8, all cores: processor milliseconds a clip over the threads",
+            "peak_gmac_per_second": peak,
+            "builds": {target: profile(target, peak) for target in native.targets()},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
