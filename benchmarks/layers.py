@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,22 @@ def profile(target: str, peak: float) -> dict:
     }
 
 
+def packing() -> dict[str, float]:
+    """Seconds to make an engine, and MiB of its weights before and after."""
+    os.environ["KINEMA_PROCESSOR"] = native.targets()[0]
+    weights = random_weights(c3d())
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        engine = Engine(c3d(), weights, kind="native")
+        seconds.append(time.perf_counter() - start)
+    return {
+        "seconds_to_pack": sorted(seconds)[1],
+        "packed_mib": engine._runner._native.packed_bytes / 2**20,
+        "weights_mib": 4 * c3d().num_parameters / 2**20,
+    }
+
+
 def main() -> None:
     peak = peak_multiply_adds()
     write(
@@ -87,6 +104,7 @@ def main() -> None:
         {
             "what": "C3D, batch 8, all cores: processor milliseconds a clip over the threads",
             "peak_gmac_per_second": peak,
+            **packing(),
             "builds": {target: profile(target, peak) for target in native.targets()},
         },
     )
