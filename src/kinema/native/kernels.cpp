@@ -435,10 +435,11 @@ void multiply(const Convolution& c, Transformed a, int row, const float* packed,
           const bool add = piece > 0 || channel > 0;
           const float* next = b + sum * kPanel;
           for (int group = 0; group < groups; ++group) {
-            const int first = rows * group / groups, last = rows * (group + 1) / groups;
-            product.table[last - first][half ? 0 : 1][few](from + first * lanes, block_stride, b,
-                                                      group + 1 == groups ? next : b, sum,
-                                                      out + first * kPanel, add);
+            const int first = int(std::ptrdiff_t(rows) * group / groups);
+            const int last = int(std::ptrdiff_t(rows) * (group + 1) / groups);
+            product.table[last - first][half ? 0 : 1][few](
+                from + std::ptrdiff_t(first) * lanes, block_stride, b,
+                group + 1 == groups ? next : b, sum, out + std::ptrdiff_t(first) * kPanel, add);
           }
           b = next;
         }
@@ -539,7 +540,8 @@ void output_times(const Tile& tile) {
           if (k < tile.count[0]) value = larger(best[k], value);
         // x -> max(x + bias, 0) never decreases, also when rounded: the maximum may come first.
         value += tile.bias;
-        store(to_t, tile.relu ? larger(value, Vector{}) : value);
+        // What is not a number stays so: an overflow must not look like a feature.
+        store(to_t, tile.relu ? larger(Vector{}, value) : value);
       }
     }
   }

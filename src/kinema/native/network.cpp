@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <ctime>
 #include <new>
@@ -96,6 +97,7 @@ Buffer::~Buffer() { std::free(data_); }
 void Buffer::reserve(std::size_t floats) {
   if (floats <= floats_) return;
   constexpr std::size_t kLargePage = 2u << 20;
+  if (floats > PTRDIFF_MAX / sizeof(float)) throw std::bad_alloc();
   const std::size_t bytes = floats * sizeof(float);
   const std::size_t alignment = bytes >= kLargePage ? kLargePage : 64;
   std::free(data_);
@@ -208,12 +210,11 @@ double Network::multiply_adds(int index) const {
   const Layer& layer = layers_[index];
   if (layer.kind != Kind::convolution) return 0;
   const Convolution& c = layer.convolution;
-  return double(c.rows()) * c.products() * c.depth() * c.out_channels;
+  return double(c.areas()) * c.time.tiles * c.products() * c.depth() * c.out_channels;
 }
 
 void Network::run(const float* clips, long num_clips,
                   const std::vector<std::pair<int, float*>>& outputs) {
-  const std::lock_guard<std::mutex> lock(mutex_);
   const std::size_t clip_floats = std::size_t(input_.channels) * input_.samples();
   const long parts = (num_clips + kMostClips - 1) / kMostClips;
   for (long part = 0; part < parts; ++part) {

@@ -64,6 +64,10 @@ class Network {
   // clips: (clips, *input shape). Each of `outputs` is (layer, where its (clips, *shape) goes).
   void run(const float* clips, long num_clips, const std::vector<std::pair<int, float*>>& outputs);
 
+  // Nothing here may run at the same time as anything else on the same network: whoever shares one
+  // among threads locks this around every call.
+  std::mutex& mutex() { return mutex_; }
+
   const Shape& input() const { return input_; }
   // Output shape of the last layer; of layer `index`.
   const Shape& shape() const { return layers_.empty() ? input_ : layers_.back().output; }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <atomic>
-#include <system_error>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -35,7 +35,7 @@ class Team {
           size.wait(0);
           work(team, thread);
         });
-      } catch (const std::system_error&) {
+      } catch (const std::exception&) {  // also for want of memory
         break;
       }
     }
