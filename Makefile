@@ -34,9 +34,15 @@ wheel: .venv/bin/python
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 bench: .venv/dev
-	$(BIN)/python benchmarks/accuracy.py
+	$(PIP) install --requirement benchmarks/requirements.txt
+	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/plot_engines.py
+	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/install.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf .venv demo build dist

@@ -50,8 +50,8 @@ def engines() -> str:
     lines += [
         "",
         f"{machine['cpu']}, {machine['cores']} cores, fp32, medians of {speed['num_rounds']} "
-        "interleaved rounds on real clips. Error: relative L2 against float64. Peak memory: 4 clips "
-        f"at once. Two threads are {result['threads']['2']['speedup']:.2f} times as fast as one.",
+        "interleaved rounds on real clips. Error: relative L2 against float64. Peak memory: 4 "
+        f"clips at once. Two threads are {result['threads']['2']['speedup']:.2f} times as fast as one.",
     ]
     return "\n".join(lines)
 
@@ -144,8 +144,7 @@ def overlap() -> str:
 
 
 MADE: Mapping[str, Callable[[], str]] = {
-    made.__name__: made
-    for made in (engines, extraction, install, error, layers, packed, overlap)
+    made.__name__: made for made in (engines, extraction, install, error, layers, packed, overlap)
 }
 
 

@@ -28,7 +28,7 @@ using Output = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 
 // Beyond these, sums and products of sizes would no longer fit an int. No network comes near.
 constexpr std::size_t kMostSize = 1u << 24;
-constexpr std::size_t kMostSamples = 1u << 28;
+constexpr std::size_t kMostSamples = 1u << 27;
 constexpr int kMostThreads = 4096;
 
 void check(bool right, const char* message) {
@@ -66,7 +66,7 @@ NB_MODULE(_native, m) {
               check(size > 0 && is_size(size), "sizes of a clip must be from 1 to 2**24.");
             check(std::uint64_t(shape[1]) * shape[2] <= kMostSamples &&
                       std::uint64_t(shape[1]) * shape[2] * shape[3] <= kMostSamples,
-                  "a clip must have at most 2**28 samples.");
+                  "a clip must have at most 2**27 samples.");
             check(threads > 0 && threads <= kMostThreads, "threads must be from 1 to 4096.");
             new (self) Network(target, {shape[0], shape[1], shape[2], shape[3]}, threads);
           },

@@ -74,9 +74,8 @@ struct Convolution {
   int panels(int panel) const {
     return (blocks_of(out_channels) * kLanes + panel - 1) / panel;
   }
-  // Tiles over height and width, and over all three axes ("rows" of the matrix products).
+  // Tiles over height and width; each has all tiles over time, the rows of the matrix products.
   int areas() const { return height.tiles * width.tiles; }
-  int rows() const { return areas() * time.tiles; }
 };
 
 Convolution plan_convolution(Shape input, int lanes, int out_channels, const int kernel[3],
