@@ -2,7 +2,7 @@
 #
 #   make demo       the main job on drawn videos, without a network or data
 #   make test       all tests
-#   make test-core  the tests of what is there without torch, in a .venv that has none
+#   make test-core  extraction, prediction and the estimators, in a .venv that has no torch
 #   make lint       style and types
 #   make wheel      one file to install elsewhere, in dist/
 #   make bench      the README's figures into benchmarks/*.json; needs real videos in KINEMA_DATA
@@ -11,6 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
+CORE := $(addprefix tests/test_,$(addsuffix .py,native engine features estimators predict cli))
 NATIVE := CMakeLists.txt $(wildcard src/kinema/native/*.cpp src/kinema/native/*.h)
 
 .PHONY: demo test test-core lint wheel bench clean
@@ -23,7 +24,7 @@ test: .venv/dev
 
 test-core: .venv/test
 	$(BIN)/python -c "import importlib.util as u, sys; u.find_spec('torch') and sys.exit('torch is there: make clean first')"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(CORE)
 
 lint: .venv/dev
 	$(BIN)/ruff check

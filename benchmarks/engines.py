@@ -3,7 +3,7 @@
 Needs KINEMA_DATA with real videos, and the engines of benchmarks/requirements.txt; those that are
 missing are left out. All in fp32 with seeded random weights.
 
-    search   each engine's settings, on C3D, one kernel-depth network and the small C3D
+    search   each engine's settings, on C3D and the small C3D
     speed    each at its best settings; all of them in every round, in rotating order
     error    against the float64 reference: Kinema in every layer of C3D, the others in fc8
     memory   start to first result and peak memory, in fresh processes
@@ -56,7 +56,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "c3d x1": Workload("c3d", 1, "c3d x1"),
     "c3d x4": Workload("c3d", 4, "c3d x4"),
     "c3d x8": Workload("c3d", 8, "c3d x4"),
-    **{f"{name} x4": Workload(name, 4, "depth-3 x4") for name in networks.KERNEL_DEPTHS},
+    **{f"{name} x4": Workload(name, 4, "c3d x4") for name in networks.KERNEL_DEPTHS},
     "c3d_mini x8": Workload("c3d_mini", 8, "c3d_mini x8"),
 }
 """By name, with "x4" for batches of 4 clips."""

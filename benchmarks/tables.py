@@ -51,7 +51,8 @@ def engines() -> str:
         "",
         f"{machine['cpu']}, {machine['cores']} cores, fp32, medians of {speed['num_rounds']} "
         "interleaved rounds on real clips. Error: relative L2 against float64. Peak memory: 4 "
-        f"clips at once. Two threads are {result['threads']['2']['speedup']:.2f} times as fast as one.",
+        f"clips at once. Two threads are {result['threads']['2']['speedup']:.2f} times as "
+        "fast as one.",
     ]
     return "\n".join(lines)
 
