@@ -47,11 +47,11 @@ def bars(axes: Axes, speed: Mapping[str, Any], labels: Mapping[str, str]) -> Non
         axes.text(rate + 0.012 * fastest, place, f"{rate:.2f}", va="center", fontsize=10,
                   weight="bold" if engine == NATIVE else "normal")  # fmt: skip
         said = f"batch {batch}"
-        axes.text(rate + 0.14 * fastest, place, said, va="center", fontsize=8, color=GREY)
+        axes.text(rate + 0.17 * fastest, place, said, va="center", fontsize=8, color=GREY)
     axes.set_yticks(range(len(rates)), [labels[engine] for engine, _ in rates], fontsize=10)
     for tick, (engine, _) in zip(axes.get_yticklabels(), rates, strict=True):
         tick.set_fontweight("bold" if engine == NATIVE else "normal")
-    axes.set_xlim(0, 1.3 * fastest)
+    axes.set_xlim(0, 1.36 * fastest)
     axes.set_ylim(-0.6, len(rates) - 0.4)
     axes.set_title("C3D", loc="left", fontsize=11, weight="bold")
 

@@ -1,6 +1,6 @@
 """Writes what benchmarks/*.json hold into README.md and docs/engine.md.
 
-Text between `<!-- name -->` and `<!-- end -->`, or after `<!-- name -->` to the end of its
+Text between `<!-- name -->` and `<!-- end -->`, or after `<!-- name: -->` to the end of its
 paragraph, is made here; tests/test_readme.py sees to it that it is up to date.
 """
 
@@ -154,7 +154,7 @@ def filled(page: str) -> str:
     for name, made in MADE.items():
         block = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
         page = re.sub(block, lambda m, t=made: f"{m[1]}{t()}\n{m[2]}", page, flags=re.DOTALL)
-        inline = rf"(<!-- {name} -->)(?!\n).*?(?=\n\n|\Z)"
+        inline = rf"(<!-- {name}: -->).*?(?=\n\n|\n?\Z)"
         page = re.sub(inline, lambda m, t=made: f"{m[1]} {t()}", page, flags=re.DOTALL)
     return page
 
