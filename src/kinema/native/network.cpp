@@ -139,14 +139,15 @@ void Network::add_convolution(int out_channels, const int kernel[3], bool relu,
                               const float* weight, const float* bias) {
   Layer layer{};
   layer.kind = Kind::convolution;
-  if (layers_.empty() && input_.channels <= kFewLanes) input_lanes_ = kFewLanes;
-  layer.convolution = plan_convolution(shape(), layers_.empty() ? input_lanes_ : kLanes,
-                                       out_channels, kernel, relu);
+  const bool few = layers_.empty() && input_.channels <= kFewLanes;
+  layer.convolution =
+      plan_convolution(shape(), few ? kFewLanes : kLanes, out_channels, kernel, relu);
   layer.output = shape();
   layer.output.channels = out_channels;
   std::vector<int> column(shape().channels);
   for (int channel = 0; channel < shape().channels; ++channel) column[channel] = channel;
   add(std::move(layer), weight, bias, column, shape().channels);
+  if (few) input_lanes_ = kFewLanes;  // only now: it may have been too much memory
 }
 
 void Network::add_linear(int out_features, bool relu, const float* weight, const float* bias) {
