@@ -79,11 +79,21 @@ def named(*layers):
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 9, 14])
 CHANNELS = st.sampled_from([1, 2, 3, 5, 15, 16, 17, 31, 33, 40, 70])
 KERNELS = st.sampled_from([1, 3, 5, 7])
-WINDOWS = st.sampled_from([(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2), (4, 0)])
+WINDOWS = [(1, 0), (2, 0), (2, 1), (4, 0), (3, 0), (3, 1), (3, 2)]  # size, padding
 
 convolutions = st.builds(Conv3d, st.just(""), CHANNELS, st.tuples(KERNELS, KERNELS, KERNELS))
-poolings = st.tuples(WINDOWS, WINDOWS, WINDOWS).map(
-    lambda axes: MaxPool3d("", *map(tuple, zip(*axes, strict=True)))
+
+
+def poolings(windows):
+    axes = st.tuples(*[st.sampled_from(windows)] * 3)
+    return axes.map(lambda axes: MaxPool3d("", *map(tuple, zip(*axes, strict=True))))
+
+
+# Of the windows that fit into tiles some are pooled with the convolution, and some must not be.
+steps = st.one_of(
+    st.tuples(convolutions),
+    st.tuples(poolings(WINDOWS)),
+    st.tuples(convolutions, poolings(WINDOWS[:4])),
 )
 linears = st.builds(Linear, st.just(""), CHANNELS, st.booleans())
 
@@ -91,7 +101,7 @@ linears = st.builds(Linear, st.just(""), CHANNELS, st.booleans())
 @st.composite
 def networks(draw):
     sizes = draw(st.tuples(SIZES, SIZES, SIZES).filter(lambda sizes: prod(sizes) <= 600))
-    layers = draw(st.lists(convolutions | poolings, max_size=4))
+    layers = [layer for step in draw(st.lists(steps, max_size=3)) for layer in step]
     layers += draw(st.lists(linears, min_size=not layers, max_size=2))
     if isinstance(layers[-1], Linear) and draw(st.booleans()):
         layers.append(Softmax(""))
@@ -103,6 +113,8 @@ def networks(draw):
 @st.composite
 def networks_with_asked_layers(draw):
     network = draw(networks())
+    if draw(st.booleans()):
+        return network, network.layer_names[-1:]
     names = draw(st.permutations(network.layer_names))
     return network, names[: draw(st.integers(1, len(names)))]
 
