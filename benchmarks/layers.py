@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import write
+from peers import CORES
 
 from kinema import native
 from kinema.engine import Engine
@@ -50,7 +51,7 @@ def profile(target: str, peak: float) -> dict:
     for _ in range(ROUNDS):
         engine.run(clips, ("prob",))
     after = np.array([core.profile(index) for index in range(len(network.layers))])
-    milliseconds = 1e3 * (after - before) / ROUNDS / BATCH / len(os.sched_getaffinity(0))
+    milliseconds = 1e3 * (after - before) / ROUNDS / BATCH / CORES
     shape, layers, needed = network.input_shape, {}, 0.0
     for index, layer in enumerate(network.layers):
         if milliseconds[index].sum() > 0:

@@ -82,9 +82,9 @@ constexpr double kA = 0.70710678118654752440, kB = 1.41421356237309504880;
 constexpr double kA2 = 0.5, kB2 = 2.0;  // squares
 
 template <Transform kind> struct Sizes;
-template <> struct Sizes<Transform::none> { static constexpr int window = 1, products = 1, outputs = 1, taps = 1; };
-template <> struct Sizes<Transform::pair> { static constexpr int window = 2, products = 3, outputs = 2, taps = 3; };
-template <> struct Sizes<Transform::four> { static constexpr int window = 6, products = 6, outputs = 4, taps = 3; };
+template <> struct Sizes<Transform::none> { static constexpr int window = 1, products = 1, outputs = 1; };
+template <> struct Sizes<Transform::pair> { static constexpr int window = 2, products = 3, outputs = 2; };
+template <> struct Sizes<Transform::four> { static constexpr int window = 6, products = 6, outputs = 4; };
 
 template <Transform kind, class V>
 [[gnu::always_inline]] inline void input_1d(const V* d, V* out) {
@@ -122,6 +122,16 @@ template <Transform kind>
     y[1] = multiply_add(a, difference_a, b * difference_b);
     y[2] = multiply_add(a2, sum_a, b2 * sum_b);
     y[3] = multiply_add(a3, difference_a, multiply_add(b3, difference_b, p[5]));
+  }
+}
+
+// function<kind>() for a kind that is known only when it runs.
+template <class Function>
+auto with_transform(Transform kind, Function function) {
+  switch (kind) {
+    case Transform::none: return function.template operator()<Transform::none>();
+    case Transform::pair: return function.template operator()<Transform::pair>();
+    default: return function.template operator()<Transform::four>();
   }
 }
 
@@ -272,26 +282,6 @@ void input_frames(const float* clip, int y0, int x0, const Shape& shape, int lan
                            planes + t * plane);
 }
 
-using InputFrames = void (*)(const float*, int, int, const Shape&, int, bool, float*);
-
-template <class V, Transform KH>
-InputFrames input_frames_of(Transform width) {
-  switch (width) {
-    case Transform::none: return input_frames<V, KH, Transform::none>;
-    case Transform::pair: return input_frames<V, KH, Transform::pair>;
-    default: return input_frames<V, KH, Transform::four>;
-  }
-}
-
-template <class V>
-InputFrames input_frames_of(Transform height, Transform width) {
-  switch (height) {
-    case Transform::none: return input_frames_of<V, Transform::none>(width);
-    case Transform::pair: return input_frames_of<V, Transform::pair>(width);
-    default: return input_frames_of<V, Transform::four>(width);
-  }
-}
-
 // Frames that are transformed over height and width -> all time tiles of one piece.
 template <class V, Transform KT>
 void input_times(const float* planes, int plane, const Axis& time, int piece, int lanes, float* out,
@@ -321,10 +311,11 @@ template <class V>
 void transform_input_by(const Convolution& c, const float* input, int area, int areas, int block,
                         Transformed transformed, int row, float* scratch) {
   const Axis &t = c.time, &h = c.height, &w = c.width;
-  const InputFrames frames = input_frames_of<V>(h.transform, w.transform);
-  const auto times = t.transform == Transform::none   ? input_times<V, Transform::none>
-                     : t.transform == Transform::pair ? input_times<V, Transform::pair>
-                                                      : input_times<V, Transform::four>;
+  const auto frames = with_transform(h.transform, [&]<Transform KH>() {
+    return with_transform(w.transform, []<Transform KW>() { return &input_frames<V, KH, KW>; });
+  });
+  const auto times =
+      with_transform(t.transform, []<Transform KT>() { return &input_times<V, KT>; });
   const int blocks = c.blocks(), plane = h.products * w.products;
   const std::ptrdiff_t block_floats = std::ptrdiff_t(c.input.samples()) * c.lanes;
   for (int i = 0; i < areas; ++i, row += t.tiles) {
@@ -419,7 +410,7 @@ void multiply(const Convolution& c, Transformed a, int row, const float* packed,
   const int pieces = c.pieces(), count = c.products(), rows = products.rows;
   const int groups = (rows + kRows - 1) / kRows;
   const std::ptrdiff_t block_stride = std::ptrdiff_t(a.rows) * lanes;
-  const std::ptrdiff_t panel_floats = std::ptrdiff_t(count) * depth * kPanel;
+  const std::ptrdiff_t panel_floats = std::ptrdiff_t(c.panel_floats(kPanel));
   for (int p = 0; p < count; ++p)
     for (int panel = 0; panel < panels; ++panel) {
       const int index = first_panel + panel;
@@ -469,25 +460,6 @@ void output_plane(const float* from, std::ptrdiff_t product_stride, float* plane
     output_1d<KH>(p, y);
 #pragma GCC unroll 8
     for (int i = 0; i < H::outputs; ++i) store(plane + (i * W::outputs + j) * kWidth, y[i]);
-  }
-}
-
-using OutputPlane = void (*)(const float*, std::ptrdiff_t, float*);
-
-template <Transform KH>
-OutputPlane output_plane_of(Transform width) {
-  switch (width) {
-    case Transform::none: return output_plane<KH, Transform::none>;
-    case Transform::pair: return output_plane<KH, Transform::pair>;
-    default: return output_plane<KH, Transform::four>;
-  }
-}
-
-OutputPlane output_plane_of(Transform height, Transform width) {
-  switch (height) {
-    case Transform::none: return output_plane_of<Transform::none>(width);
-    case Transform::pair: return output_plane_of<Transform::pair>(width);
-    default: return output_plane_of<Transform::four>(width);
   }
 }
 
@@ -564,10 +536,12 @@ void transform_output(const Convolution& c, const Pooling* pooling, Products pro
                       int first_panel, int panels, int area, int areas, const float* bias,
                       float* output) {
   const Axis* axes[3] = {&c.time, &c.height, &c.width};
-  const OutputPlane plane_of = output_plane_of(c.height.transform, c.width.transform);
-  const auto times = c.time.transform == Transform::none   ? output_times<Transform::none>
-                     : c.time.transform == Transform::pair ? output_times<Transform::pair>
-                                                           : output_times<Transform::four>;
+  const auto plane_of = with_transform(c.height.transform, [&]<Transform KH>() {
+    return with_transform(c.width.transform, []<Transform KW>() { return &output_plane<KH, KW>; });
+  });
+  using OutputTimes = void (*)(const Tile&);
+  const auto times = with_transform(
+      c.time.transform, []<Transform KT>() -> OutputTimes { return output_times<KT>; });
   const int plane = c.height.products * c.width.products;
   const int out_blocks = blocks_of(c.out_channels);
   int sizes[3];

@@ -37,8 +37,6 @@ void check(bool right, const char* message) {
 
 bool is_size(std::size_t size) { return size > 0 && size <= kMostSize; }
 
-std::size_t floats(const Shape& shape) { return shape.channels * shape.samples(); }
-
 void check_layer(const Network& network, int index) {
   check(index >= 0 && index < network.num_layers(), "no such layer.");
 }
@@ -49,6 +47,17 @@ auto alone(Network& network, Function function) {
   const nb::gil_scoped_release released;
   const std::lock_guard<std::mutex> lock(network.mutex());
   return function();
+}
+
+// What `look` sees of one layer.
+template <class Look>
+auto of_layer(Look look) {
+  return [look](Network& self, int index) {
+    return alone(self, [&] {
+      check_layer(self, index);
+      return look(self, index);
+    });
+  };
 }
 
 }  // namespace
@@ -95,7 +104,7 @@ NB_MODULE(_native, m) {
           [](Network& self, Input weight, Input bias, bool relu) {
             alone(self, [&] {
               check(weight.ndim() == 2 && bias.ndim() == 1 && weight.shape(0) == bias.shape(0) &&
-                        is_size(weight.shape(0)) && weight.shape(1) == floats(self.shape()) &&
+                        is_size(weight.shape(0)) && weight.shape(1) == self.shape().values() &&
                         self.shape().floats() < INT_MAX,
                     "weight must be (out, size of the input) and bias (out,).");
               self.add_linear(int(weight.shape(0)), relu, weight.data(), bias.data());
@@ -141,7 +150,7 @@ NB_MODULE(_native, m) {
               std::vector<std::pair<int, float*>> wanted;
               for (const auto& [index, array] : outputs) {
                 check_layer(self, index);
-                check(array.size() == clips.shape(0) * floats(self.shape(index)),
+                check(array.size() == clips.shape(0) * self.shape(index).values(),
                       "an output has not the layer's shape.");
                 wanted.emplace_back(index, array.data());
               }
@@ -149,34 +158,18 @@ NB_MODULE(_native, m) {
             });
           },
           "clips"_a.noconvert(), "outputs"_a.noconvert())
-      .def(
-          "describe",
-          [](Network& self, int index) {
-            return alone(self, [&] {
-              check_layer(self, index);
-              return self.describe(index);
-            });
-          },
-          "layer"_a)
-      .def(
-          "multiply_adds",
-          [](Network& self, int index) {
-            return alone(self, [&] {
-              check_layer(self, index);
-              return self.multiply_adds(index);
-            });
-          },
-          "layer"_a)
-      .def(
-          "profile",
-          [](Network& self, int index) {
-            return alone(self, [&] {
-              check_layer(self, index);
-              const kinema::Profile& p = self.profile(index);
-              return std::make_tuple(p.input, p.multiply, p.output, p.other);
-            });
-          },
-          "layer"_a)
+      .def("describe",
+           of_layer([](const Network& self, int index) { return self.describe(index); }),
+           "layer"_a)
+      .def("multiply_adds",
+           of_layer([](const Network& self, int index) { return self.multiply_adds(index); }),
+           "layer"_a)
+      .def("profile",
+           of_layer([](const Network& self, int index) {
+             const kinema::Profile& p = self.profile(index);
+             return std::make_tuple(p.input, p.multiply, p.output, p.other);
+           }),
+           "layer"_a)
       .def_prop_ro("target", &Network::target)
       .def_prop_ro("packed_bytes",
                    [](Network& self) { return alone(self, [&] { return self.packed_bytes(); }); });

@@ -90,8 +90,6 @@ std::vector<std::string> targets() {
   return names;
 }
 
-Buffer::Buffer(std::size_t floats) { reserve(floats); }
-
 Buffer::~Buffer() { std::free(data_); }
 
 void Buffer::reserve(std::size_t floats) {
@@ -190,8 +188,7 @@ std::size_t Network::packed_bytes() const {
   std::size_t bytes = 0;
   for (const Layer& layer : layers_) {
     if (layer.kind != Kind::convolution) continue;
-    const Convolution& c = layer.convolution;
-    bytes += sizeof(float) * c.panel_floats(kernels_.panel) * c.panels(kernels_.panel);
+    bytes += layer.convolution.packed_bytes(kernels_.panel);
   }
   return bytes;
 }
@@ -216,13 +213,13 @@ double Network::multiply_adds(int index) const {
 
 void Network::run(const float* clips, long num_clips,
                   const std::vector<std::pair<int, float*>>& outputs) {
-  const std::size_t clip_floats = std::size_t(input_.channels) * input_.samples();
+  const std::size_t clip_floats = input_.values();
   const long parts = (num_clips + kMostClips - 1) / kMostClips;
   for (long part = 0; part < parts; ++part) {
     const long first = num_clips * part / parts, last = num_clips * (part + 1) / parts;
     std::vector<std::pair<int, float*>> here = outputs;
     for (auto& [index, data] : here)
-      data += first * std::ptrdiff_t(shape(index).channels * shape(index).samples());
+      data += first * std::ptrdiff_t(shape(index).values());
     run_some(clips + first * clip_floats, int(last - first), here);
   }
 }
@@ -356,8 +353,8 @@ int Network::num_light_layers() const {
   for (; index < num_layers(); ++index) {
     if (layers_[index].kind != Kind::convolution) continue;
     const Convolution& c = layers_[index].convolution;
-    const std::size_t weights = sizeof(float) * c.panel_floats(kernels_.panel) * c.panels(kernels_.panel);
-    if (weights > kLightWeights || plan_schedule(c, kernels_.panel, 1, threads_).shared) break;
+    if (c.packed_bytes(kernels_.panel) > kLightWeights ||
+        plan_schedule(c, kernels_.panel, 1, threads_).shared) break;
   }
   return index;
 }
@@ -374,9 +371,10 @@ void Network::run_some(const float* clips, int num_clips,
   const int stop = last + 1, light = std::min(num_light_layers(), stop);
 
   // Everything is allocated here, before the team starts.
-  std::size_t clip_floats = light > 0 ? input_.floats(input_lanes_) : 0, batch_floats = 0;
+  const std::size_t read = input_.floats(input_lanes_);
+  std::size_t clip_floats = light > 0 ? read : 0, batch_floats = 0;
   std::size_t transformed = 0, team_transformed = 0, products = 0, scratch = 0;
-  if (light < stop) batch_floats = light > 0 ? layers_[light - 1].output.floats() : input_.floats(input_lanes_);
+  if (light < stop) batch_floats = light > 0 ? layers_[light - 1].output.floats() : read;
   for (int index = 0; index < stop; ++index) {
     const Layer& layer = layers_[index];
     std::size_t& floats = index < light ? clip_floats : batch_floats;
@@ -442,17 +440,17 @@ void Network::run_some(const float* clips, int num_clips,
         const Shape& shape = layers_[index].output;
         for (const auto& [wanted, data] : outputs)
           if (wanted == index)
-            run.write_output(shape, to, data + clip * std::ptrdiff_t(shape.channels * shape.samples()));
+            run.write_output(shape, to, data + clip * std::ptrdiff_t(shape.values()));
         from = to;
       }
     };
 
-    const std::size_t samples = std::size_t(input_.channels) * input_.samples();
+    const std::size_t values = input_.values();
     if (light > 0) {
       const std::size_t result = layers_[light - 1].output.floats();
       for (int clip = 0; clip < num_clips; ++clip) {
         run.clips = 1;
-        run.read_clips(input_, input_lanes_, clips + clip * samples, one[1]);
+        run.read_clips(input_, input_lanes_, clips + clip * values, one[1]);
         pass(0, light, clip, 1, one, light < stop ? all[1] + clip * result : nullptr);
       }
     } else {

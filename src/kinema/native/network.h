@@ -15,7 +15,6 @@ namespace kinema {
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(std::size_t floats);
   Buffer(Buffer&& other) noexcept { swap(other); }
   Buffer& operator=(Buffer&& other) noexcept {
     swap(other);

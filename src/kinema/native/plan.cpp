@@ -66,7 +66,7 @@ Schedule plan_schedule(const Convolution& convolution, int panel, int clips, int
 
   const int areas = convolution.areas() * clips, times = convolution.time.tiles;
   const int panels = convolution.panels(panel);
-  const std::size_t weights = sizeof(float) * convolution.panel_floats(panel) * panels;
+  const std::size_t weights = convolution.packed_bytes(panel);
   const std::size_t area_bytes = sizeof(float) * times * convolution.products() *
                                  convolution.lanes *
                                  convolution.pieces() * convolution.blocks();

@@ -49,6 +49,8 @@ struct Shape {
   int channels, time, height, width;
 
   std::size_t samples() const { return std::size_t(time) * height * width; }
+  // Of one clip, without the padding of blocks.
+  std::size_t values() const { return channels * samples(); }
   // Floats of one clip's activation.
   std::size_t floats(int lanes = kLanes) const {
     return std::size_t(blocks_of(channels, lanes)) * samples() * lanes;
@@ -69,6 +71,9 @@ struct Convolution {
   // Inner dimension of the matrix products.
   int depth() const { return pieces() * input.channels; }
   std::size_t panel_floats(int panel) const { return std::size_t(products()) * depth() * panel; }
+  std::size_t packed_bytes(int panel) const {
+    return sizeof(float) * panel_floats(panel) * panels(panel);
+  }
   int blocks() const { return blocks_of(input.channels, lanes); }
   // Panels of output channels: together they cover the output's whole blocks.
   int panels(int panel) const {
