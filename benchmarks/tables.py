@@ -65,7 +65,7 @@ def extraction() -> str:
     """End to end, in a sentence."""
     result = load("extraction")
     seconds, rates = result["median_seconds"], result["clips_per_second"]
-    share = seconds["engine_run"] / seconds["extract"]
+    share = 1 / (1 + result["percent_over_engine_run"] / 100)
     return (
         f"End to end, `kinema extract` took {seconds['extract']:.0f} s for the "
         f"{result['num_clips']} clips of {result['num_videos']} real videos with the full C3D "
