@@ -5,7 +5,7 @@ Engines, by kind:
             and any number of threads.
     torch   PyTorch, on a CPU or a CUDA device, in strict fp32.
 
-Nothing but this file imports torch.
+torch is imported only when its engine is asked for.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax
+from kinema.prefetch import num_usable_cores
 
 KINDS = ("auto", "native", "torch")
 DEVICES = ("auto", "cpu", "cuda")
@@ -69,7 +69,7 @@ class Engine:
             network,
             _checked(network, weights),
             device=self.device,
-            threads=threads or _num_usable_cores(),
+            threads=threads or num_usable_cores(),
         )
 
     def run(self, clips: np.ndarray, layers: Sequence[str] = ("fc6",)) -> dict[str, np.ndarray]:
@@ -142,13 +142,6 @@ def _has_cuda_driver() -> bool:
     return True
 
 
-def _num_usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _checked(network: Network, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The parameters that the network needs, each with the right shape and finite."""
     parameters = {}
@@ -209,6 +202,8 @@ class _TorchRunner:
     ) -> None:
         try:
             import torch
+
+            from kinema.torch_network import apply_layer
         except ImportError:
             raise ImportError(
                 "the engine \"torch\" needs PyTorch: pip install 'kinema[torch]'."
@@ -217,6 +212,7 @@ class _TorchRunner:
             raise ValueError('`device` is "cuda", but PyTorch sees no CUDA device.')
         self._network = network
         self._torch = torch
+        self._apply = apply_layer
         self._threads = threads
         self._device = torch.device(device)
         self._parameters = {
@@ -244,24 +240,9 @@ class _TorchRunner:
         with torch.inference_mode(), exact:
             x = torch.from_numpy(_writeable(clips)).to(self._device)
             for layer in layers:
-                x = self._apply(layer, x)
+                weight = self._parameters.get(f"{layer.name}.weight")
+                bias = self._parameters.get(f"{layer.name}.bias")
+                x = self._apply(layer, x, weight, bias)
                 if layer.name in wanted:
                     outputs[layer.name] = x.cpu().numpy()
         return outputs
-
-    def _apply(self, layer: Layer, x: Any) -> Any:
-        functional = self._torch.nn.functional
-        weight = self._parameters.get(f"{layer.name}.weight")
-        bias = self._parameters.get(f"{layer.name}.bias")
-        match layer:
-            case Conv3d():
-                return functional.conv3d(x, weight, bias, padding=layer.padding).relu_()
-            case MaxPool3d():
-                return functional.max_pool3d(
-                    x, layer.kernel, layer.stride, layer.padding, ceil_mode=True
-                )
-            case Linear():
-                y = functional.linear(x.flatten(1), weight, bias)
-                return y.relu_() if layer.relu else y
-            case Softmax():
-                return functional.softmax(x, dim=-1)

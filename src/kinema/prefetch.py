@@ -1,13 +1,23 @@
-"""Work in a thread, beside the one that uses its results."""
+"""Work in threads, beside the one that uses its results."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+
+
+def num_usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def prefetched(items: Iterable[Any], *, ahead: int = 2) -> Iterator[Any]:
@@ -45,6 +55,28 @@ def prefetched(items: Iterable[Any], *, ahead: int = 2) -> Iterator[Any]:
     finally:
         stopped.set()
         thread.join()
+
+
+def mapped(
+    function: Callable[[Any], Any], items: Iterable[Any], *, threads: int, ahead: int | None = None
+) -> Iterator[Any]:
+    """`function` of each item, in order, computed by some threads up to `ahead` items in advance.
+
+    An exception is raised here, in the place of its item.
+    """
+    ahead = 2 * threads if ahead is None else ahead
+    pending: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="kinema-worker") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 @dataclass(frozen=True)

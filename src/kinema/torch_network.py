@@ -1,0 +1,117 @@
+"""A `Network` as a PyTorch module: the same data, ready to learn.
+
+`apply_layer` says what each layer computes; the engine torch runs the same function.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax
+
+Convolution = Callable[..., Tensor]
+"""(x, weight, bias, padding=...) -> y, as `torch.nn.functional.conv3d`."""
+
+
+def apply_layer(
+    layer: Layer,
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    dropout: float = 0.0,
+) -> Tensor:
+    """The output of one layer.
+
+    Args:
+        layer: what to compute.
+        x: (N, C, T, H, W), or (N, D) after a fully connected layer.
+        weight, bias: of a convolution or fully connected layer.
+        dropout: probability that an output of a fully connected layer is dropped; the others are
+            scaled by 1 / (1 - dropout), as in C3D v1.0 (`dropout_layer.cpp`).
+    """
+    match layer:
+        case Conv3d():
+            return functional.conv3d(x, weight, bias, padding=layer.padding).relu_()
+        case MaxPool3d():
+            return functional.max_pool3d(
+                x, layer.kernel, layer.stride, layer.padding, ceil_mode=True
+            )
+        case Linear():
+            y = functional.linear(x.flatten(1), weight, bias)
+            if layer.relu:
+                y = y.relu_()
+            return functional.dropout(y, dropout) if dropout else y
+        case Softmax():
+            return functional.softmax(x, dim=-1)
+
+
+class TorchNetwork(nn.Module):
+    """A network that learns; its parameters have our names, as "conv1a.weight".
+
+    Args:
+        network: what to compute.
+        dropout: None for each layer's own probability, or one for all; 0 switches it off.
+        native: compute convolutions and poolings with Kinema's own kernels, on a CPU.
+    """
+
+    def __init__(
+        self, network: Network, *, dropout: float | None = None, native: bool = False
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._dropout = dropout
+        self._native = native
+        names = network.parameter_shapes()
+        for layer in network.layers:
+            if f"{layer.name}.weight" in names:
+                part = nn.Module()
+                for kind in ("weight", "bias"):
+                    shape = names[f"{layer.name}.{kind}"]
+                    part.register_parameter(kind, nn.Parameter(torch.zeros(shape)))
+                self.add_module(layer.name, part)
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take parameters by name."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(torch.from_numpy(np.array(arrays[name])))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A copy of the parameters by name, float32."""
+        return {
+            name: parameter.detach().to("cpu", torch.float32).contiguous().numpy().copy()
+            for name, parameter in self.named_parameters()
+        }
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, K) class scores before the softmax, of clips (N, 3, T, H, W)."""
+        x = clips
+        for layer in self.network.layers:
+            if isinstance(layer, Softmax):
+                break
+            part = getattr(self, layer.name, None)
+            weight, bias = (None, None) if part is None else (part.weight, part.bias)
+            if self._native and isinstance(layer, Conv3d):
+                x = _native_convolution()(x, weight, bias, relu=True)
+            else:
+                x = apply_layer(layer, x, weight, bias, dropout=self._dropout_of(layer))
+        return x
+
+    def _dropout_of(self, layer: Layer) -> float:
+        if not self.training or not isinstance(layer, Linear) or not layer.dropout:
+            return 0.0
+        return layer.dropout if self._dropout is None else self._dropout
+
+
+@functools.cache
+def _native_convolution() -> Convolution:
+    from kinema.autograd import conv3d
+
+    return conv3d
