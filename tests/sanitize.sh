@@ -5,7 +5,8 @@
 #   tests/sanitize.sh           errors of memory and undefined operations (ASan and UBSan)
 #   tests/sanitize.sh thread    data races (TSan)
 #
-# Kinema is installed, so built, into an environment of its own in build/. Takes some minutes.
+# Kinema is installed, so built, into an environment of its own in build/, with PyTorch, against which
+# gradients are tested. Takes some minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ python=$folder/venv/bin/python
 CXXFLAGS="-fsanitize=$kind -fno-sanitize-recover=all -fno-omit-frame-pointer" \
   PIP_CONSTRAINT=constraints.txt "$python" -m pip --disable-pip-version-check --quiet install \
   --config-settings=build-dir="$folder/cmake" \
-  --config-settings=cmake.build-type=RelWithDebInfo . hypothesis pytest
+  --config-settings=cmake.build-type=RelWithDebInfo '.[torch,test]'
 
 # Python itself is not so built: the sanitizer comes first, and what Python leaks does not count.
 case $kind in
@@ -36,7 +37,7 @@ sanitized() {
     "$python" "$@"
 }
 
-sanitized -m pytest -p no:cacheprovider tests/test_native.py
+sanitized -m pytest -p no:cacheprovider tests/test_native.py tests/test_autograd.py
 for processor in $(sanitized -c "from kinema import native; print(*native.targets())"); do
   echo "KINEMA_PROCESSOR=$processor"
   KINEMA_PROCESSOR=$processor sanitized -m pytest -p no:cacheprovider tests/test_engine.py

@@ -5,7 +5,7 @@ Engines, by kind:
             and any number of threads.
     torch   PyTorch, on a CPU or a CUDA device, in strict fp32.
 
-torch is imported only when its engine is asked for.
+Nothing here imports torch unless it is asked to run on it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The C++ kernels and their one loader: separable Winograd convolution on a CPU.
 
 `plan.h` says which algorithm computes a layer and how its work is cut up; `kernels.cpp` holds the
-kernels, compiled once for each kind of processor; `network.cpp` runs a chain of layers; `team.h`
-are its threads; `module.cpp` shows it all to Python. What users call is `engine.Engine`.
+kernels, compiled once for each kind of processor; `work.cpp` is what the threads of `team.h` do in
+one layer; `network.cpp` runs a chain of layers, `learning.cpp` one layer and its gradients;
+`module.cpp` shows it all to Python. What users call are `engine.Engine` and `autograd.conv3d`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 import os
 
 try:
-    from kinema.native._native import Network, targets
+    from kinema.native._native import LANES, Learner, Network, can_pool, targets
 except ImportError as error:  # pragma: no cover
     raise ImportError(
         f"kinema's native engine is not there ({error}): install it with a C++20 compiler at hand "
         "(pip install . in its folder), or run with the engine torch."
     ) from None
 
-__all__ = ["Network", "processor", "targets"]
+__all__ = ["LANES", "Learner", "Network", "can_pool", "processor", "targets"]
 
 
 def processor() -> str:

@@ -2,7 +2,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+LANES: int
+
 def targets() -> list[str]: ...
+def can_pool(sizes: Sequence[int], kernel: Sequence[int], window: Sequence[int]) -> bool: ...
 
 class Network:
     def __init__(self, target: str, shape: Sequence[int], threads: int) -> None: ...
@@ -20,3 +23,31 @@ class Network:
     def target(self) -> str: ...
     @property
     def packed_bytes(self) -> int: ...
+
+class Learner:
+    def __init__(self, target: str) -> None: ...
+    def forward(
+        self,
+        input: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        relu: bool,
+        window: Sequence[int],
+        output: np.ndarray,
+        winners: np.ndarray | None,
+        threads: int,
+    ) -> None: ...
+    def backward(
+        self,
+        input: np.ndarray,
+        weight: np.ndarray,
+        relu: bool,
+        window: Sequence[int],
+        output: np.ndarray | None,
+        winners: np.ndarray | None,
+        gradient: np.ndarray,
+        to_input: np.ndarray | None,
+        to_weight: np.ndarray | None,
+        to_bias: np.ndarray | None,
+        threads: int,
+    ) -> None: ...

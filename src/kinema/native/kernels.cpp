@@ -11,6 +11,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__SSE__)
+#include <xmmintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 #endif
@@ -42,6 +44,24 @@ inline void store(float* p, V v) {
 template <class V = Vector>
 inline V splat(float x) {
   return x - V{};
+}
+// Past the caches, for what is too large for them: memory is not read first.
+inline void stream(float* p, Vector v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, v);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, v);
+#elif defined(__SSE__)
+  _mm_stream_ps(p, v);
+#else
+  store(p, v);
+#endif
+}
+// What was streamed can be seen by other threads.
+inline void end_streams() {
+#if defined(__SSE__)
+  _mm_sfence();
+#endif
 }
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
@@ -125,6 +145,42 @@ template <Transform kind>
   }
 }
 
+// The transpose of output_1d.
+template <Transform kind, class V>
+[[gnu::always_inline]] inline void gradient_1d(const V* y, V* p) {
+  if constexpr (kind == Transform::none) {
+    p[0] = y[0];
+  } else if constexpr (kind == Transform::pair) {
+    p[0] = y[0] + y[1];
+    p[1] = y[0];
+    p[2] = y[1];
+  } else {
+    constexpr float a = kA, b = kB, a2 = kA2, b2 = kB2;
+    const V even_a = multiply_add(a2, y[2], y[0]), odd_a = multiply_add(a2, y[3], y[1]);
+    const V even_b = multiply_add(b2, y[2], y[0]), odd_b = multiply_add(b2, y[3], y[1]);
+    p[0] = y[0];
+    p[1] = multiply_add(a, odd_a, even_a);
+    p[2] = multiply_add(-a, odd_a, even_a);
+    p[3] = multiply_add(b, odd_b, even_b);
+    p[4] = multiply_add(-b, odd_b, even_b);
+    p[5] = y[3];
+  }
+}
+
+// What goes into the matrix products: samples of the input, or of the gradient to the output.
+enum class Side { input, gradient };
+
+template <Side side, Transform kind>
+constexpr int kSamples = side == Side::input ? Sizes<kind>::window : Sizes<kind>::outputs;
+
+template <Side side, Transform kind, class V>
+[[gnu::always_inline]] inline void sample_1d(const V* d, V* out) {
+  if constexpr (side == Side::input)
+    input_1d<kind>(d, out);
+  else
+    gradient_1d<kind>(d, out);
+}
+
 // function<kind>() for a kind that is known only when it runs.
 template <class Function>
 auto with_transform(Transform kind, Function function) {
@@ -135,9 +191,17 @@ auto with_transform(Transform kind, Function function) {
   }
 }
 
+// The windows of a pooling as they lie in a convolution's tiles: where the map has one sample, so
+// has the tile.
+inline void fused_window(const Pooling& pooling, int window[3]) {
+  const int sizes[3] = {pooling.input.time, pooling.input.height, pooling.input.width};
+  for (int i = 0; i < 3; ++i) window[i] = sizes[i] == 1 ? 1 : pooling.kernel[i];
+}
+
 // Weights are transformed in double precision, once, eight outputs at a time: rows of the matrix G.
 constexpr int kFilters = 8;
 using Doubles [[gnu::vector_size(8 * kFilters)]] = double;
+using Floats [[gnu::vector_size(4 * kFilters)]] = float;
 
 void weight_1d(Transform kind, const Doubles* g, int stride, Doubles* out, int out_stride) {
   if (kind == Transform::none) {
@@ -163,6 +227,28 @@ void weight_1d(Transform kind, const Doubles* g, int stride, Doubles* out, int o
   out[5 * out_stride] = g2;
 }
 
+// The transpose of weight_1d.
+void weight_gradient_1d(Transform kind, const Doubles* p, int stride, Doubles* g, int out_stride) {
+  if (kind == Transform::none) {
+    g[0] = p[0];
+    return;
+  }
+  if (kind == Transform::pair) {
+    g[0] = p[2 * stride];
+    g[out_stride] = p[0] - p[stride] - p[2 * stride];
+    g[2 * out_stride] = p[stride];
+    return;
+  }
+  constexpr double at_a = 1 / (2 * kA2 * (kA2 - kB2)), at_b = 1 / (2 * kB2 * (kB2 - kA2));
+  const Doubles sum_a = at_a * (p[stride] + p[2 * stride]);
+  const Doubles difference_a = at_a * kA * (p[stride] - p[2 * stride]);
+  const Doubles sum_b = at_b * (p[3 * stride] + p[4 * stride]);
+  const Doubles difference_b = at_b * kB * (p[3 * stride] - p[4 * stride]);
+  g[0] = p[0] + (sum_a + sum_b);
+  g[out_stride] = difference_a + difference_b;
+  g[2 * out_stride] = kA2 * sum_a + (kB2 * sum_b + p[5 * stride]);
+}
+
 // ---- Weights ----------------------------------------------------------------------------------
 
 // A piece of eight filters: taps along three axes -> products along three axes.
@@ -181,125 +267,212 @@ void transform_weights(const Convolution& c, const Doubles* taps, Doubles* produ
 }
 
 // Weights that are no more than rearranged: those of fully connected layers.
-void pack_single(const Convolution& c, const float* weights, int columns, const int* column,
-                 int panel, float* packed) {
+void pack_single(const Convolution& c, const Weights& weights, int panel, float* packed) {
+  const int* column = weights.column;
   constexpr int kTogether = 64;  // so that both sides stay in a cache
   const int depth = c.depth();
   for (int first = 0; first < depth; first += kTogether) {
     const int last = least(first + kTogether, depth);
     for (int lane = 0; lane < kPanel; ++lane) {
       const int out = panel * kPanel + lane;
-      const float* row = weights + std::ptrdiff_t(out) * columns;
-      for (int k = first; k < last; ++k)
+      const float* row = weights.data + out * weights.out_stride;
+      for (int k = first; k < last; ++k) {
+        const int at = column ? column[k] : k;
         packed[std::ptrdiff_t(k) * kPanel + lane] =
-            out < c.out_channels && column[k] >= 0 ? row[column[k]] : 0.0f;
+            out < c.out_channels && at >= 0 ? row[at * weights.channel_stride] : 0.0f;
+      }
     }
   }
 }
 
-void pack(const Convolution& c, const float* weights, int columns, const int* column, int panel,
-          float* packed) {
-  const Axis &t = c.time, &h = c.height, &w = c.width;
+// Where the taps of one piece of a kernel are among all of them, -1 for those beyond its end.
+struct Piece {
+  std::ptrdiff_t taps[3 * 3 * 3];
+
+  Piece(const Convolution& c, int piece) {
+    const Axis* axes[3] = {&c.time, &c.height, &c.width};
+    int first[3];
+    for (int i = 2; i >= 0; --i) {
+      first[i] = axes[i]->skipped + piece % axes[i]->pieces * axes[i]->taps;
+      piece /= axes[i]->pieces;
+    }
+    std::ptrdiff_t* tap = taps;
+    for (int i = 0; i < c.time.taps; ++i)
+      for (int j = 0; j < c.height.taps; ++j)
+        for (int l = 0; l < c.width.taps; ++l) {
+          const int at[3] = {first[0] + i, first[1] + j, first[2] + l};
+          bool there = true;
+          for (int axis = 0; axis < 3; ++axis)
+            there &= at[axis] < c.kernel[axis] - axes[axis]->skipped;
+          *tap++ = there ? (std::ptrdiff_t(at[0]) * c.kernel[1] + at[1]) * c.kernel[2] + at[2] : -1;
+        }
+  }
+};
+
+// More packed weights than this leave the caches before they are used.
+constexpr std::size_t kStreamed = 8u << 20;
+
+void pack(const Convolution& c, const Weights& weights, int panel, float* packed) {
   const int products = c.products(), depth = c.depth(), channels = c.input.channels;
-  const std::ptrdiff_t all_taps = std::ptrdiff_t(c.kernel[0]) * c.kernel[1] * c.kernel[2];
-  if (all_taps == 1) return pack_single(c, weights, columns, column, panel, packed);
-  const std::ptrdiff_t filter = columns * all_taps;
-  const int last[3] = {c.kernel[0] - t.skipped, c.kernel[1] - h.skipped, c.kernel[2] - w.skipped};
-  for (int lane = 0; lane < kPanel; lane += kFilters) {
-    const int out = panel * kPanel + lane, filters = least(kFilters, c.out_channels - out);
-    int k = 0;
-    for (int pt = 0; pt < t.pieces; ++pt)
-      for (int ph = 0; ph < h.pieces; ++ph)
-        for (int pw = 0; pw < w.pieces; ++pw)
-          for (int channel = 0; channel < channels; ++channel, ++k) {
-            Doubles taps[3 * 3 * 3] = {}, values[6 * 6 * 6];
-            const float* from = weights + out * filter + column[channel] * all_taps;
-            for (int i = 0; i < t.taps; ++i)
-              for (int j = 0; j < h.taps; ++j)
-                for (int l = 0; l < w.taps; ++l) {
-                  const int z = t.skipped + pt * t.taps + i, y = h.skipped + ph * h.taps + j,
-                            x = w.skipped + pw * w.taps + l;
-                  if (z >= last[0] || y >= last[1] || x >= last[2]) continue;
-                  const float* tap = from + (std::ptrdiff_t(z) * c.kernel[1] + y) * c.kernel[2] + x;
-                  Doubles& to = taps[(i * h.taps + j) * w.taps + l];
-                  for (int f = 0; f < filters; ++f) to[f] = tap[f * filter];
-                }
-            transform_weights(c, taps, values);
-            float* to = packed + std::ptrdiff_t(k) * kPanel + lane;
-            for (int p = 0; p < products; ++p, to += std::ptrdiff_t(depth) * kPanel)
-              for (int f = 0; f < kFilters; ++f) to[f] = float(values[p][f]);
-          }
+  const int taps = c.time.taps * c.height.taps * c.width.taps;
+  const std::ptrdiff_t all_taps = taps_of(c);
+  if (all_taps == 1) return pack_single(c, weights, panel, packed);
+  const std::ptrdiff_t filter = weights.out_stride;
+  const bool streamed = c.packed_bytes(kPanel) > kStreamed;
+  alignas(64) float all[6 * 6 * 6 * kPanel];  // of one channel
+  int k = 0;
+  for (int piece = 0; piece < c.pieces(); ++piece) {
+    const Piece where(c, piece);
+    for (int channel = 0; channel < channels; ++channel, ++k) {
+      for (int lane = 0; lane < kPanel; lane += kFilters) {
+        const int out = panel * kPanel + lane, filters = least(kFilters, c.out_channels - out);
+        Doubles from[3 * 3 * 3] = {}, values[6 * 6 * 6];
+        const float* const first = weights.data + out * filter + channel * weights.channel_stride;
+        for (int i = 0; i < taps; ++i) {
+          if (where.taps[i] < 0) continue;
+          const float* tap =
+              first + (weights.flipped ? all_taps - 1 - where.taps[i] : where.taps[i]);
+          if (filters == kFilters)
+#pragma GCC unroll 8
+            for (int f = 0; f < kFilters; ++f) from[i][f] = tap[f * filter];
+          else
+            for (int f = 0; f < filters; ++f) from[i][f] = tap[f * filter];
+        }
+        transform_weights(c, from, values);
+        for (int p = 0; p < products; ++p)
+          store(all + p * kPanel + lane, __builtin_convertvector(values[p], Floats));
+      }
+      float* to = packed + std::ptrdiff_t(k) * kPanel;
+      for (int p = 0; p < products; ++p, to += std::ptrdiff_t(depth) * kPanel)
+        for (int lane = 0; lane < kPanel; lane += kWidth) {
+          const Vector v = load(all + p * kPanel + lane);
+          streamed ? stream(to + lane, v) : store(to + lane, v);
+        }
+    }
+  }
+  if (streamed) end_streams();
+}
+
+void transform_weight_gradient(const Convolution& c, const Doubles* products, Doubles* taps) {
+  const Axis &t = c.time, &h = c.height, &w = c.width;
+  Doubles rows[3 * 3 * 6], planes[3 * 6 * 6];  // at most
+  const int plane = h.products * w.products;
+  for (int k = 0; k < plane; ++k)
+    weight_gradient_1d(t.transform, products + k, plane, planes + k, plane);
+  for (int i = 0; i < t.taps; ++i)
+    for (int k = 0; k < w.products; ++k)
+      weight_gradient_1d(h.transform, planes + i * plane + k, w.products,
+                         rows + i * h.taps * w.products + k, w.products);
+  for (int i = 0; i < t.taps * h.taps; ++i)
+    weight_gradient_1d(w.transform, rows + i * w.products, 1, taps + i * w.taps, 1);
+}
+
+void unpack(const Convolution& c, const float* sums, int panel, float* gradient) {
+  const int products = c.products(), channels = c.input.channels;
+  const int taps = c.time.taps * c.height.taps * c.width.taps;
+  const std::ptrdiff_t all_taps = taps_of(c);
+  const std::ptrdiff_t filter = channels * all_taps;
+  const std::ptrdiff_t product_stride = std::ptrdiff_t(c.depth()) * kPanel;
+  const int lanes = least(kPanel, c.out_channels - panel * kPanel);
+  gradient += panel * kPanel * filter;
+  if (c.time.skipped || c.height.skipped || c.width.skipped)
+    for (std::ptrdiff_t i = 0; i < lanes * filter; ++i) gradient[i] = 0.0f;
+  for (int piece = 0; piece < c.pieces(); ++piece) {
+    const Piece where(c, piece);
+    for (int channel = 0; channel < channels; ++channel, sums += kPanel) {
+      // The next channel's: they come too far apart for the processor to foresee.
+      for (int p = 0; p < products; ++p)
+        for (int lane = 0; lane < kPanel; lane += kLanes)
+          __builtin_prefetch(sums + p * product_stride + kPanel + lane);
+      for (int lane = 0; lane < lanes; lane += kFilters) {
+        Doubles to[3 * 3 * 3], values[6 * 6 * 6];
+        for (int p = 0; p < products; ++p)
+          values[p] = __builtin_convertvector(load<Floats>(sums + p * product_stride + lane),
+                                              Doubles);
+        transform_weight_gradient(c, values, to);
+        float* const first = gradient + lane * filter + channel * all_taps;
+        for (int i = 0; i < taps; ++i) {
+          if (where.taps[i] < 0) continue;
+          float* const tap = first + where.taps[i];
+          const Floats value = __builtin_convertvector(to[i], Floats);
+          for (int f = 0; f < least(kFilters, lanes - lane); ++f) tap[f * filter] = value[f];
+        }
+      }
+    }
   }
 }
 
 // ---- Input ------------------------------------------------------------------------------------
 
-// One frame of one tile: window_h x window_w samples -> products_h x products_w vectors.
-template <class V, Transform KH, Transform KW>
-[[gnu::always_inline]] inline void input_frame(const float* frame, int y0, int x0, int height,
-                                               int width, int lanes, bool prefetch, float* plane) {
+// One frame of one tile: samples_h x samples_w -> products_h x products_w vectors.
+template <class V, Side side, Transform KH, Transform KW>
+[[gnu::always_inline]] inline void sample_frame(const float* frame, int y0, int x0, int height,
+                                                int width, int lanes, bool prefetch, float* plane) {
   using H = Sizes<KH>;
   using W = Sizes<KW>;
   constexpr int kWidth = sizeof(V) / sizeof(float);
-  V rows[H::window][W::products];
-  for (int i = 0; i < H::window; ++i) {
+  constexpr int samples_h = kSamples<side, KH>, samples_w = kSamples<side, KW>;
+  V rows[samples_h][W::products];
+  for (int i = 0; i < samples_h; ++i) {
     const int y = y0 + i;
-    V d[W::window];
+    V d[samples_w];
     if (unsigned(y) < unsigned(height)) {
       const float* line = frame + (std::ptrdiff_t(y) * width + x0) * lanes;
 #pragma GCC unroll 8
-      for (int j = 0; j < W::window; ++j)
+      for (int j = 0; j < samples_w; ++j)
         d[j] = unsigned(x0 + j) < unsigned(width) ? load<V>(line + j * lanes) : V{};
       // The next tile's samples: they come too far apart for the processor to foresee.
       if (prefetch)
 #pragma GCC unroll 8
         for (int j = 0; j < W::outputs; ++j)
-          __builtin_prefetch(line + (W::window + j) * lanes, 0, 2);
+          __builtin_prefetch(line + (samples_w + j) * lanes, 0, 2);
     } else {
 #pragma GCC unroll 8
-      for (int j = 0; j < W::window; ++j) d[j] = V{};
+      for (int j = 0; j < samples_w; ++j) d[j] = V{};
     }
-    input_1d<KW>(d, rows[i]);
+    sample_1d<side, KW>(d, rows[i]);
   }
 #pragma GCC unroll 8
   for (int j = 0; j < W::products; ++j) {
-    V d[H::window], out[H::products];
+    V d[samples_h], out[H::products];
 #pragma GCC unroll 8
-    for (int i = 0; i < H::window; ++i) d[i] = rows[i][j];
-    input_1d<KH>(d, out);
+    for (int i = 0; i < samples_h; ++i) d[i] = rows[i][j];
+    sample_1d<side, KH>(d, out);
 #pragma GCC unroll 8
     for (int i = 0; i < H::products; ++i) store(plane + (i * W::products + j) * kWidth, out[i]);
   }
 }
 
-template <class V, Transform KH, Transform KW>
-void input_frames(const float* clip, int y0, int x0, const Shape& shape, int lanes, bool prefetch,
-                  float* planes) {
+template <class V, Side side, Transform KH, Transform KW>
+void sample_frames(const float* clip, int y0, int x0, const Shape& shape, int lanes, bool prefetch,
+                   float* planes) {
   const std::ptrdiff_t frame = std::ptrdiff_t(shape.height) * shape.width * lanes;
   constexpr int plane = Sizes<KH>::products * Sizes<KW>::products * (sizeof(V) / sizeof(float));
   for (int t = 0; t < shape.time; ++t)
-    input_frame<V, KH, KW>(clip + t * frame, y0, x0, shape.height, shape.width, lanes, prefetch,
-                           planes + t * plane);
+    sample_frame<V, side, KH, KW>(clip + t * frame, y0, x0, shape.height, shape.width, lanes,
+                                  prefetch, planes + t * plane);
 }
 
-// Frames that are transformed over height and width -> all time tiles of one piece.
-template <class V, Transform KT>
-void input_times(const float* planes, int plane, const Axis& time, int piece, int lanes, float* out,
-                 std::ptrdiff_t product_stride) {
+// Frames that are transformed over height and width -> all time tiles of one piece, whose rows are
+// `row_floats` apart.
+template <class V, Side side, Transform KT>
+void sample_times(const float* planes, int plane, const Axis& time, int piece, int row_floats,
+                  float* out, std::ptrdiff_t product_stride) {
   using T = Sizes<KT>;
   constexpr int kWidth = sizeof(V) / sizeof(float);
+  constexpr int samples = kSamples<side, KT>;
   // All tiles of a position one after the other: their rows are neighbours.
   for (int k = 0; k < plane; ++k, planes += kWidth, out += product_stride) {
     for (int tile = 0; tile < time.tiles; ++tile) {
-      const int first = time.start(tile, piece);
-      V d[T::window], products[T::products];
+      const int first = side == Side::input ? time.start(tile, piece) : tile * time.outputs;
+      V d[samples], products[T::products];
 #pragma GCC unroll 8
-      for (int i = 0; i < T::window; ++i)
+      for (int i = 0; i < samples; ++i)
         d[i] = unsigned(first + i) < unsigned(time.size)
                    ? load<V>(planes + std::ptrdiff_t(first + i) * plane * kWidth)
                    : V{};
-      input_1d<KT>(d, products);
-      float* to = out + tile * lanes;
+      sample_1d<side, KT>(d, products);
+      float* to = out + tile * row_floats;
 #pragma GCC unroll 8
       for (int i = 0; i < T::products; ++i)
         store(to + std::ptrdiff_t(i) * plane * product_stride, products[i]);
@@ -307,15 +480,26 @@ void input_times(const float* planes, int plane, const Axis& time, int piece, in
   }
 }
 
+template <class V, Side side>
+auto frames_of(const Convolution& c) {
+  return with_transform(c.height.transform, [&]<Transform KH>() {
+    return with_transform(c.width.transform,
+                          []<Transform KW>() { return &sample_frames<V, side, KH, KW>; });
+  });
+}
+
+template <class V, Side side>
+auto times_of(const Convolution& c) {
+  return with_transform(c.time.transform,
+                        []<Transform KT>() { return &sample_times<V, side, KT>; });
+}
+
 template <class V>
 void transform_input_by(const Convolution& c, const float* input, int area, int areas, int block,
                         Transformed transformed, int row, float* scratch) {
   const Axis &t = c.time, &h = c.height, &w = c.width;
-  const auto frames = with_transform(h.transform, [&]<Transform KH>() {
-    return with_transform(w.transform, []<Transform KW>() { return &input_frames<V, KH, KW>; });
-  });
-  const auto times =
-      with_transform(t.transform, []<Transform KT>() { return &input_times<V, KT>; });
+  const auto frames = frames_of<V, Side::input>(c);
+  const auto times = times_of<V, Side::input>(c);
   const int blocks = c.blocks(), plane = h.products * w.products;
   const std::ptrdiff_t block_floats = std::ptrdiff_t(c.input.samples()) * c.lanes;
   for (int i = 0; i < areas; ++i, row += t.tiles) {
@@ -342,6 +526,88 @@ void transform_input(const Convolution& c, const float* input, int area, int are
                      Transformed transformed, int row, float* scratch) {
   const auto transform = c.lanes == kLanes ? transform_input_by<Vector> : transform_input_by<Few>;
   transform(c, input, area, areas, block, transformed, row, scratch);
+}
+
+using Integers [[gnu::vector_size(4 * KINEMA_WIDTH)]] = int;
+using Bytes [[gnu::vector_size(KINEMA_WIDTH)]] = unsigned char;
+
+inline Integers load_places(const unsigned char* winners) {
+  Bytes bytes;
+  __builtin_memcpy(&bytes, winners, sizeof bytes);
+  return __builtin_convertvector(bytes, Integers);
+}
+
+// The gradient of a tile's frames, transformed over height and width, from that to pooled outputs:
+// all of a window's goes to its winner.
+template <Transform KH, Transform KW>
+void pooled_frames(const Pooling& pooling, const float* gradient, const unsigned char* winners,
+                   int y0, int x0, float* planes) {
+  using H = Sizes<KH>;
+  using W = Sizes<KW>;
+  const Shape& map = pooling.input;
+  int window[3];
+  fused_window(pooling, window);
+  for (int t = 0; t < map.time; ++t, planes += H::products * W::products * kWidth) {
+    Vector rows[H::outputs][W::products];
+    for (int i = 0; i < H::outputs; ++i) {
+      const int y = y0 + i;
+      Vector d[W::outputs];
+#pragma GCC unroll 8
+      for (int j = 0; j < W::outputs; ++j) d[j] = Vector{};
+      if (y < map.height) {
+        const std::ptrdiff_t line = std::ptrdiff_t(t / window[0]) * pooling.sizes[1] + y / window[1];
+        const int corner = (t % window[0] * window[1] + y % window[1]) * window[2];
+        const std::ptrdiff_t first = (line * pooling.sizes[2] + x0 / window[2]) * kLanes;
+        std::ptrdiff_t at = first;
+        for (int j = 0, place = 0; j < least(W::outputs, map.width - x0); ++j) {
+          const Integers here = load_places(winners + at) == corner + place - Integers{};
+          d[j] = here ? load(gradient + at) : Vector{};
+          if (++place == window[2]) place = 0, at += kLanes;
+        }
+      }
+      gradient_1d<KW>(d, rows[i]);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < W::products; ++j) {
+      Vector d[H::outputs], out[H::products];
+#pragma GCC unroll 8
+      for (int i = 0; i < H::outputs; ++i) d[i] = rows[i][j];
+      gradient_1d<KH>(d, out);
+#pragma GCC unroll 8
+      for (int i = 0; i < H::products; ++i) store(planes + (i * W::products + j) * kWidth, out[i]);
+    }
+  }
+}
+
+void transform_gradient(const Convolution& c, const Pooling* pooling, const float* gradient,
+                        const unsigned char* winners, int area, int areas, int block,
+                        Products products, int row, float* scratch) {
+  const auto frames = frames_of<Vector, Side::gradient>(c);
+  const auto pooled = with_transform(c.height.transform, [&]<Transform KH>() {
+    return with_transform(c.width.transform,
+                          []<Transform KW>() { return &pooled_frames<KH, KW>; });
+  });
+  const auto times = times_of<Vector, Side::gradient>(c);
+  const int blocks = blocks_of(c.out_channels), plane = c.height.products * c.width.products;
+  const std::ptrdiff_t block_floats =
+      std::ptrdiff_t((pooling ? pooling->output() : c.input).samples()) * kLanes;
+  for (int i = 0; i < areas; ++i, row += c.time.tiles) {
+    const int clip = (area + i) / c.areas(), tile = (area + i) % c.areas();
+    const int y = tile / c.width.tiles * c.height.outputs,
+              x = tile % c.width.tiles * c.width.outputs;
+    const std::ptrdiff_t from = (std::ptrdiff_t(clip) * blocks + block) * block_floats;
+    for (int lane = 0; lane < kLanes; lane += kWidth) {
+      const int channel = block * kLanes + lane;
+      if (pooling)
+        pooled(*pooling, gradient + from + lane, winners + from + lane, y, x, scratch);
+      else
+        frames(gradient + from + lane, y, x, c.input, kLanes, lane == 0, scratch);
+      float* to = products.data +
+                  (std::ptrdiff_t(channel / kPanel) * products.rows + row) * kPanel +
+                  channel % kPanel;
+      times(scratch, plane, c.time, 0, kPanel, to, products.product_stride);
+    }
+  }
 }
 
 // ---- Matrix products --------------------------------------------------------------------------
@@ -437,6 +703,78 @@ void multiply(const Convolution& c, Transformed a, int row, const float* packed,
     }
 }
 
+// ROWS channels of the input times the first VECTORS vectors of a panel of the gradient, summed over
+// `depth` rows.
+//   a: [row][lanes]. b: [row][kPanel]. out: [channel][kPanel].
+template <int ROWS, int VECTORS>
+void gradient_product(const float* a, int lanes, const float* b, int depth, float* out, bool add) {
+  Vector sums[ROWS][VECTORS];
+#pragma GCC unroll 32
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < VECTORS; ++v) sums[r][v] = Vector{};
+  for (int k = 0; k < depth; ++k, a += lanes, b += kPanel) {
+    Vector y[VECTORS];
+#pragma GCC unroll 2
+    for (int v = 0; v < VECTORS; ++v) y[v] = load(b + v * kWidth);
+#pragma GCC unroll 32
+    for (int r = 0; r < ROWS; ++r) {
+      const Vector x = splat(a[r]);
+#pragma GCC unroll 2
+      for (int v = 0; v < VECTORS; ++v) sums[r][v] = multiply_add(x, y[v], sums[r][v]);
+    }
+  }
+#pragma GCC unroll 32
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < VECTORS; ++v) {
+      float* to = out + r * kPanel + v * kWidth;
+      store(to, add ? load(to) + sums[r][v] : sums[r][v]);
+    }
+}
+
+using GradientProduct = void (*)(const float*, int, const float*, int, float*, bool);
+
+struct GradientTable {
+  GradientProduct table[kRows + 1][2] = {};
+
+  GradientTable() { fill<kRows>(); }
+
+  template <int ROWS>
+  void fill() {
+    table[ROWS][0] = gradient_product<ROWS, 1>;
+    table[ROWS][1] = gradient_product<ROWS, 2>;
+    if constexpr (ROWS > 1) fill<ROWS - 1>();
+  }
+};
+
+void multiply_gradient(const Convolution& c, Transformed a, Products b, int product, int panel,
+                       float* sums, bool add) {
+  static const GradientTable products;
+  const int lanes = c.lanes, channels = c.input.channels, blocks = c.blocks();
+  const bool half = blocks_of(c.out_channels) * kLanes - panel * kPanel <= kWidth;
+  float* const out = sums + std::ptrdiff_t(product) * c.depth() * kPanel;
+  const float* const gradient =
+      b.data + product * b.product_stride + std::ptrdiff_t(panel) * b.rows * kPanel;
+  for (int row = 0; row < a.rows; row += kSum, add = true) {
+    const int rows = least(kSum, a.rows - row);
+    const float* from = a.data + product * a.product_stride + std::ptrdiff_t(row) * lanes;
+    float* to = out;
+    for (int piece = 0; piece < c.pieces(); ++piece)
+      for (int block = 0; block < blocks; ++block, from += std::ptrdiff_t(a.rows) * lanes) {
+        const int here = least(lanes, channels - block * lanes);
+        const int groups = (here + kRows - 1) / kRows;
+        for (int group = 0; group < groups; ++group) {
+          const int first = here * group / groups, last = here * (group + 1) / groups;
+          products.table[last - first][half ? 0 : 1](from + first, lanes,
+                                                     gradient + std::ptrdiff_t(row) * kPanel, rows,
+                                                     to + std::ptrdiff_t(first) * kPanel, add);
+        }
+        to += std::ptrdiff_t(here) * kPanel;
+      }
+  }
+}
+
 // ---- Output -----------------------------------------------------------------------------------
 
 // One plane of products of one tile -> outputs_h x outputs_w vectors.
@@ -473,7 +811,11 @@ struct Tile {
   bool relu;
   float* to;
   std::ptrdiff_t stride[3];  // floats between outputs
+  unsigned char* winners;    // where those of `to` go
 };
+
+// Whether a value takes the place of the best so far. What is not a number wins, as in PyTorch.
+inline Integers wins(Vector value, Vector best) { return (value > best) | (value != value); }
 
 // The windows T x Y x X are those of `tile`, and whole in height and width; 0 x 0 x 0 takes any.
 template <Transform KT, int T, int Y, int X>
@@ -519,10 +861,69 @@ void output_times(const Tile& tile) {
   }
 }
 
+// The same with the winners of windows, which are compared as they will be: after the bias.
+template <Transform KT, int T, int Y, int X>
+void output_winners(const Tile& tile) {
+  using Sizes = Sizes<KT>;
+  const int window_t = T ? T : tile.window[0], window_y = Y ? Y : tile.window[1],
+            window_x = X ? X : tile.window[2];
+  for (int y = 0; y < tile.count[1]; y += window_y) {
+    const int rows = least(window_y, tile.count[1] - y);
+    for (int x = 0; x < tile.count[2]; x += window_x) {
+      const int columns = least(window_x, tile.count[2] - x);
+      const float* corner = tile.planes + (y * tile.plane_width + x) * kWidth;
+      Vector best[Sizes::outputs];
+      Integers winner[Sizes::outputs];
+#pragma GCC unroll 2
+      for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+        for (int j = 0; j < columns; ++j) {
+          const float* from = corner + (i * tile.plane_width + j) * kWidth;
+          Vector p[Sizes::products], out[Sizes::outputs];
+#pragma GCC unroll 8
+          for (int k = 0; k < Sizes::products; ++k) p[k] = load(from + k * tile.plane_floats);
+          output_1d<KT>(p, out);
+#pragma GCC unroll 8
+          for (int k = 0; k < Sizes::outputs; ++k) {
+            const int place = ((k % window_t) * window_y + i) * window_x + j;
+            out[k] += tile.bias;
+            const Integers better = i == 0 && j == 0 ? ~Integers{} : wins(out[k], best[k]);
+            best[k] = better ? out[k] : best[k];
+            winner[k] = better ? place - Integers{} : winner[k];
+          }
+        }
+      const std::ptrdiff_t to = y / window_y * tile.stride[1] + x / window_x * tile.stride[2];
+#pragma GCC unroll 4
+      for (int t = 0; t < Sizes::outputs; t += window_t) {
+        if (t >= tile.count[0]) break;
+        Vector value = best[t];
+        Integers place = winner[t];
+#pragma GCC unroll 2
+        for (int k = t + 1; k < t + window_t; ++k)
+          if (k < tile.count[0]) {
+            const Integers better = wins(best[k], value);
+            value = better ? best[k] : value;
+            place = better ? winner[k] : place;
+          }
+        const std::ptrdiff_t at = to + t / window_t * tile.stride[0];
+        store(tile.to + at, tile.relu ? larger(Vector{}, value) : value);
+        const Bytes bytes = __builtin_convertvector(place, Bytes);
+        __builtin_memcpy(tile.winners + at, &bytes, sizeof bytes);
+      }
+    }
+  }
+}
+
 // The common windows are compiled in.
 template <Transform KT>
 void output_times(const Tile& tile) {
   const int t = tile.window[0], y = tile.window[1], x = tile.window[2];
+  if (tile.winners) {
+    if (y == 2 && x == 2 && t == 1) return output_winners<KT, 1, 2, 2>(tile);
+    if (Sizes<KT>::outputs > 1 && y == 2 && x == 2 && t == 2)
+      return output_winners<KT, 2, 2, 2>(tile);
+    return output_winners<KT, 0, 0, 0>(tile);
+  }
   if (y == 1 && x == 1 && t == 1) return output_times<KT, 1, 1, 1>(tile);
   if (Sizes<KT>::outputs > 1 && y == 2 && x == 2 && tile.count[1] % 2 == 0 &&
       tile.count[2] % 2 == 0) {
@@ -534,7 +935,7 @@ void output_times(const Tile& tile) {
 
 void transform_output(const Convolution& c, const Pooling* pooling, Products products,
                       int first_panel, int panels, int area, int areas, const float* bias,
-                      float* output) {
+                      float* output, unsigned char* winners) {
   const Axis* axes[3] = {&c.time, &c.height, &c.width};
   const auto plane_of = with_transform(c.height.transform, [&]<Transform KH>() {
     return with_transform(c.width.transform, []<Transform KW>() { return &output_plane<KH, KW>; });
@@ -581,9 +982,11 @@ void transform_output(const Convolution& c, const Pooling* pooling, Products pro
             plane_of(from + k * plane * products.product_stride, products.product_stride,
                      planes + k * tile.plane_floats);
           tile.bias = load(bias + channel);
-          tile.to = output +
-                    (std::ptrdiff_t(clip) * out_blocks + channel / kLanes) * block_floats + offset +
-                    channel % kLanes;
+          const std::ptrdiff_t to =
+              (std::ptrdiff_t(clip) * out_blocks + channel / kLanes) * block_floats + offset +
+              channel % kLanes;
+          tile.to = output + to;
+          tile.winners = winners ? winners + to : nullptr;
           times(tile);
         }
     }
@@ -626,6 +1029,113 @@ void pool(const Pooling& pooling, const float* input, float* output, int first, 
   }
 }
 
+void unpool(const Pooling& pooling, const float* gradient, const unsigned char* winners,
+            float* unpooled, int first, int last) {
+  const Shape& shape = pooling.input;
+  const int sizes[3] = {shape.time, shape.height, shape.width};
+  int window[3];
+  fused_window(pooling, window);
+  const std::ptrdiff_t in_floats = std::ptrdiff_t(shape.samples()) * kLanes;
+  const std::ptrdiff_t out_floats = std::ptrdiff_t(pooling.output().samples()) * kLanes;
+  for (int plane = first; plane < last; ++plane) {
+    const float* from = gradient + plane * out_floats;
+    const unsigned char* winner = winners + plane * out_floats;
+    float* to = unpooled + plane * in_floats;
+    int at[3];
+    for (at[0] = 0; at[0] < pooling.sizes[0]; ++at[0])
+      for (at[1] = 0; at[1] < pooling.sizes[1]; ++at[1])
+        for (at[2] = 0; at[2] < pooling.sizes[2]; ++at[2], from += kLanes, winner += kLanes) {
+          int start[3], stop[3];
+          for (int i = 0; i < 3; ++i) {
+            start[i] = at[i] * window[i];
+            stop[i] = least(start[i] + window[i], sizes[i]);
+          }
+          for (int lane = 0; lane < kLanes; lane += kWidth) {
+            const Vector value = load(from + lane);
+            const Integers places = load_places(winner + lane);
+            for (int t = start[0]; t < stop[0]; ++t)
+              for (int y = start[1]; y < stop[1]; ++y)
+                for (int x = start[2]; x < stop[2]; ++x) {
+                  const int place =
+                      ((t - start[0]) * window[1] + y - start[1]) * window[2] + x - start[2];
+                  store(to + ((std::ptrdiff_t(t) * sizes[1] + y) * sizes[2] + x) * kLanes + lane,
+                        places == place - Integers{} ? value : Vector{});
+                }
+          }
+        }
+  }
+}
+
+// ---- Layouts ----------------------------------------------------------------------------------
+
+inline void transpose(Few& a, Few& b, Few& c, Few& d) {
+#if defined(__SSE__)
+  _MM_TRANSPOSE4_PS(a, b, c, d);
+#elif defined(__ARM_NEON)
+  const float32x4x2_t ab = vtrnq_f32(a, b), cd = vtrnq_f32(c, d);
+  a = vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0]));
+  b = vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1]));
+  c = vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0]));
+  d = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
+#else
+  const Few rows[4] = {a, b, c, d};
+  for (int i = 0; i < 4; ++i) {
+    a[i] = rows[i][0];
+    b[i] = rows[i][1];
+    c[i] = rows[i][2];
+    d[i] = rows[i][3];
+  }
+#endif
+}
+
+void to_lanes(const float* from, const float* mask, std::ptrdiff_t channel_stride, int channels,
+              int lanes, int samples, float* to) {
+  const int whole = samples - samples % 4;
+  for (int sample = 0; sample < whole; sample += 4)
+    for (int lane = 0; lane < lanes; lane += 4) {
+      Few rows[4] = {};
+      for (int i = 0; i < least(4, channels - lane); ++i) {
+        const std::ptrdiff_t at = (lane + i) * channel_stride + sample;
+        rows[i] = load<Few>(from + at);
+        if (mask) rows[i] = load<Few>(mask + at) <= 0.0f ? Few{} : rows[i];
+      }
+      transpose(rows[0], rows[1], rows[2], rows[3]);
+      for (int i = 0; i < 4; ++i) store(to + (sample + i) * lanes + lane, rows[i]);
+    }
+  for (int sample = whole; sample < samples; ++sample)
+    for (int lane = 0; lane < lanes; ++lane) {
+      const std::ptrdiff_t at = lane * channel_stride + sample;
+      const bool there = lane < channels && !(mask && mask[at] <= 0.0f);
+      to[sample * lanes + lane] = there ? from[at] : 0.0f;
+    }
+}
+
+void from_lanes(const float* from, int samples, int channels, std::ptrdiff_t channel_stride,
+                float* to) {
+  const int whole = samples - samples % 4;
+  for (int sample = 0; sample < whole; sample += 4)
+    for (int lane = 0; lane < channels; lane += 4) {
+      Few rows[4];
+      for (int i = 0; i < 4; ++i) rows[i] = load<Few>(from + (sample + i) * kLanes + lane);
+      transpose(rows[0], rows[1], rows[2], rows[3]);
+      for (int i = 0; i < least(4, channels - lane); ++i)
+        store(to + (lane + i) * channel_stride + sample, rows[i]);
+    }
+  for (int sample = whole; sample < samples; ++sample)
+    for (int lane = 0; lane < channels; ++lane)
+      to[lane * channel_stride + sample] = from[sample * kLanes + lane];
+}
+
+void add_up(const float* from, int samples, double* sums) {
+  for (int first = 0; first < samples; first += kSum) {
+    const int last = least(first + kSum, samples);
+    float some[kLanes] = {};
+    for (int sample = first; sample < last; ++sample)
+      for (int lane = 0; lane < kLanes; ++lane) some[lane] += from[sample * kLanes + lane];
+    for (int lane = 0; lane < kLanes; ++lane) sums[lane] += some[lane];
+  }
+}
+
 }  // namespace
 
 #define KINEMA_JOIN_(a, b) a##b
@@ -635,6 +1145,7 @@ void pool(const Pooling& pooling, const float* input, float* output, int first, 
 
 extern const Kernels KINEMA_JOIN(kernels_, KINEMA_TARGET) = {
     KINEMA_TEXT(KINEMA_TARGET), kPanel, pack, transform_input, multiply, transform_output, pool,
+    unpool, transform_gradient, multiply_gradient, unpack, to_lanes, from_lanes, add_up,
 };
 
 }  // namespace kinema

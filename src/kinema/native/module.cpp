@@ -1,22 +1,29 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <array>
 #include <climits>
 #include <cstdint>
+#include <initializer_list>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <tuple>
 
+#include "learning.h"
 #include "network.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
+using kinema::Learner;
+using kinema::LearningLayer;
 using kinema::Network;
 using kinema::Shape;
 
@@ -25,6 +32,8 @@ namespace {
 using Sizes = std::array<int, 3>;
 using Input = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+using InputBytes = nb::ndarray<const unsigned char, nb::c_contig, nb::device::cpu>;
+using OutputBytes = nb::ndarray<unsigned char, nb::c_contig, nb::device::cpu>;
 
 // Beyond these, sums and products of sizes would no longer fit an int. No network comes near.
 constexpr std::size_t kMostSize = 1u << 24;
@@ -41,11 +50,11 @@ void check_layer(const Network& network, int index) {
   check(index >= 0 && index < network.num_layers(), "no such layer.");
 }
 
-// Calls `function` while no other thread uses the network; other Python threads go on.
-template <class Function>
-auto alone(Network& network, Function function) {
+// Calls `function` while no other thread uses what `shared` is; other Python threads go on.
+template <class Shared, class Function>
+auto alone(Shared& shared, Function function) {
   const nb::gil_scoped_release released;
-  const std::lock_guard<std::mutex> lock(network.mutex());
+  const std::lock_guard<std::mutex> lock(shared.mutex());
   return function();
 }
 
@@ -60,11 +69,78 @@ auto of_layer(Look look) {
   };
 }
 
+template <class Array>
+bool has_shape(const Array& array, std::initializer_list<std::size_t> shape) {
+  return array.ndim() == shape.size() &&
+         std::equal(shape.begin(), shape.end(), array.shape_ptr());
+}
+
+template <class Array>
+bool has_shape(const Array& array, std::size_t clips, const Shape& shape) {
+  return has_shape(array, {clips, std::size_t(shape.channels), std::size_t(shape.time),
+                           std::size_t(shape.height), std::size_t(shape.width)});
+}
+
+// A layer, and the pooling that it points to.
+struct CheckedLayer {
+  LearningLayer layer{};
+  kinema::Pooling pooling{};
+
+  CheckedLayer(const Input& input, const Input& weight, bool relu, const Sizes& window,
+               int threads) {
+    check(threads > 0 && threads <= kMostThreads, "threads must be from 1 to 4096.");
+    check(input.ndim() == 5 && weight.ndim() == 5 && is_size(weight.shape(0)) &&
+              weight.shape(1) == input.shape(1),
+          "input must be (clips, channels, time, height, width) and weight (out, channels, time, "
+          "height, width).");
+    std::uint64_t samples = 1;
+    for (int i = 0; i < 4; ++i) {
+      check(is_size(input.shape(1 + i)), "sizes of a clip must be from 1 to 2**24.");
+      if (i > 0) check((samples *= input.shape(1 + i)) <= kMostSamples,
+                       "a clip must have at most 2**27 samples.");
+    }
+    check(input.shape(0) <= kMostSize, "there must be at most 2**24 clips.");
+    layer.input = {int(input.shape(1)), int(input.shape(2)), int(input.shape(3)),
+                   int(input.shape(4))};
+    layer.out_channels = int(weight.shape(0));
+    layer.relu = relu;
+    for (int i = 0; i < 3; ++i) {
+      const std::size_t size = weight.shape(2 + i);
+      check(is_size(size) && size % 2 == 1, "kernel sizes must be odd, and at most 2**24.");
+      check(is_size(std::size_t(std::max(window[i], 0))), "windows must be from 1 to 2**24.");
+      layer.kernel[i] = int(size);
+    }
+    if (window == Sizes{1, 1, 1}) return;
+    pooling = pooling_of(layer.convolved(), window);
+    check(can_fuse(layer.convolved(), layer.kernel, window), "windows must divide the tiles.");
+    layer.pooling = &pooling;
+  }
+  CheckedLayer(const CheckedLayer&) = delete;
+
+  static kinema::Pooling pooling_of(const Shape& shape, const Sizes& window) {
+    const int sizes[3] = {shape.time, shape.height, shape.width};
+    kinema::Pooling pooling{};
+    pooling.input = shape;
+    for (int i = 0; i < 3; ++i) {
+      pooling.kernel[i] = window[i];
+      pooling.sizes[i] = (sizes[i] + window[i] - 1) / window[i];
+    }
+    return pooling;
+  }
+
+  static bool can_fuse(const Shape& shape, const int kernel[3], const Sizes& window) {
+    return kinema::can_fuse(
+        kinema::plan_convolution(shape, kinema::kLanes, shape.channels, kernel, false),
+        pooling_of(shape, window));
+  }
+};
+
 }  // namespace
 
 // The Python side checks what users give; what is checked here keeps the memory safe. Arrays are
 // never converted: results would go to a copy that nobody sees.
 NB_MODULE(_native, m) {
+  m.attr("LANES") = kinema::kLanes;
   m.def("targets", &kinema::targets, "Builds that this processor can run, the best one first.");
 
   nb::class_<Network>(m, "Network")
@@ -173,4 +249,74 @@ NB_MODULE(_native, m) {
       .def_prop_ro("target", &Network::target)
       .def_prop_ro("packed_bytes",
                    [](Network& self) { return alone(self, [&] { return self.packed_bytes(); }); });
+
+  m.def(
+      "can_pool",
+      [](Sizes sizes, Sizes kernel, Sizes window) {
+        for (int i = 0; i < 3; ++i)
+          check(sizes[i] > 0 && kernel[i] > 0 && window[i] > 0 && is_size(sizes[i]) &&
+                    is_size(kernel[i]) && is_size(window[i]),
+                "sizes must be from 1 to 2**24.");
+        return CheckedLayer::can_fuse({1, sizes[0], sizes[1], sizes[2]}, kernel.data(), window);
+      },
+      "sizes"_a, "kernel"_a, "window"_a,
+      "Whether windows can be pooled together with a convolution over a map of these sizes.");
+
+  nb::class_<Learner>(m, "Learner")
+      .def(nb::init<const std::string&>(), "target"_a)
+      .def(
+          "forward",
+          [](Learner& self, Input input, Input weight, Input bias, bool relu, Sizes window,
+             Output output, std::optional<OutputBytes> winners, int threads) {
+            alone(self, [&] {
+              const CheckedLayer checked(input, weight, relu, window, threads);
+              const LearningLayer& layer = checked.layer;
+              const std::size_t clips = input.shape(0);
+              check(has_shape(bias, {weight.shape(0)}), "bias must be (out,).");
+              check(has_shape(output, clips, layer.output()), "output has not the layer's shape.");
+              check(!winners || winners->size() == clips * layer.winners(),
+                    "winners have not the layer's size.");
+              self.forward(layer, long(clips), input.data(), weight.data(), bias.data(),
+                           output.data(), winners && layer.pooling ? winners->data() : nullptr,
+                           threads);
+            });
+          },
+          "input"_a.noconvert(), "weight"_a.noconvert(), "bias"_a.noconvert(), "relu"_a,
+          "window"_a, "output"_a.noconvert(), "winners"_a.noconvert().none(), "threads"_a)
+      .def(
+          "backward",
+          [](Learner& self, Input input, Input weight, bool relu, Sizes window,
+             std::optional<Input> output, std::optional<InputBytes> winners, Input gradient,
+             std::optional<Output> to_input, std::optional<Output> to_weight,
+             std::optional<Output> to_bias, int threads) {
+            alone(self, [&] {
+              const CheckedLayer checked(input, weight, relu, window, threads);
+              const LearningLayer& layer = checked.layer;
+              const std::size_t clips = input.shape(0);
+              check(has_shape(gradient, clips, layer.output()),
+                    "gradient has not the layer's output shape.");
+              check(!relu || (output && has_shape(*output, clips, layer.output())),
+                    "a ReLU's gradient needs the layer's output.");
+              check(!layer.pooling || (winners && winners->size() == clips * layer.winners()),
+                    "a pooling's gradient needs its winners.");
+              check(!to_input || has_shape(*to_input, clips, layer.input),
+                    "to_input has not the input's shape.");
+              check(!to_weight || (to_weight->ndim() == 5 &&
+                                   std::equal(weight.shape_ptr(), weight.shape_ptr() + 5,
+                                              to_weight->shape_ptr())),
+                    "to_weight has not the weight's shape.");
+              check(!to_bias || has_shape(*to_bias, {weight.shape(0)}), "to_bias must be (out,).");
+              self.backward(layer, long(clips), input.data(), weight.data(),
+                            relu ? output->data() : nullptr,
+                            layer.pooling ? winners->data() : nullptr, gradient.data(),
+                            {to_input ? to_input->data() : nullptr,
+                             to_weight ? to_weight->data() : nullptr,
+                             to_bias ? to_bias->data() : nullptr},
+                            threads);
+            });
+          },
+          "input"_a.noconvert(), "weight"_a.noconvert(), "relu"_a, "window"_a,
+          "output"_a.noconvert().none(), "winners"_a.noconvert().none(), "gradient"_a.noconvert(),
+          "to_input"_a.noconvert().none(), "to_weight"_a.noconvert().none(),
+          "to_bias"_a.noconvert().none(), "threads"_a);
 }

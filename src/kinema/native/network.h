@@ -7,45 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernels.h"
+#include "work.h"
 
 namespace kinema {
-
-// Memory that is aligned, not initialised, and lies on large pages where the system has them.
-class Buffer {
- public:
-  Buffer() = default;
-  Buffer(Buffer&& other) noexcept { swap(other); }
-  Buffer& operator=(Buffer&& other) noexcept {
-    swap(other);
-    return *this;
-  }
-  ~Buffer();
-
-  float* data() const { return data_; }
-  // At least this large afterwards; what it held is lost if it grows.
-  void reserve(std::size_t floats);
-
- private:
-  void swap(Buffer& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(floats_, other.floats_);
-  }
-  float* data_ = nullptr;
-  std::size_t floats_ = 0;
-};
-
-// Seconds of all threads together.
-struct Profile {
-  double input = 0, multiply = 0, output = 0, other = 0;
-
-  void add(const Profile& more) {
-    input += more.input;
-    multiply += more.multiply;
-    output += more.output;
-    other += more.other;
-  }
-};
 
 class Network {
  public:
@@ -91,10 +55,8 @@ class Network {
     Buffer packed, bias;
     Profile profile;
   };
-  struct Run;
 
-  void add(Layer layer, const float* weight, const float* bias, const std::vector<int>& column,
-           int columns);
+  void add(Layer layer, const Weights& weights, const float* bias);
   // How many layers from the first on run clip by clip.
   int num_light_layers() const;
   void run_some(const float* clips, int num_clips,
@@ -108,8 +70,5 @@ class Network {
   Buffer clip_activations_[2], activations_[2], workspace_;
   std::mutex mutex_;
 };
-
-// Names of the builds that this processor can run, the best one first.
-std::vector<std::string> targets();
 
 }  // namespace kinema
