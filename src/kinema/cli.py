@@ -32,6 +32,8 @@ app.command(weights_app)
 
 Device = Literal["auto", "cpu", "cuda"]
 EngineKind = Literal["auto", "native", "torch"]
+DatasetKind = Literal["auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv"]
+Recipe = Literal["sports1m", "ucf101-finetune", "ucf101-scratch", "kernel-depth", "mini"]
 Flag = Parameter(negative=())
 
 
@@ -165,6 +167,169 @@ def predict(
             continue
         print(json_module.dumps(prediction.as_mapping(top)) if json else prediction.timeline(top))
     return code
+
+
+@app.command
+def prepare(
+    dataset: Path,
+    *,
+    out: Path,
+    clips: Literal["whole", "five"] = "whole",
+    size: str = "128x171",
+    quality: int = 95,
+    seed: int = 0,
+    kind: DatasetKind = "auto",
+    lists: Path | None = None,
+    threads: int | None = None,
+    max_skipped: int = 0,
+) -> int:
+    """Prepare the videos of a dataset for training, in one file of clips that are read at random.
+
+    A stopped run goes on with the same command. A video that cannot be read is left out and named.
+
+    Args:
+        dataset: A folder or CSV file, see `kinema dataset info`.
+        out: File to write.
+        clips: All frames of each video, or (Sports-1M's scheme) five times two seconds at random.
+        size: Height x width of the frames, as the network wants them: 128x171 for C3D.
+        quality: Of the JPEG pictures.
+        seed: Of the random clips.
+        kind: What the dataset is.
+        lists: Folder of its official lists.
+        threads: Videos that are read at once; one on each core by default.
+        max_skipped: Exit with 1 if more videos than this could not be read.
+    """
+    from kinema.prepare import prepare
+
+    numbers = size.lower().split("x")
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise ValueError(f"--size must be height x width, as 128x171, got {size!r}.")
+    report = prepare(
+        dataset,
+        out=out,
+        clips=clips,
+        size=(int(numbers[0]), int(numbers[1])),
+        quality=quality,
+        seed=seed,
+        kind=kind,
+        lists=lists,
+        threads=threads,
+        progress=True,
+    )
+    for entry in report.skipped[:10]:
+        _say(f"skipped {entry['path']}: {entry['reason']}")
+    if len(report.skipped) > 10:
+        _say(f"... and {len(report.skipped) - 10} more skipped.")
+    for note in report.notes:
+        _say(note)
+    print(report.summary())
+    return 1 if len(report.skipped) > max_skipped else 0
+
+
+@app.command
+def train(
+    dataset: Path,
+    *,
+    out: Path,
+    recipe: Recipe = "mini",
+    weights: str | None = None,
+    split: str | None = None,
+    network: str | None = None,
+    crop: int | None = None,
+    epochs: float | None = None,
+    iterations: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    carry: Literal["all", "conv"] | None = None,
+    dropout: float | None = None,
+    mean: str | None = None,
+    seed: int = 0,
+    kind: DatasetKind = "auto",
+    lists: Path | None = None,
+    device: Device = "auto",
+    engine: EngineKind = "auto",
+    threads: int | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    compile: Annotated[bool, Flag] = False,
+    accumulate: int = 1,
+    evaluations: int = 10,
+    resume: Annotated[bool, Flag] = False,
+) -> int:
+    """Learn a network, from scratch or from weights.
+
+    A stopped run goes on with the same command. On many GPUs or processes:
+    `torchrun --nproc-per-node 8 -m kinema train ...`.
+
+    Args:
+        dataset: What `kinema prepare` wrote, or a dataset, which is then prepared first.
+        out: Folder to write to: weights.safetensors, log.csv, curve.png, checkpoint.safetensors.
+        recipe: Network and settings; the other flags change single ones of them.
+        weights: Name or file of the weights that fine-tuning starts from; their network is learned.
+        split: Official split, as 1; the first one by default, or a quarter of the videos for tests.
+        network: c3d, c3d_mini, depth-1, depth-3, depth-5, depth-7, increasing or decreasing.
+        crop: Height and width of the network's input in pixels.
+        epochs: Length of the run.
+        iterations: Length of the run, in steps.
+        batch: Clips of a step.
+        learning_rate: Of weights; biases learn at twice this rate.
+        carry: Layers that start from the weights: all that fit but fc8, or convolutions alone.
+        dropout: Probability that an output of fc6 or fc7 is dropped.
+        mean: What to subtract: a file or B,G,R; the weights' own or the clips' mean by default.
+        seed: Of weights, order, crops, flips and dropout.
+        kind: What the dataset is, if it is not prepared yet.
+        lists: Folder of its official lists, if it is not prepared yet.
+        device: Where to compute.
+        engine: What to compute convolutions with.
+        threads: CPU threads; all by default.
+        precision: bf16 is automatic mixed precision.
+        compile: Let PyTorch compile the network.
+        accumulate: Parts that a batch is computed in, for less memory.
+        evaluations: How many times to evaluate on the test videos.
+        resume: Insist on going on; without a checkpoint that is an error.
+    """
+    try:
+        from kinema.train import TrainingError, train
+    except ImportError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError("training needs PyTorch: pip install 'kinema[train]'.") from None
+    try:
+        report = train(
+            dataset,
+            out=out,
+            recipe=recipe,
+            weights=weights,
+            split=split,
+            network=network,
+            crop=crop,
+            epochs=epochs,
+            iterations=iterations,
+            batch=batch,
+            learning_rate=learning_rate,
+            carry=carry,
+            dropout=dropout,
+            mean=mean,
+            seed=seed,
+            kind=kind,
+            lists=lists,
+            device=device,
+            engine=engine,
+            threads=threads,
+            precision=precision,
+            compile=compile,
+            accumulate=accumulate,
+            evaluations=evaluations,
+            resume=resume,
+            progress=True,
+        )
+    except TrainingError as error:
+        _say(f"kinema: {error}")
+        return 3
+    if os.environ.get("RANK", "0") == "0":
+        for note in report.notes:
+            _say(note)
+        print(report.summary())
+    return 0
 
 
 @app.command
@@ -328,7 +493,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"kinema: {what}")
         return 3
     except KeyboardInterrupt:
-        _say("kinema: stopped; an extraction goes on from here with the same command.")
+        _say("kinema: stopped; the same command goes on from here.")
         return 130
     except Exception as error:
         if os.environ.get("KINEMA_DEBUG"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -90,3 +90,45 @@ def _timeline(axes: matplotlib.axes.Axes, strip: Strip, low: float, high: float)
     axes.tick_params(axis="x", labelsize=7, pad=1)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+
+
+def training_curve(
+    path: str | os.PathLike[str],
+    rows: Sequence[Mapping[str, float]],
+    *,
+    title: str,
+    chance: float,
+) -> None:
+    """A PNG with the loss of a training run and its accuracy on the test videos, over epochs.
+
+    Args:
+        path: the file.
+        rows: of log.csv.
+        title: of the picture.
+        chance: accuracy of guessing, drawn as a line.
+    """
+    figure = Figure(figsize=(8, 4), dpi=110)
+    axes = figure.add_subplot()
+    axes.plot([r["epoch"] for r in rows], [r["loss"] for r in rows], color="#888888", lw=1.2)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss", color="#666666")
+    axes.set_ylim(bottom=0)
+    scored = [row for row in rows if "video_hit1" in row]
+    if scored:
+        right = axes.twinx()
+        epochs = [row["epoch"] for row in scored]
+        for name, label, colour in (
+            ("clip_hit1", "clips", COLOURS[0]),
+            ("video_hit1", "videos", COLOURS[2]),
+        ):
+            values = [100 * row[name] for row in scored]
+            right.plot(
+                epochs, values, "o-", ms=4, color=colour, label=f"{label} {values[-1]:.1f} %"
+            )
+        right.axhline(100 * chance, color="#bbbbbb", ls="--", lw=1, label="chance")
+        right.set_ylabel("test accuracy, %")
+        right.set_ylim(0, 100)
+        right.legend(loc="center right", frameon=False, fontsize=9)
+    axes.set_title(title, fontsize=11)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -123,3 +124,43 @@ class Progress(Display):
                 file=sys.stderr,
                 flush=True,
             )
+
+
+class _Fields(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["text"])
+
+
+class TrainingProgress(Display):
+    """Shows a training run: iteration, loss, clips a second, time left.
+
+    Args:
+        iterations: of the whole run.
+        batch: clips of one iteration.
+        enabled: False shows nothing.
+    """
+
+    def __init__(self, iterations: int, batch: int, *, enabled: bool) -> None:
+        super().__init__(
+            _Fields(), BarColumn(), TextColumn("left"), TimeRemainingColumn(), enabled=enabled
+        )
+        self._iterations, self._batch = iterations, batch
+        self._task = self._rich.add_task("", total=iterations, text="")
+        self._begun: float | None = None
+        self._first = 0
+        self._loss = math.nan
+
+    def advance(self, done: int, loss: float) -> None:
+        """`done` iterations are done; the loss shown is a running mean."""
+        now = time.monotonic()
+        if self._begun is None:  # the first one comes with what is set up once
+            self._begun, self._first = now, done
+            self._loss = loss
+        self._loss += 0.05 * (loss - self._loss)
+        seconds = now - self._begun
+        rate = (done - self._first) * self._batch / seconds if seconds > 0 else 0.0
+        text = f"{done}/{self._iterations}, loss {self._loss:.3f}, {rate:.1f} clips/s"
+        self._rich.update(self._task, completed=done, text=text)
+        if self._line_is_due():
+            left = (self._iterations - done) * self._batch / rate if rate else 0.0
+            print(f"{text}, {left:.0f} s left", file=sys.stderr, flush=True)

@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kinema.autograd import conv3d
 from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax
-
-Convolution = Callable[..., Tensor]
-"""(x, weight, bias, padding=...) -> y, as `torch.nn.functional.conv3d`."""
 
 
 def apply_layer(
@@ -93,13 +90,16 @@ class TorchNetwork(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """(N, K) class scores before the softmax, of clips (N, 3, T, H, W)."""
         x = clips
-        for layer in self.network.layers:
-            if isinstance(layer, Softmax):
-                break
+        layers = [layer for layer in self.network.layers if not isinstance(layer, Softmax)]
+        while layers:
+            layer = layers.pop(0)
             part = getattr(self, layer.name, None)
             weight, bias = (None, None) if part is None else (part.weight, part.bias)
             if self._native and isinstance(layer, Conv3d):
-                x = _native_convolution()(x, weight, bias, relu=True)
+                pool = (1, 1, 1)
+                if layers and isinstance(layers[0], MaxPool3d) and not any(layers[0].padding):
+                    pool = layers.pop(0).kernel  # computed in one with the convolution
+                x = conv3d(x, weight, bias, relu=True, pool=pool)
             else:
                 x = apply_layer(layer, x, weight, bias, dropout=self._dropout_of(layer))
         return x
@@ -108,10 +108,3 @@ class TorchNetwork(nn.Module):
         if not self.training or not isinstance(layer, Linear) or not layer.dropout:
             return 0.0
         return layer.dropout if self._dropout is None else self._dropout
-
-
-@functools.cache
-def _native_convolution() -> Convolution:
-    from kinema.autograd import conv3d
-
-    return conv3d

@@ -22,11 +22,12 @@ Note [Damage]
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,6 +163,22 @@ class VideoReader:
             shown = picture
             index += 1
 
+    def between(self, start_seconds: float, stop_seconds: float = math.inf) -> Iterator[Frame]:
+        """The frames that are shown at or after `start_seconds` and before `stop_seconds`.
+
+        They equal those of a walk from the first frame, but a file is entered near them, so that
+        two seconds of an hour take no hour. Their numbers count from 0 at the first of them. Damage
+        elsewhere in the file is not seen.
+
+        Raises:
+            VideoError: the frames cannot be read. Folders of pictures have no times.
+        """
+        if isinstance(self._source, _FolderSource):
+            raise VideoError("a folder of pictures has no times.")
+        for index, picture in enumerate(self._source.pictures_between(start_seconds, stop_seconds)):
+            stop = picture.start_seconds + picture.duration
+            yield self._frame(picture, index, stop)
+
     @staticmethod
     def _frame(picture: _Picture, index: int, stop_seconds: float) -> Frame:
         return Frame(picture.image, index, picture.start_seconds, stop_seconds)
@@ -230,18 +247,45 @@ class _FileSource:
     def pictures(self) -> Iterator[_Picture]:
         with self._open() as container:
             stream = _video_stream(container)
-            interval = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-            expected = 0.0  # for streams without times
-            reformatter = VideoReformatter()  # one for all frames: setting it up takes longest
-            for frame in _frames(container, stream):
-                seconds = float(frame.time) if frame.time is not None else expected
-                duration = (
-                    float(frame.duration * frame.time_base)
-                    if frame.duration and frame.time_base
-                    else interval
-                )
-                expected = seconds + (interval or duration)
-                yield _Picture(_rgb(frame, reformatter), seconds, duration)
+            yield from self._pictures(_frames(container, stream), stream)
+
+    def pictures_between(self, start: float, stop: float) -> Iterator[_Picture]:
+        """The pictures with start <= time < stop."""
+        with self._open() as container:
+            stream = _video_stream(container)
+            decoded = _frames_from(container, stream, start)
+            first = next(decoded, None)
+            if first is None or first.time is None or float(first.time) > start:
+                # There is no way in before `start`: no index, no times, or a file that starts late.
+                container.close()
+                for picture in self.pictures():
+                    if picture.start_seconds >= stop:
+                        return
+                    if picture.start_seconds >= start:
+                        yield picture
+                return
+            wanted = (
+                frame
+                for frame in itertools.chain([first], decoded)
+                if frame.time is not None and float(frame.time) >= start
+            )
+            before_stop = itertools.takewhile(lambda frame: float(frame.time) < stop, wanted)
+            yield from self._pictures(before_stop, stream)
+
+    @staticmethod
+    def _pictures(frames: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator[_Picture]:
+        interval = 1 / float(stream.average_rate) if stream.average_rate else 0.0
+        expected = 0.0  # for streams without times
+        reformatter = VideoReformatter()  # one for all frames: setting it up takes longest
+        for frame in frames:
+            seconds = float(frame.time) if frame.time is not None else expected
+            duration = (
+                float(frame.duration * frame.time_base)
+                if frame.duration and frame.time_base
+                else interval
+            )
+            expected = seconds + (interval or duration)
+            yield _Picture(_rgb(frame, reformatter), seconds, duration)
 
     def _open(self) -> av.container.InputContainer:
         try:
@@ -326,6 +370,19 @@ def _frames(
     slack = max(0.5, 0.02 * (promised or 0.0), 2 * longest_step)
     if promised is not None and end_seconds < promised - slack:
         raise VideoError(f"the file breaks off after {end_seconds:.2f} of {promised:.2f} seconds.")
+
+
+def _frames_from(
+    container: av.container.InputContainer, stream: av.VideoStream, start_seconds: float
+) -> Iterator[av.VideoFrame]:
+    """Decoded frames from the last point before `start_seconds` where decoding can begin."""
+    if not stream.time_base:
+        return
+    try:
+        container.seek(math.floor(start_seconds / stream.time_base), stream=stream)
+    except av.FFmpegError:
+        return
+    yield from _frames(container, stream)
 
 
 def _promised_seconds(

@@ -1,0 +1,113 @@
+"""How well a network tells the classes of prepared videos: by clip, and by video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinema.clip_store import ClipStore, StoredVideo
+from kinema.engine import Engine
+from kinema.prefetch import mapped
+from kinema.sampling import even_clips, read_clip
+
+NUM_CLIPS = 10
+"""Clips whose scores are averaged for a video's (Tran et al., section 3.3)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Shares of clips and videos, 0 ... 1.
+
+    A hit at k: one of the video's true classes is among the k that score highest.
+
+    Attributes:
+        num_videos, num_clips: how many there were.
+        clip_hit1: clips that are hits at 1.
+        video_hit1, video_hit5: videos whose mean class probabilities are hits at 1 and 5.
+    """
+
+    num_videos: int
+    num_clips: int
+    clip_hit1: float
+    video_hit1: float
+    video_hit5: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num_videos} test videos: hit@1 {self.video_hit1:.1%}, "
+            f"hit@5 {self.video_hit5:.1%}; their {self.num_clips} clips: {self.clip_hit1:.1%}"
+        )
+
+
+def hits(scores: np.ndarray, labels: Sequence[Sequence[int]], k: int) -> np.ndarray:
+    """Whether one of each row's true classes is among its k highest scores.
+
+    Args:
+        scores: (n, K).
+        labels: n times the indices of the true classes.
+
+    Returns:
+        (n,) bool.
+    """
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.array(
+        [not set(row).isdisjoint(true) for row, true in zip(best.tolist(), labels, strict=True)],
+        bool,
+    )
+
+
+def evaluate(
+    engine: Engine,
+    store: ClipStore,
+    videos: Sequence[StoredVideo],
+    *,
+    mean: np.ndarray,
+    num_clips: int = NUM_CLIPS,
+    batch: int = 8,
+    threads: int = 2,
+) -> Evaluation:
+    """Score videos by the mean of the probabilities of some of their clips, centre crops.
+
+    Args:
+        engine: of a network that ends in `prob`.
+        store: the prepared clips.
+        videos: of the store.
+        mean: what to subtract.
+        num_clips: of each video; see `sampling.even_clips`.
+        batch: clips that go through the network at once.
+        threads: clips that are read at once.
+
+    Raises:
+        ValueError: there is no video.
+    """
+    if not videos:
+        raise ValueError("`videos` must hold at least one video to evaluate.")
+    _, length, *crop = engine.network.input_shape
+    clips = [
+        (index, segment, start)
+        for index, video in enumerate(videos)
+        for segment, start in even_clips(video, length=length, num_clips=num_clips)
+    ]
+
+    def read(first: int) -> np.ndarray:
+        return np.stack(
+            [
+                read_clip(store, segment, start, length=length, mean=mean, crop=(crop[0], crop[1]))
+                for _, segment, start in clips[first : first + batch]
+            ]
+        )
+
+    batches = mapped(read, range(0, len(clips), batch), threads=threads)
+    scores = np.concatenate([engine.run(inputs, ("prob",))["prob"] for inputs in batches])
+    owner = np.array([index for index, _, _ in clips])
+    labels = [video.labels for video in videos]
+    means = np.stack([scores[owner == index].mean(axis=0) for index in range(len(videos))])
+    return Evaluation(
+        num_videos=len(videos),
+        num_clips=len(clips),
+        clip_hit1=float(hits(scores, [labels[index] for index in owner], 1).mean()),
+        video_hit1=float(hits(means, labels, 1).mean()),
+        video_hit5=float(hits(means, labels, 5).mean()),
+    )

@@ -1,0 +1,190 @@
+"""How networks are learned: each recipe is a value, and the settings of its source.
+
+To add one, add it to `RECIPES`; any field can be changed when training is called.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+
+from kinema.network import KERNEL_DEPTHS, Network, from_recipe
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a training run.
+
+    Attributes:
+        what: one line on where it comes from.
+        network: name of the network, see `network.NETWORKS`.
+        arguments: what that function takes besides the number of classes.
+        clips: how the videos are prepared, see `prepare`.
+        batch: clips of one step.
+        learning_rate: of weights; biases learn at twice this rate and without decay (C3D v1.0
+            prototxts).
+        iterations, epochs: length of the run; one of the two. An epoch draws as many clips from
+            each video as fit into it without overlap, one from each two-second segment.
+        learning_rate_factor: what the rate is multiplied by, ...
+        rate_periods: ... after each of so many equal parts of the run; a run of another length
+            keeps their number.
+        momentum, weight_decay: of SGD.
+        pixel_scale: what pixels are divided by while a network is learned; its weights take pixels
+            as they are. A power of two, so that nothing is lost in between.
+        initial: "c3d" for the original's fillers, "he" for He's normal distribution.
+        carry: which layers take the weights that fine-tuning starts from: "all" that have the same
+            shape, but for fc8; "conv", the convolutions alone.
+        needs_weights: whether the recipe makes sense only from weights.
+    """
+
+    what: str
+    network: str
+    arguments: Mapping[str, Any]
+    clips: str
+    batch: int
+    learning_rate: float
+    iterations: int | None = None
+    epochs: float | None = None
+    learning_rate_factor: float = 0.1
+    rate_periods: Fraction = Fraction(4)
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    pixel_scale: int = 1
+    initial: str = "c3d"
+    carry: str = "all"
+    needs_weights: bool = False
+
+    def learning_rate_at(self, iteration: int, iterations: int) -> float:
+        """Of the step that follows `iteration` of `iterations` steps."""
+        period = math.floor(iteration * self.rate_periods / iterations)
+        return self.learning_rate * self.learning_rate_factor**period
+
+    def make_network(self, num_classes: int) -> Network:
+        """The network for a number of classes."""
+        return from_recipe({"name": self.network, "num_classes": num_classes, **self.arguments})
+
+
+NETWORK_NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "c3d": ("c3d", {}),
+        "c3d_mini": ("c3d_mini", {}),
+        **{name: ("kernel_depth", {"depths": depths}) for name, depths in KERNEL_DEPTHS.items()},
+    }
+)
+"""Networks by the name that the command line has for them: function and arguments."""
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        # Tran et al., section 3.3: batch 30, 0.003 halved every 150,000 iterations, stopped at
+        # 1,900,000. Momentum and decay are those of the released solvers for UCF101; the paper
+        # does not state them.
+        "sports1m": Recipe(
+            "C3D from scratch on Sports-1M (the paper, section 3.3)",
+            network="c3d",
+            arguments={},
+            clips="five",
+            batch=30,
+            learning_rate=0.003,
+            iterations=1_900_000,
+            learning_rate_factor=0.5,
+            rate_periods=Fraction(1_900_000, 150_000),
+        ),
+        # C3D v1.0, c3d_finetuning/*solver.prototxt. Its prototxt calls the fully connected layers
+        # fc6 and fc7, the weights it starts from fc6-1 and fc7-1: by Caffe's matching of names only
+        # convolutions carry over, which `carry="conv"` does.
+        "ucf101-finetune": Recipe(
+            "C3D from weights, on UCF101 or videos of one's own (C3D v1.0, c3d_finetuning)",
+            network="c3d",
+            arguments={},
+            clips="whole",
+            batch=30,
+            learning_rate=0.0001,
+            iterations=20_000,
+            needs_weights=True,
+        ),
+        # C3D v1.0, c3d_train_ucf101: x 0.1 every 20,000 of 60,000 iterations.
+        "ucf101-scratch": Recipe(
+            "the small network from scratch on UCF101 (C3D v1.0, c3d_train_ucf101)",
+            network="kernel_depth",
+            arguments={"depths": (3, 3, 3, 3, 3)},
+            clips="whole",
+            batch=30,
+            learning_rate=0.003,
+            iterations=60_000,
+            rate_periods=Fraction(3),
+            weight_decay=0.005,
+        ),
+        # Tran et al., section 3.2: rate 0.003 divided by 10 every 4 epochs, stopped after 16.
+        "kernel-depth": Recipe(
+            "the study of the kernels' temporal depth (the paper, section 3.2)",
+            network="kernel_depth",
+            arguments={"depths": (3, 3, 3, 3, 3)},
+            clips="whole",
+            batch=30,
+            learning_rate=0.003,
+            epochs=16,
+            weight_decay=0.005,
+        ),
+        "mini": Recipe(
+            "our small C3D at 64 pixels, for two cores and a few hundred videos",
+            network="c3d_mini",
+            arguments={"input_shape": (3, 16, 64, 64)},
+            clips="whole",
+            batch=30,
+            learning_rate=0.01,
+            epochs=12,
+            rate_periods=Fraction(3),
+            pixel_scale=64,  # He's distribution is made for inputs of about 1
+            initial="he",
+        ),
+    }
+)
+
+
+def adapted(
+    recipe: Recipe,
+    *,
+    network: str | None = None,
+    crop: int | None = None,
+    epochs: float | None = None,
+    iterations: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    carry: str | None = None,
+) -> Recipe:
+    """The recipe with what is given of it changed; see `train` for what each of them is."""
+    if epochs is not None and iterations is not None:
+        raise ValueError("`epochs` and `iterations` both give the length of the run: name one.")
+    given = {
+        "epochs": epochs,
+        "iterations": iterations,
+        "batch": batch,
+        "learning_rate": learning_rate,
+    }
+    for what, value in given.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"`{what}` must be more than 0, got {value}.")
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if epochs is not None or iterations is not None:
+        changes |= {"epochs": epochs, "iterations": iterations}
+    if carry is not None:
+        changes["carry"] = carry
+    if network is not None:
+        if network not in NETWORK_NAMES:
+            raise ValueError(
+                f"`network` must be one of {', '.join(NETWORK_NAMES)}; got {network!r}."
+            )
+        changes["network"], arguments = NETWORK_NAMES[network]
+        changes["arguments"] = dict(arguments)
+        if "input_shape" in recipe.arguments:
+            changes["arguments"]["input_shape"] = recipe.arguments["input_shape"]
+    if crop is not None:
+        arguments = changes.get("arguments", recipe.arguments)
+        changes["arguments"] = {**arguments, "input_shape": (3, 16, crop, crop)}
+    return dataclasses.replace(recipe, **changes)

@@ -1,0 +1,540 @@
+"""`train`: learn a network from prepared videos, on one processor or many.
+
+    ClipStore -> Sampler -> clips -> Learner -> checkpoint.safetensors -> weights.safetensors
+
+The same command goes on with a run that was stopped, and gives the same weights as one that was
+not. Under torchrun each process takes its part of every batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema import plots
+from kinema import weights as weights_room
+from kinema.checkpoint import Checkpoint
+from kinema.clip_store import ClipStore, is_clip_store
+from kinema.engine import Engine
+from kinema.evaluation import Evaluation, evaluate
+from kinema.learner import Learner
+from kinema.mean import load_mean
+from kinema.network import Network, from_recipe
+from kinema.prefetch import mapped
+from kinema.prepare import prepare, split_videos
+from kinema.processes import Processes, stop_signal
+from kinema.progress import TrainingProgress
+from kinema.recipes import RECIPES, Recipe, adapted
+from kinema.sampling import Sampler, mean_volume, read_clip
+from kinema.training_log import TrainingLog
+from kinema.weights import Weights, carried_over, check_mean, initial_arrays
+
+_WEIGHTS, _DROPOUT = 1, 2
+"""What tells the random numbers of one seed apart."""
+
+
+class TrainingError(RuntimeError):
+    """Learning has come apart; the message says at which iteration, and what to do."""
+
+
+@dataclass
+class TrainingReport:
+    """What a run of `train` came to.
+
+    Attributes:
+        out: its folder.
+        iterations: steps of the whole run, those before it was gone on with too.
+        num_clips: clips that it learned from.
+        evaluation: of the test videos at the end; None if the split has none.
+        notes: what else the user should know, a line each.
+        seconds: how long this call took.
+    """
+
+    out: Path
+    iterations: int = 0
+    num_clips: int = 0
+    evaluation: Evaluation | None = None
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def summary(self) -> str:
+        """The report in a line."""
+        line = f"{self.out}: {self.iterations} iterations, {self.num_clips} clips"
+        if self.evaluation is not None:
+            line += f"; {self.evaluation}"
+        return line
+
+
+def train(
+    dataset: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    recipe: str | Recipe = "mini",
+    weights: str | os.PathLike[str] | Weights | None = None,
+    split: str | None = None,
+    network: str | None = None,
+    crop: int | None = None,
+    epochs: float | None = None,
+    iterations: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    carry: str | None = None,
+    dropout: float | None = None,
+    mean: Any = None,
+    seed: int = 0,
+    kind: str = "auto",
+    lists: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+    precision: str = "fp32",
+    compile: bool = False,
+    accumulate: int = 1,
+    evaluations: int = 10,
+    checkpoint_seconds: float = 300.0,
+    resume: bool = False,
+    progress: bool = False,
+) -> TrainingReport:
+    """Learn a network and write its weights to `out/weights.safetensors`.
+
+    `out` also gets log.csv, curve.png, a TensorBoard log if that is installed, and
+    checkpoint.safetensors, from which the same call goes on when it was stopped.
+
+    Args:
+        dataset: prepared clips, or a dataset, which is prepared to `out/prepared.clips` first.
+        out: the folder.
+        recipe: a name of `RECIPES`, or a `Recipe`.
+        weights: what fine-tuning starts from, a name, a file, or `Weights`: their network is
+            learned, with as many classes as the dataset has.
+        split: name of an official split, as "1"; None for the first, or, where there is none, a
+            quarter of the videos for testing, whole groups.
+        network: another network than the recipe's, see `recipes.NETWORK_NAMES`.
+        crop: height and width of the network's input in pixels, instead of the recipe's.
+        epochs, iterations: another length than the recipe's.
+        batch, learning_rate, carry: other than the recipe's, see `Recipe`. A third of the batch
+            wants a third of the rate and three times the iterations.
+        dropout: probability, instead of the network's own; 0 switches it off.
+        mean: what to subtract (see `extract`); by default that of the weights, or else the mean
+            volume of the training clips.
+        seed: of the initial weights, the order of the clips, crops, flips and dropout.
+        kind, lists: see `datasets.load`; for a dataset that is not prepared yet.
+        device, engine, precision, threads: see `Processes`.
+        compile: let PyTorch compile the network.
+        accumulate: parts that a batch is computed in, for less memory; the step is the same.
+        evaluations: how many times to evaluate on the test videos, evenly over the run.
+        checkpoint_seconds: longest time between two checkpoints.
+        resume: insist on a checkpoint; without it, one that is there is gone on with all the same.
+        progress: whether to show a progress bar on standard error.
+
+    Raises:
+        ValueError: a setting is wrong, or `out` was begun with others.
+        TrainingError: the loss is not finite any more; the last good checkpoint is kept.
+        OSError: the disk is full; the last checkpoint is kept.
+        KeyboardInterrupt: it was stopped (also by SIGTERM), after a last checkpoint.
+    """
+    if isinstance(recipe, str) and recipe not in RECIPES:
+        raise ValueError(f"`recipe` must be one of {', '.join(RECIPES)}; got {recipe!r}.")
+    plan = adapted(
+        RECIPES[recipe] if isinstance(recipe, str) else recipe,
+        network=network,
+        crop=crop,
+        epochs=epochs,
+        iterations=iterations,
+        batch=batch,
+        learning_rate=learning_rate,
+        carry=carry,
+    )
+    for what, value in (("accumulate", accumulate), ("evaluations", evaluations)):
+        if value < 1:
+            raise ValueError(f"`{what}` must be at least 1, got {value}.")
+    if dropout is not None and not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be at least 0 and less than 1, got {dropout}.")
+    start = None if weights is None else weights_room.resolve(weights)
+    if start is None and plan.needs_weights:
+        raise ValueError(f"the recipe {recipe} starts from weights: name them with `weights`.")
+    if start is not None and (network is not None or crop is not None):
+        raise ValueError(
+            "`network` and `crop` cannot be chosen with `weights`: their network is learned."
+        )
+    out = Path(out)
+    if out.is_file():
+        raise ValueError(f"`out` {out} must be a folder, but a file is there.")
+    if resume and not (out / "checkpoint.safetensors").is_file():
+        raise ValueError(f"`resume`: {out} holds no checkpoint to go on from.")
+    with Processes(device, engine, precision, threads) as processes:
+        if plan.batch % (processes.size * accumulate):
+            raise ValueError(
+                f"`batch` {plan.batch} must be divisible by {processes.size} processes times "
+                f"`accumulate` {accumulate}."
+            )
+        # The size of the frames is the same for any number of classes.
+        size = _network(plan, start, 2).frame_size
+        store = _open(dataset, out, plan.clips, size, processes, kind, lists, progress)
+        run = _Run(
+            out,
+            store,
+            _network(plan, start, len(store.classes)),
+            plan,
+            processes,
+            recipe=recipe if isinstance(recipe, str) else "custom",
+            start=start,
+            split=split,
+            mean=mean,
+            dropout=dropout,
+            seed=seed,
+        )
+        return run.carry_out(
+            accumulate=accumulate,
+            compile=compile,
+            evaluations=evaluations,
+            checkpoint_seconds=checkpoint_seconds,
+            progress=progress,
+        )
+
+
+def _network(plan: Recipe, start: Weights | None, num_classes: int) -> Network:
+    """The recipe's network, or that of the weights, for a number of classes."""
+    if start is None:
+        return plan.make_network(num_classes)
+    return from_recipe({**start.network.recipe, "num_classes": num_classes})
+
+
+def _open(
+    dataset: str | os.PathLike[str],
+    out: Path,
+    clips: str,
+    size: tuple[int, int],
+    processes: Processes,
+    kind: str,
+    lists: str | os.PathLike[str] | None,
+    progress: bool,
+) -> ClipStore:
+    """The prepared clips; a dataset that is not prepared yet is, by the first process."""
+    path = Path(dataset)
+    if not is_clip_store(path):
+        if processes.is_first:
+            prepare(
+                path,
+                out=out / "prepared.clips",
+                clips=clips,
+                size=size,
+                kind=kind,
+                lists=lists,
+                threads=processes.threads,
+                progress=progress,
+            )
+        processes.wait()
+        path = out / "prepared.clips"
+    store = ClipStore(path)
+    if store.size != size:
+        (h, w), (height, width) = store.size, size
+        raise ValueError(
+            f"{path} holds frames of {h}x{w} pixels, but the network needs {height}x{width}: "
+            f"`kinema prepare ... --size {height}x{width}`."
+        )
+    return store
+
+
+class _Run:
+    """One run of `train` in one folder: what is learned, from which clips, where it stands."""
+
+    def __init__(
+        self,
+        out: Path,
+        store: ClipStore,
+        network: Network,
+        plan: Recipe,
+        processes: Processes,
+        *,
+        recipe: str,
+        start: Weights | None,
+        split: str | None,
+        mean: Any,
+        dropout: float | None,
+        seed: int,
+    ) -> None:
+        self.out, self.store, self.network, self.plan = out, store, network, plan
+        self.processes, self.start, self.dropout, self.seed = processes, start, dropout, seed
+        self.train_videos, self.test_videos = split_videos(store, split)
+        self.report = TrainingReport(out, notes=self._notes())
+        _, self.length, *crop = network.input_shape
+        self.crop = (crop[0], crop[1])
+        self.sampler = Sampler(
+            self.train_videos, length=self.length, size=store.size, crop=self.crop, seed=seed
+        )
+        self.iterations = plan.iterations or max(
+            math.ceil((plan.epochs or 0) * len(self.sampler) / plan.batch), 1
+        )
+        if mean is not None:
+            mean = load_mean(mean) if isinstance(mean, str | os.PathLike) else mean
+            self.given_mean: np.ndarray | None = check_mean(mean, network)
+        else:
+            self.given_mean = None if start is None else start.mean
+        names = json.dumps([video.name for video in self.train_videos])
+        settings = {
+            "recipe": recipe,
+            **{f"recipe's {key}": value for key, value in dataclasses.asdict(plan).items()},
+            "network": dict(network.recipe),
+            "classes": store.classes,
+            "split": split,
+            "training videos": hashlib.sha256(names.encode()).hexdigest(),
+            "clips": [store.about[key] for key in ("clips", "size", "quality", "seed")],
+            "weights": start and start.sha256,
+            "mean": None if self.given_mean is None else _sha256(self.given_mean),
+            "dropout": dropout,
+            "seed": seed,
+            "precision": processes.precision,
+        }
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+
+    def _notes(self) -> list[str]:
+        """What the user should know of the dataset."""
+        store, train, test = self.store, self.train_videos, self.test_videos
+        notes = []
+        learned = {label for video in train for label in video.labels}
+        lost = [name for index, name in enumerate(store.classes) if index not in learned]
+        if lost:
+            shown = ", ".join(lost[:5]) + ", ..." * (len(lost) > 5)
+            notes.append(
+                f"{len(lost)} of {len(store.classes)} classes have no training video that can be "
+                f"read, and are not learned: {shown}."
+            )
+        if store.skipped:
+            first = store.skipped[0]
+            notes.append(
+                f"{len(store.skipped)} videos could not be read when they were prepared, the "
+                f"first of them {first['path']}: {first['reason']}"
+            )
+        if not store.splits:
+            notes.append(
+                f"no official split: {len(test)} of {len(store.videos)} videos are kept for "
+                "testing, whole groups, the same in every run."
+            )
+        if not test:
+            notes.append("there is no test video: nothing is evaluated.")
+        return notes
+
+    def first_checkpoint(self) -> Checkpoint:
+        """Where it goes on: the folder's checkpoint, or the very beginning."""
+        path = self.out / "checkpoint.safetensors"
+        if path.is_file():
+            checkpoint = Checkpoint.load(path)
+            checkpoint.check_settings(self.settings, self.out)
+            return checkpoint
+        mean = self.given_mean
+        if mean is None:
+            threads = self.processes.threads
+            mean = mean_volume(self.store, self.train_videos, length=self.length, threads=threads)
+        arrays = initial_arrays(
+            self.network,
+            kind=self.plan.initial,
+            pixel_scale=self.plan.pixel_scale,
+            seed=_seed(self.seed, _WEIGHTS),
+        )
+        if self.start is not None:
+            names = carried_over(
+                self.start, self.network, layers=self.plan.carry, labels=self.store.classes
+            )
+            if not names:
+                raise ValueError(f"no layer of weights {self.start.name} fits the network.")
+            arrays |= {name: self.start[name] for name in names}
+            anew = {name.partition(".")[0] for name in arrays if name not in names}
+            self.report.notes.append(
+                f"from weights {self.start.name}: {', '.join(sorted(anew)) or 'no layer'} "
+                "start anew, all others are carried over."
+            )
+        return Checkpoint(self.settings, 0, arrays, {}, None, mean)
+
+    def batches(self, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """This process's part of each batch from step `first` on, read in threads."""
+        share = self.plan.batch // self.processes.size
+
+        def read(draws: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+            clips = np.empty((len(draws), *self.network.input_shape), np.float32)
+            for clip, draw in zip(clips, draws, strict=True):
+                clip[:] = read_clip(
+                    self.store,
+                    draw.segment,
+                    draw.start,
+                    length=self.length,
+                    mean=self.mean,
+                    crop=self.crop,
+                    offset=draw.offset,
+                    flip=draw.flip,
+                )
+            return clips, np.array([draw.label for draw in draws])
+
+        begins = (
+            iteration * self.plan.batch + self.processes.rank * share
+            for iteration in range(first, self.iterations)
+        )
+        draws = ([self.sampler[n] for n in range(begin, begin + share)] for begin in begins)
+        return mapped(read, draws, threads=max(self.processes.threads, 2))
+
+    def carry_out(
+        self,
+        *,
+        accumulate: int,
+        compile: bool,
+        evaluations: int,
+        checkpoint_seconds: float,
+        progress: bool,
+    ) -> TrainingReport:
+        """The loop."""
+        begun = saved = time.monotonic()
+        processes, plan, is_first = self.processes, self.plan, self.processes.is_first
+        checkpoint = self.first_checkpoint()
+        processes.wait()  # all have read the checkpoint before the first one writes another
+        self.mean = checkpoint.mean
+        learner = Learner(
+            self.network,
+            processes,
+            momentum=plan.momentum,
+            weight_decay=plan.weight_decay,
+            pixel_scale=plan.pixel_scale,
+            dropout=self.dropout,
+            accumulate=accumulate,
+            compile=compile,
+        )
+        learner.load(checkpoint.parameters, checkpoint.momentum, checkpoint.learning_rate)
+        log = None
+        if is_first:
+            log = TrainingLog(
+                self.out,
+                iterations=self.iterations,
+                batch=plan.batch,
+                epoch=len(self.sampler),
+                start=checkpoint.iteration,
+                losses=checkpoint.log.get("losses", ()),
+            )
+            self.report.notes += [log.note] if log.note else []
+        points = {
+            math.ceil(self.iterations * (n + 1) / evaluations)
+            for n in range(evaluations)
+            if self.test_videos
+        }
+        evaluation = None
+        with (
+            TrainingProgress(self.iterations, plan.batch, enabled=progress and is_first) as bar,
+            stop_signal() as stop_came,
+            contextlib.closing(self.batches(checkpoint.iteration)) as batches,
+        ):
+            for done, (clips, labels) in enumerate(batches, start=checkpoint.iteration + 1):
+                rate = plan.learning_rate_at(done - 1, self.iterations)
+                loss = learner.step(
+                    clips, labels, rate=rate, seed=_seed(self.seed, _DROPOUT, done, processes.rank)
+                )
+                # All processes stop at the same step, or none.
+                mean_loss, stopped = processes.mean(loss, stop_came())
+                if not math.isfinite(mean_loss):
+                    raise TrainingError(self._come_apart(f"the loss is {mean_loss}", done, rate))
+                bar.advance(done, mean_loss)
+                if done in points and is_first:
+                    evaluation = self._evaluate(learner)
+                if log is not None:
+                    log.add(done, mean_loss, rate, evaluation if done in points else None)
+                    late = time.monotonic() - saved > checkpoint_seconds
+                    if stopped or late or done in points or done == self.iterations:
+                        self._save(learner, log, done, rate)
+                        saved = time.monotonic()
+                if done in points:
+                    processes.wait()
+                if stopped:
+                    raise KeyboardInterrupt
+        if log is not None:
+            self._finish(learner, log)
+        processes.wait()
+        if evaluation is None and is_first and self.test_videos:  # it had been finished before
+            evaluation = self._evaluate(learner)
+        self.report.evaluation = evaluation
+        self.report.iterations = self.iterations
+        self.report.num_clips = self.iterations * plan.batch
+        self.report.seconds = time.monotonic() - begun
+        return self.report
+
+    def _evaluate(self, learner: Learner) -> Evaluation:
+        processes = self.processes
+        engine = Engine(
+            self.network,
+            learner.parameters(),
+            kind="native" if processes.native else "torch",
+            device=processes.kind,
+            threads=processes.threads,
+        )
+        return evaluate(
+            engine,
+            self.store,
+            self.test_videos,
+            mean=self.mean,
+            threads=max(processes.threads, 2),
+        )
+
+    def _save(self, learner: Learner, log: TrainingLog, iteration: int, rate: float) -> None:
+        try:
+            Checkpoint(
+                self.settings,
+                iteration,
+                learner.parameters(),
+                learner.momentum(),
+                learner.rate,
+                self.mean,
+                log.state(),
+            ).save(self.out / "checkpoint.safetensors")
+        except ValueError as error:
+            raise TrainingError(self._come_apart(str(error), iteration, rate)) from None
+
+    def _come_apart(self, what: str, iteration: int, rate: float) -> str:
+        path = self.out / "checkpoint.safetensors"
+        kept = "No checkpoint had been written yet"
+        if path.is_file():
+            kept = f"{path} of iteration {Checkpoint.load(path).iteration} is kept"
+        return (
+            f"learning has come apart at iteration {iteration}: {what}. {kept}; begin anew with a "
+            f"smaller learning rate than {rate:g}."
+        )
+
+    def _finish(self, learner: Learner, log: TrainingLog) -> None:
+        """Write the weights and the curve."""
+        log.close()
+        name = self.out.resolve().name
+        what = f"{len(self.train_videos)} videos of {self.store.path.name}"
+        source = f"kinema train, recipe {self.settings['recipe']}, {self.iterations} iterations"
+        seen = tuple(video.name for video in self.train_videos)
+        if self.start is not None:
+            source += f" from weights {self.start.name}"
+            seen = tuple(dict.fromkeys([*(self.start.trained_on or ()), *seen]))
+        Weights(
+            learner.parameters(),
+            self.network,
+            name=name,
+            source=f"{source} on {what}",
+            mean=self.mean,
+            labels=self.store.classes,
+            trained_on=seen,
+        ).save(self.out / "weights.safetensors")
+        plots.training_curve(
+            self.out / "curve.png",
+            log.rows,
+            title=f"{name}: {what}",
+            chance=1 / len(self.store.classes),
+        )
+
+
+def _seed(*numbers: int) -> int:
+    """One seed of 63 bits from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _sha256(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

@@ -1,0 +1,127 @@
+"""What a training run tells: log.csv, and a TensorBoard log where that is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema.evaluation import Evaluation
+from kinema.files import atomic_path
+
+COLUMNS = (
+    "iteration",
+    "epoch",
+    "loss",
+    "learning_rate",
+    "clips_per_second",
+    "clip_hit1",
+    "video_hit1",
+    "video_hit5",
+)
+
+_MOST_ROWS = 400
+"""Of a run, besides those with an evaluation."""
+
+
+class TrainingLog:
+    """The log of a run; one that is gone on with keeps its rows up to where it goes on.
+
+    Args:
+        folder: where to write.
+        iterations: steps of the whole run.
+        batch: clips of a step.
+        epoch: clips of an epoch.
+        start: steps that were made before.
+        losses: since the last row.
+
+    Attributes:
+        rows: all rows, dicts of numbers by `COLUMNS`; without an evaluation, without its columns.
+        note: what the user should know, or None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        iterations: int,
+        batch: int,
+        epoch: int,
+        start: int = 0,
+        losses: Sequence[float] = (),
+    ) -> None:
+        self._path = folder / "log.csv"
+        self._iterations, self._batch, self._epoch = iterations, batch, epoch
+        self._every = max(iterations // _MOST_ROWS, 1)
+        self._losses = list(losses)
+        found = _read_rows(self._path) if start else []
+        self.rows = [row for row in found if row["iteration"] <= start]
+        self.note: str | None = None
+        with (
+            atomic_path(self._path) as partial,
+            open(partial, "w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        self._told, self._num_clips = time.monotonic(), 0
+        self._board: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.note = "no TensorBoard log is written: that takes `pip install tensorboard`."
+        else:
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+
+    def add(
+        self, iteration: int, loss: float, rate: float, evaluation: Evaluation | None = None
+    ) -> None:
+        """A step was made; now and then that is a row, with the mean loss since the last one."""
+        self._losses.append(loss)
+        self._num_clips += self._batch
+        if iteration % self._every and evaluation is None and iteration != self._iterations:
+            return
+        seconds = max(time.monotonic() - self._told, 1e-9)
+        row: dict[str, float] = {
+            "iteration": iteration,
+            "epoch": round(iteration * self._batch / self._epoch, 4),
+            "loss": float(np.mean(self._losses)),
+            "learning_rate": rate,
+            "clips_per_second": round(self._num_clips / seconds, 2),
+        }
+        if evaluation is not None:
+            row |= {name: getattr(evaluation, name) for name in COLUMNS if "hit" in name}
+        self.rows.append(row)
+        with open(self._path, "a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS).writerow(row)
+        if self._board is not None:
+            for name, value in row.items():
+                if name != "iteration":
+                    self._board.add_scalar(name, value, iteration)
+        self._losses, self._told, self._num_clips = [], time.monotonic(), 0
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"losses": list(self._losses)}
+
+    def close(self) -> None:
+        """Write what TensorBoard's log still holds back."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _read_rows(path: Path) -> list[dict[str, float]]:
+    """Rows of a log; a line that a kill cut off is passed over."""
+    rows = []
+    if path.is_file():
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                with contextlib.suppress(ValueError, TypeError):
+                    values = {name: float(value) for name, value in row.items() if value}
+                    rows.append({**values, "iteration": int(values["iteration"])})
+    return rows

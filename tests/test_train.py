@@ -1,0 +1,463 @@
+"""Training from end to end: it learns, it goes on, it says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from kinema import network as networks
+from kinema.checkpoint import Checkpoint
+from kinema.cli import main
+from kinema.clip_store import ClipStore
+from kinema.engine import Engine
+from kinema.evaluation import evaluate, hits
+from kinema.prepare import prepare, split_videos
+from kinema.recipes import RECIPES, adapted
+from kinema.sampling import even_clips, read_clip
+from kinema.train import TrainingError, train
+from kinema.weights import (
+    Weights,
+    carried_over,
+    initial_arrays,
+    random_weights,
+)
+
+from small_videos import write_folder
+
+SIZE = networks.c3d_mini(3, input_shape=(3, 16, 16, 16)).frame_size
+QUICK = {"crop": 16, "batch": 6, "iterations": 8, "evaluations": 2, "learning_rate": 0.005}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    prepare(write_folder(folder / "videos"), out=folder / "x.clips", size=SIZE)
+    return folder / "x.clips"
+
+
+def log_of(out):
+    with open(out / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# --- recipes --------------------------------------------------------------------------------------
+
+
+def test_recipes_are_those_of_their_sources():
+    """The paper, section 3.2 and 3.3; C3D v1.0's solvers."""
+    sports = RECIPES["sports1m"]
+    assert (sports.batch, sports.learning_rate, sports.iterations) == (30, 0.003, 1_900_000)
+    rates = [sports.learning_rate_at(i, 1_900_000) for i in (0, 149_999, 150_000, 1_899_999)]
+    assert rates == [0.003, 0.003, 0.0015, 0.003 / 2**12]
+    tuning = RECIPES["ucf101-finetune"]
+    rates = [tuning.learning_rate_at(i, 20_000) for i in (0, 4_999, 5_000, 19_999)]
+    assert rates == pytest.approx([1e-4, 1e-4, 1e-5, 1e-7])
+    scratch = RECIPES["ucf101-scratch"]
+    assert (scratch.iterations, scratch.weight_decay) == (60_000, 0.005)
+    assert scratch.learning_rate_at(20_000, 60_000) == pytest.approx(0.0003)
+    depth = RECIPES["kernel-depth"]
+    assert (depth.epochs, depth.rate_periods) == (16, 4)
+    assert all(r.momentum == 0.9 for r in RECIPES.values())
+    assert sports.make_network(487) == networks.c3d(487)
+    assert depth.make_network(101) == networks.kernel_depth()
+
+
+def test_a_run_of_another_length_keeps_its_periods():
+    short = adapted(RECIPES["sports1m"], iterations=190)
+    assert short.learning_rate_at(14, 190) == 0.003
+    assert short.learning_rate_at(15, 190) == 0.0015
+    by_epochs = adapted(RECIPES["sports1m"], epochs=3)
+    assert (by_epochs.epochs, by_epochs.iterations) == (3, None)
+    assert by_epochs.rate_periods == Fraction(38, 3)
+
+
+def test_other_networks_of_a_recipe():
+    recipe = adapted(RECIPES["mini"], network="increasing", crop=32)
+    expected = networks.kernel_depth((3, 3, 5, 5, 7), 5, input_shape=(3, 16, 32, 32))
+    assert recipe.make_network(5) == expected
+    assert adapted(RECIPES["mini"], network="depth-1").make_network(5).input_shape[2] == 64
+    with pytest.raises(ValueError, match="`network` must be one of c3d, c3d_mini, depth-1"):
+        adapted(RECIPES["mini"], network="resnet")
+
+
+def test_initial_weights_are_the_originals_fillers():
+    network = networks.c3d(487, input_shape=(3, 16, 64, 64))
+    arrays = initial_arrays(network, seed=5)
+    for name, deviation in [("conv1a", 0.01), ("conv5b", 0.01), ("fc6", 0.005), ("fc8", 0.01)]:
+        values = arrays[f"{name}.weight"]
+        assert values.std() == pytest.approx(deviation, rel=0.03)
+        assert abs(values.mean()) < deviation / 20
+    biases = {name: arrays[name] for name in arrays if name.endswith(".bias")}
+    zero = [name for name, values in biases.items() if (values == 0).all()]
+    assert zero == ["conv1a.bias", "fc8.bias"]
+    assert all((v == 1).all() for name, v in biases.items() if name not in zero)
+
+
+# --- learning -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_it_learns_and_leaves_what_it_says(clips, tmp_path, engine):
+    out = tmp_path / "out"
+    report = train(clips, out=out, engine=engine, **{**QUICK, "iterations": 40})
+    assert report.evaluation.num_videos == 3
+    assert report.evaluation.video_hit1 == 1.0  # by chance 0.33
+    rows = log_of(out)
+    assert [int(row["iteration"]) for row in rows] == list(range(1, 41))
+    assert float(rows[-1]["loss"]) < 0.3 < 0.8 < float(rows[0]["loss"])
+    assert [row["iteration"] for row in rows if row["video_hit1"]] == ["20", "40"]
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    weights = Weights.load(out / "weights.safetensors")
+    assert weights.labels == ("blue", "green", "red")
+    assert weights.trained
+    learned, tested = split_videos(ClipStore(clips))
+    assert set(weights.trained_on) == {video.name for video in learned}
+    assert weights.mean.shape == (3, 16, *SIZE)
+    # They are what was evaluated.
+    again = evaluate(Engine(weights.network, weights), ClipStore(clips), tested, mean=weights.mean)
+    assert again == report.evaluation
+
+
+def test_evaluation_averages_the_clips_of_each_video(clips):
+    network = networks.c3d_mini(3, input_shape=(3, 16, 16, 16))
+    engine = Engine(network, random_weights(network, seed=3))
+    store = ClipStore(clips)
+    mean = np.array([100, 110, 120], np.float32)
+    found = evaluate(engine, store, store.videos, mean=mean, num_clips=4, batch=3)
+    right = clip_right = num_clips = 0
+    for video in store.videos:
+        inputs = [
+            read_clip(store, segment, start, length=16, mean=mean, crop=(16, 16))
+            for segment, start in even_clips(video, length=16, num_clips=4)
+        ]
+        scores = engine.run(np.stack(inputs), ("prob",))["prob"]
+        right += scores.mean(axis=0).argmax() in video.labels
+        clip_right += (scores.argmax(axis=1) == video.labels[0]).sum()
+        num_clips += len(scores)
+    assert (found.num_videos, found.num_clips) == (12, num_clips)
+    assert found.video_hit1 == pytest.approx(right / 12)
+    assert found.clip_hit1 == pytest.approx(clip_right / num_clips)
+    assert found.video_hit5 == 1.0  # of three classes
+    with pytest.raises(ValueError, match="at least one video"):
+        evaluate(engine, store, [], mean=mean)
+
+
+def test_hits_with_several_true_classes():
+    scores = np.array([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4], [0.6, 0.3, 0.1]])
+    assert hits(scores, [(1,), (0, 2), (2,)], 1).tolist() == [True, False, False]
+    assert hits(scores, [(1,), (0, 2), (2,)], 2).tolist() == [True, True, False]
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+def command(clips, out, *more):
+    options = ["--recipe", "mini", "--crop", "16", "--batch", "6", "--iterations", "30"]
+    return [sys.executable, "-m", "kinema", "train", str(clips), "--out", str(out), *options, *more]
+
+
+def weights_of(out):
+    return (out / "weights.safetensors").read_bytes()
+
+
+def test_killed_three_times_it_ends_with_the_same_weights(clips, tmp_path):
+    whole, killed = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    subprocess.run(command(clips, whole, "--evaluations", "15"), check=True, capture_output=True)
+    kills = 0
+    for number in (3, 11, 20):
+        process = subprocess.Popen(
+            command(clips, killed, "--evaluations", "15"), stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and _iteration(killed) < number:
+            time.sleep(0.005)
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 3
+    done = subprocess.run(
+        command(clips, killed, "--evaluations", "15", "--resume"),
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "30 iterations" in done.stdout
+    assert weights_of(killed) == weights_of(whole)
+    columns = ("iteration", "loss", "learning_rate", "clip_hit1", "video_hit1")
+    for row, expected in zip(log_of(killed), log_of(whole), strict=True):
+        assert [row[c] for c in columns] == [expected[c] for c in columns]
+
+
+def _iteration(out):
+    path = out / "checkpoint.safetensors"
+    return Checkpoint.load(path).iteration if path.is_file() else 0
+
+
+def test_ctrl_c_keeps_what_was_learned(clips, tmp_path):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        command(clips, out, "--iterations", "100000", "--evaluations", "20000"),
+        stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    while process.poll() is None and _iteration(out) < 5:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "kinema: stopped; the same command goes on from here."
+    assert _iteration(out) >= 5
+    assert len(log_of(out)) == len(log_of(out)[: _iteration(out)])
+
+
+def test_a_finished_run_is_told_again(clips, tmp_path):
+    first = train(clips, out=tmp_path / "run", **QUICK)
+    before = weights_of(tmp_path / "run")
+    again = train(clips, out=tmp_path / "run", **QUICK)
+    assert again.evaluation == first.evaluation
+    assert weights_of(tmp_path / "run") == before
+    assert len(log_of(tmp_path / "run")) == 8
+
+
+def test_other_settings_are_refused(clips, tmp_path, capsys):
+    train(clips, out=tmp_path / "run", **QUICK)
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    for change, message in [
+        ({"seed": 1}, "begun with seed 0, now it is 1"),
+        ({"learning_rate": 0.1}, "begun with recipe's learning_rate 0.005, now it is 0.1"),
+        ({"crop": 16, "network": "depth-3"}, "begun with recipe's network 'c3d_mini'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(clips, out=tmp_path / "run", **{**QUICK, **change})
+    code = main(
+        ["train", str(clips), "--out", str(tmp_path / "run"), "--recipe", "kernel-depth",
+         "--crop", "16", "--resume"]
+    )  # fmt: skip
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "was begun with recipe 'mini', now it is 'kernel-depth'" in line
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_resume_without_a_checkpoint(clips, tmp_path):
+    with pytest.raises(ValueError, match="`resume`: .* holds no checkpoint to go on from"):
+        train(clips, out=tmp_path / "run", resume=True, **QUICK)
+
+
+def test_two_processes_learn_what_one_does(clips, tmp_path):
+    """DistributedDataParallel over gloo: half of each batch each, dropout off."""
+    options = ["--dropout", "0", "--engine", "torch", "--threads", "1"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    subprocess.run(command(clips, one, *options), check=True, capture_output=True)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher += ["--master-port", "0", "--standalone"]
+    done = subprocess.run(
+        [*launcher, *command(clips, two, *options)[1:]],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("30 iterations") == 1
+    alone, shared = (Weights.load(path / "weights.safetensors") for path in (one, two))
+    start = initial_arrays(alone.network, kind="he", seed=0)
+    for name, array in alone.items():
+        difference = np.linalg.norm(shared[name] - array)
+        assert difference <= 1e-4 * np.linalg.norm(array - start[name]), name
+    for row, expected in zip(log_of(two), log_of(one), strict=True):
+        assert float(row["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-3)
+
+
+# --- from weights ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(clips, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "run"
+    train(clips, out=out, **QUICK)
+    return Weights.load(out / "weights.safetensors")
+
+
+def two_classes(clips, tmp_path):
+    shutil.copytree(clips.parent / "videos", tmp_path / "videos")
+    shutil.rmtree(tmp_path / "videos" / "green")
+    return tmp_path / "videos"
+
+
+def test_fine_tuning_to_other_classes(clips, trained, tmp_path):
+    """A folder that is not prepared, with another number of classes."""
+    folder = two_classes(clips, tmp_path)
+    options = {"iterations": 1, "batch": 2, "learning_rate": 1e-9, "evaluations": 1}
+    report = train(
+        folder, out=tmp_path / "run", recipe="ucf101-finetune", weights=trained, **options
+    )
+    tuned = Weights.load(tmp_path / "run" / "weights.safetensors")
+    assert tuned.labels == ("blue", "red")
+    assert tuned["fc8.weight"].shape == (2, 512)
+    np.testing.assert_allclose(tuned["conv1a.weight"], trained["conv1a.weight"], atol=1e-6)
+    np.testing.assert_allclose(tuned["fc7.weight"], trained["fc7.weight"], atol=1e-6)
+    np.testing.assert_array_equal(tuned.mean, trained.mean)
+    assert set(trained.trained_on) <= set(tuned.trained_on)
+    assert any("fc8 start anew, all others are carried over" in note for note in report.notes)
+    assert (tmp_path / "run" / "prepared.clips").is_file()
+
+
+def test_which_layers_carry_over(trained):
+    other = networks.c3d_mini(3, input_shape=(3, 16, 32, 32))  # fc6 has another shape
+    names = carried_over(trained, other, labels=("a", "b", "c"))
+    assert {name.partition(".")[0] for name in names} == {
+        "conv1a", "conv2a", "conv3a", "conv4a", "conv5a", "fc7"
+    }  # fmt: skip
+    layers = {n.partition(".")[0] for n in carried_over(trained, trained.network, layers="conv")}
+    assert layers == {"conv1a", "conv2a", "conv3a", "conv4a", "conv5a"}
+    assert "fc8.bias" in carried_over(trained, trained.network, labels=trained.labels)
+    assert "fc8.bias" not in carried_over(trained, trained.network, labels=("x", "y", "z"))
+    with pytest.raises(ValueError, match='`carry` must be "all" or "conv"'):
+        carried_over(trained, other, layers="fc")
+
+
+def test_a_recipe_that_needs_weights(clips, tmp_path):
+    with pytest.raises(ValueError, match="ucf101-finetune starts from weights: name them"):
+        train(clips, out=tmp_path / "run", recipe="ucf101-finetune")
+    with pytest.raises(ValueError, match="cannot be chosen with `weights`"):
+        train(clips, out=tmp_path / "run", weights="c3d-mini", crop=16)
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(clips, tmp_path):
+    settings = {**QUICK, "iterations": 40, "evaluations": 40, "learning_rate": 30.0}
+    with pytest.raises(TrainingError) as caught:
+        train(clips, out=tmp_path / "run", **settings)
+    message = str(caught.value)
+    assert "learning has come apart at iteration" in message
+    assert "smaller learning rate than 30" in message
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    if path.is_file():
+        checkpoint = Checkpoint.load(path)
+        assert f"of iteration {checkpoint.iteration} is kept" in message
+        assert all(np.isfinite(array).all() for array in checkpoint.parameters.values())
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(clips, tmp_path):
+    out = tmp_path / "run"
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from kinema.cli import main
+from kinema import train
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+whole, calls = train.Checkpoint.save, []
+def save(self, path):
+    calls.append(self.iteration)
+    if len(calls) == 2:  # a limit on file sizes fails writes as a full disk does
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    whole(self, path)
+train.Checkpoint.save = save
+sys.exit(main(sys.argv[1:]))
+"""
+    arguments = command(clips, out, "--evaluations", "10")[3:]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("kinema: ")
+    assert _iteration(out) == 3
+    assert not [path for path in out.iterdir() if path.name.endswith("partial")]
+    subprocess.run(command(clips, out, "--evaluations", "10"), check=True, capture_output=True)
+    assert _iteration(out) == 30
+
+
+def test_an_unreadable_video_and_a_class_without_one(clips, tmp_path, capsys):
+    shutil.copytree(clips.parent / "videos", tmp_path / "videos")
+    (tmp_path / "videos" / "red" / "broken.mp4").write_bytes(b"not a video")
+    (tmp_path / "videos" / "violet").mkdir()
+    (tmp_path / "videos" / "yellow").mkdir()
+    (tmp_path / "videos" / "yellow" / "only.mp4").write_bytes(b"not a video")
+    code = main(
+        ["train", str(tmp_path / "videos"), "--out", str(tmp_path / "run"), "--crop", "16",
+         "--batch", "6", "--iterations", "2", "--evaluations", "1"]
+    )  # fmt: skip
+    captured = capsys.readouterr()
+    assert code == 0
+    assert "red/broken.mp4" in captured.err
+    assert "1 of 4 classes have no training video that can be read" in captured.err
+    assert "yellow" in captured.err
+    assert "2 iterations" in captured.out
+
+
+def test_clips_of_another_size(clips, tmp_path):
+    with pytest.raises(ValueError, match=r"holds frames of 18x24 .* needs 128x171: .*--size 128x"):
+        train(clips, out=tmp_path / "run", recipe="kernel-depth")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": "best"}, "`recipe` must be one of sports1m, ucf101-finetune"),
+        ({"epochs": 2.0}, "`epochs` and `iterations` both give the length"),
+        ({"learning_rate": -1.0}, "`learning_rate` must be more than 0"),
+        ({"batch": 5, "accumulate": 2}, "`batch` 5 must be divisible by 1 processes times"),
+        ({"dropout": 1.0}, "`dropout` must be at least 0 and less than 1"),
+        ({"evaluations": 0}, "`evaluations` must be at least 1"),
+        ({"split": "9"}, "split"),
+        ({"carry": "some", "weights": "c3d-mini", "crop": None}, "`carry` must be"),
+    ],
+)
+def test_wrong_settings(clips, tmp_path, change, message):
+    settings = {**QUICK, **change}
+    if settings["crop"] is None:
+        pytest.skip("c3d-mini wants frames of 128x171")
+    with pytest.raises(ValueError, match=message):
+        train(clips, out=tmp_path / "run", **settings)
+
+
+def test_training_without_torch_says_what_to_install(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from kinema.cli import main\n"
+        f"sys.exit(main(['train', 'x', '--out', {str(tmp_path)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "training needs PyTorch: pip install 'kinema[train]'" in done.stderr
+
+
+def test_several_labels_a_video_learn_and_hit(tmp_path):
+    """Sports-1M's scheme: 487 classes, five segments, some videos of two classes."""
+    root = write_folder(tmp_path / "videos", num_videos=3, num_frames=100)
+    ids = [path.stem for path in sorted(root.rglob("*.mp4"))]
+    lines = [
+        f"http://www.youtube.com/watch?v={name} {3 * i},{3 * i + 1}" for i, name in enumerate(ids)
+    ]
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "train_partition.txt").write_text("\n".join(lines[:-2]) + "\n")
+    (tmp_path / "lists" / "test_partition.txt").write_text("\n".join(lines[-2:]) + "\n")
+    (tmp_path / "lists" / "labels.txt").write_text("".join(f"sport {n}\n" for n in range(487)))
+    report = train(
+        root, out=tmp_path / "run", recipe="sports1m", network="c3d_mini", crop=16,
+        kind="sports1m", lists=tmp_path / "lists", iterations=3, batch=6, evaluations=1,
+    )  # fmt: skip
+    store = ClipStore(tmp_path / "run" / "prepared.clips")
+    assert store.about["clips"] == "five"
+    assert [len(video.segments) for video in store.videos] == [5] * 7 + [10] * 2
+    assert len(store.classes) == 487
+    assert report.evaluation.num_videos == 2
+    assert Weights.load(tmp_path / "run" / "weights.safetensors").num_classes == 487
+
+
+def test_a_recipe_of_ones_own(clips, tmp_path):
+    recipe = dataclasses.replace(
+        RECIPES["mini"], arguments={"input_shape": (3, 16, 16, 16)}, batch=4, epochs=0.5
+    )
+    report = train(clips, out=tmp_path / "run", recipe=recipe, evaluations=1)
+    assert report.iterations == 3  # 9 training videos of two clips each, half of them, by four
+    assert Path(tmp_path / "run" / "log.csv").is_file()
