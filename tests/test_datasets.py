@@ -481,6 +481,7 @@ def test_kinetics_trimmed_or_whole(tmp_path):
         f"{KINETICS},is_cc",
         '"dancing, slowly",-abc_000001,10,20,train,0',
         "zumba,whole,3,13,train,0",
+        "zumba,both,0,10,train,0",
         "zumba,twice,0,10,train,0",
         "zumba,twice,30.5,40.5,train,0",
         "gone,gone,0,10,train,0",
@@ -489,23 +490,27 @@ def test_kinetics_trimmed_or_whole(tmp_path):
     write(tmp_path / "lists" / "test.csv", "youtube_id,time_start,time_end,split", "x,5,15,test")
     root = tmp_path / "kinetics"
     touch(root, "train/dancing/-abc_000001_000010_000020.mp4", "whole.mkv", "twice.mp4")
-    touch(root, "val/zumba/validated_000005_000015.mp4")
+    touch(root, "val/zumba/validated_000005_000015.mp4", "both.mp4", "both_000000_000010.mp4")
     dataset = load(root)
     assert (dataset.kind, dataset.classes) == ("kinetics", ("dancing, slowly", "zumba"))
     parts = {s.name: (s.start_seconds, s.stop_seconds, s.group) for s in dataset.samples}
     assert parts == {
+        "both_000000_000010.mp4": (0.0, None, "both"),
         "train/dancing/-abc_000001_000010_000020.mp4": (0.0, None, "-abc_000001"),
         "twice.mp4#t=0,10": (0.0, 10.0, "twice"),
         "twice.mp4#t=30.5,40.5": (30.5, 40.5, "twice"),
         "val/zumba/validated_000005_000015.mp4": (0.0, None, "validated"),
         "whole.mkv": (3.0, 13.0, "whole"),
     }
-    assert dataset.samples[1].path == dataset.samples[2].path == root / "twice.mp4"
+    assert dataset.samples[2].path == dataset.samples[3].path == root / "twice.mp4"
     assert list(dataset.splits) == ["val"]
     assert names(dataset, dataset.split().test) == ["val/zumba/validated_000005_000015.mp4"]
-    assert len(dataset.split().train) == 4
+    assert len(dataset.split().train) == 5
     assert dataset.missing == ("gone_000000_000010",)
-    assert dataset.notes[0] == "test.csv has no column `label`, left out."
+    assert dataset.notes == (
+        "test.csv has no column `label`, left out.",
+        "without a video, left out: 1 class (gone).",
+    )
     only = load(root, lists=tmp_path / "lists" / "val.csv")
     assert names(only) == ["val/zumba/validated_000005_000015.mp4"]
     assert only.splits == {}
@@ -654,6 +659,16 @@ def test_folds_test_each_video_once_and_tear_no_group_apart(dataset, num_folds, 
     for fold in folds:
         assert fold.test
         check_is_a_split(dataset, fold)
+
+
+@given(datasets(min_groups=3), st.integers(2, 3), st.integers(0, 5))
+@settings(deadline=None)
+def test_a_class_with_a_group_for_each_fold_is_in_each_fold(dataset, num_folds, seed):
+    groups = {(sample.group, sample.labels[0]) for sample in dataset.samples}
+    num_groups = Counter(label for _, label in groups)
+    for fold in make_folds(dataset, num_folds, seed):
+        tested = {dataset.samples[i].labels[0] for i in fold.test}
+        assert tested >= {label for label, count in num_groups.items() if count >= num_folds}
 
 
 def test_made_splits_come_near_the_fraction_and_depend_on_the_seed(tmp_path):

@@ -507,7 +507,7 @@ def _load_lists(kind: str, root: Path, paths: Sequence[Path]) -> Dataset:
     index_of: dict[Hashable, int] = {}
     missing: list[str] = []
     shared = Counter(video.whole for video in lists.videos.values() if video.whole)
-    used = set()
+    listed = {stem for video in lists.videos.values() for stem in (video.stem, video.whole)}
     for key, video in lists.videos.items():
         stem, start, stop = video.stem, 0.0, None
         if stem not in files.names and video.whole in files.names:
@@ -515,14 +515,13 @@ def _load_lists(kind: str, root: Path, paths: Sequence[Path]) -> Dataset:
         if stem not in files.names:
             missing.append(video.name)
             continue
-        used.add(stem)
         name = files.names[stem]
         path = root / name
         if stop is not None and shared[stem] > 1:
             name = f"{name}#t={start:g},{stop:g}"
         index_of[key] = len(samples)
         samples.append(Sample(path, name, video.labels, video.group, start, stop))
-    unlisted = sorted(name for stem, name in files.names.items() if stem not in used)
+    unlisted = sorted(name for stem, name in files.names.items() if stem not in listed)
     if unlisted:
         notes.append(f"in no list, left out: {some(unlisted, 'video')}.")
     if files.doubles:
