@@ -33,6 +33,8 @@ MAY_IMPORT = {
     "engine": {"native", "network"},
     "feature_table": {"files"},
     "sources": {"video"},
+    "dataset_lists": {"sources"},
+    "datasets": {"dataset_lists", "progress", "sources", "video"},
     "synthetic": {"files"},
     "weights": {"files", "network"},
     "classifier": {"feature_table", "files"},
@@ -67,6 +69,7 @@ MAY_IMPORT = {
     },
     "cli": {
         "convert",
+        "datasets",
         "demo",
         "download",
         "features",

@@ -22,6 +22,7 @@ _ROOMS = (
     "classifier",
     "clips",
     "convert",
+    "datasets",
     "download",
     "engine",
     "estimators",

@@ -29,6 +29,8 @@ app = App(
 )
 weights_app = App(name="weights", help="List, inspect, convert and fetch network weights.")
 app.command(weights_app)
+dataset_app = App(name="dataset", help="Look at labelled videos.")
+app.command(dataset_app)
 
 Device = Literal["auto", "cpu", "cuda"]
 EngineKind = Literal["auto", "native", "torch"]
@@ -465,6 +467,43 @@ def mean(*videos: Path, out: Path, length: int = 16) -> int:
     save_mean(out, report.mean)
     blue, green, red = report.mean.mean(axis=(1, 2, 3))
     print(f"{out}: mean of {report.num_clips} clips, B {blue:.2f}, G {green:.2f}, R {red:.2f}")
+    return 0
+
+
+@dataset_app.command(name="info")
+def dataset_info(
+    path: Path,
+    *,
+    lists: Path | None = None,
+    kind: Literal["auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv"] = "auto",
+    decode: Annotated[bool, Flag] = False,
+    threads: int | None = None,
+    all: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Tell what is in a dataset: classes, splits, durations, what is missing or cannot be read.
+
+    Exits with 0 when that could be told, whatever is missing.
+
+    Args:
+        path: Folder with a folder per class, or with train and test folders of these; a copy of
+            UCF101, HMDB51, Sports-1M or Kinetics, or a part of one; or a CSV file (path,label).
+        lists: Folder with the official lists, if it is not beside or below PATH.
+        kind: What it is, if that is not to be found out by its lists.
+        decode: Read every frame, to find damage further on.
+        threads: Videos that are read at once; as many as there are processors by default.
+        all: Show all classes and all that is missing or cannot be read.
+        json: Print it as JSON.
+    """
+    from kinema.datasets import inspect, load
+
+    report = inspect(
+        load(path, kind=kind, lists=lists), decode=decode, threads=threads, progress=True
+    )
+    if json:
+        print(json_module.dumps(report.as_mapping()))
+    else:
+        print(report.text(max_classes=None, max_names=None) if all else report.text())
     return 0
 
 
