@@ -14,8 +14,15 @@ import kinema
 PACKAGE = Path(kinema.__file__).parent
 
 # These may import torch; `engine` only when it is asked to run on it.
-MAY_IMPORT_TORCH = {"autograd", "engine"}
-IMPORT_TORCH_AT_ONCE = {"autograd"}
+MAY_IMPORT_TORCH = {
+    "autograd",
+    "engine",
+    "learner",
+    "processes",
+    "torch_network",
+    "training_log",
+}
+IMPORT_TORCH_AT_ONCE = {"autograd", "learner", "processes", "torch_network", "train"}
 
 # Each room may import the rooms named here, and no others. Read from top to bottom.
 MAY_IMPORT = {
@@ -30,13 +37,23 @@ MAY_IMPORT = {
     "video": set(),
     "clips": {"video"},
     "autograd": {"native", "network"},
-    "engine": {"native", "network"},
+    "engine": {"native", "network", "prefetch", "torch_network"},
+    "torch_network": {"autograd", "network"},
     "feature_table": {"files"},
     "sources": {"video"},
     "dataset_lists": {"sources"},
     "datasets": {"dataset_lists", "progress", "sources", "video"},
     "synthetic": {"files"},
     "weights": {"files", "network"},
+    "checkpoint": {"files"},
+    "clip_store": set(),
+    "processes": {"prefetch"},
+    "recipes": {"network"},
+    "sampling": {"clip_store", "clips", "prefetch"},
+    "evaluation": {"clip_store", "engine", "prefetch", "sampling"},
+    "learner": {"network", "processes", "torch_network"},
+    "prepare": {"clip_store", "clips", "datasets", "prefetch", "progress", "sources", "video"},
+    "training_log": {"evaluation", "files"},
     "classifier": {"feature_table", "files"},
     "convert": {"caffe", "network", "pickled", "weights"},
     "download": {"convert", "files", "progress", "weights"},
@@ -67,6 +84,24 @@ MAY_IMPORT = {
         "synthetic",
         "video",
     },
+    "train": {
+        "checkpoint",
+        "clip_store",
+        "engine",
+        "evaluation",
+        "learner",
+        "mean",
+        "network",
+        "plots",
+        "prefetch",
+        "prepare",
+        "processes",
+        "progress",
+        "recipes",
+        "sampling",
+        "training_log",
+        "weights",
+    },
     "cli": {
         "convert",
         "datasets",
@@ -75,6 +110,8 @@ MAY_IMPORT = {
         "features",
         "mean",
         "predict",
+        "prepare",
+        "train",
         "video",
         "weights",
     },

@@ -20,6 +20,7 @@ _PUBLIC = {
 }
 _ROOMS = (
     "classifier",
+    "clip_store",
     "clips",
     "convert",
     "datasets",
@@ -31,9 +32,12 @@ _ROOMS = (
     "mean",
     "network",
     "predict",
+    "prepare",
+    "recipes",
     "reference",
     "sources",
     "synthetic",
+    "train",
     "video",
     "weights",
 )

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +59,7 @@ def prefetched(items: Iterable[Any], *, ahead: int = 2) -> Iterator[Any]:
 
 def mapped(
     function: Callable[[Any], Any], items: Iterable[Any], *, threads: int, ahead: int | None = None
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """`function` of each item, in order, computed by some threads up to `ahead` items in advance.
 
     An exception is raised here, in the place of its item.

@@ -90,16 +90,13 @@ class TorchNetwork(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """(N, K) class scores before the softmax, of clips (N, 3, T, H, W)."""
         x = clips
-        layers = [layer for layer in self.network.layers if not isinstance(layer, Softmax)]
-        while layers:
+        layers: list[Layer] = list(self.network.layers)
+        while layers and not isinstance(layers[0], Softmax):
             layer = layers.pop(0)
             part = getattr(self, layer.name, None)
             weight, bias = (None, None) if part is None else (part.weight, part.bias)
             if self._native and isinstance(layer, Conv3d):
-                pool = (1, 1, 1)
-                if layers and isinstance(layers[0], MaxPool3d) and not any(layers[0].padding):
-                    pool = layers.pop(0).kernel  # computed in one with the convolution
-                x = conv3d(x, weight, bias, relu=True, pool=pool)
+                x = conv3d(x, weight, bias, relu=True, pool=_taken_pool(layers))
             else:
                 x = apply_layer(layer, x, weight, bias, dropout=self._dropout_of(layer))
         return x
@@ -108,3 +105,15 @@ class TorchNetwork(nn.Module):
         if not self.training or not isinstance(layer, Linear) or not layer.dropout:
             return 0.0
         return layer.dropout if self._dropout is None else self._dropout
+
+
+def _taken_pool(layers: list[Layer]) -> tuple[int, int, int]:
+    """The windows of the pooling that comes first, which is taken off the list.
+
+    No pooling, or one with padding, is left where it is: windows of one sample.
+    """
+    if layers and isinstance(layers[0], MaxPool3d) and not any(layers[0].padding):
+        kernel = layers[0].kernel
+        del layers[0]
+        return kernel
+    return (1, 1, 1)

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -356,7 +356,7 @@ class _Run:
             )
         return Checkpoint(self.settings, 0, arrays, {}, None, mean)
 
-    def batches(self, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(self, first: int) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """This process's part of each batch from step `first` on, read in threads."""
         share = self.plan.batch // self.processes.size
 
