@@ -28,12 +28,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from machine import write
-from peers import CORES, ENGINES, NATIVE, SCORES, Job, Setting, Worker, missing, write_onnx
+from peers import CORES, ENGINES, NATIVE, SCORES, Job, Setting, Worker, missing
 from resume import Kept, cache_folder, libraries
 
 from kinema import network as networks
 from kinema import reference
 from kinema.clips import ClipPlan, preprocess, stream_clips
+from kinema.export import write_onnx
 from kinema.files import atomic_path
 from kinema.network import Network
 from kinema.video import VideoReader
@@ -109,7 +110,7 @@ class Files:
     def job(self, engine: str, batch: int, setting: Setting) -> Job:
         if "onnx" in ENGINES[engine].modules and not self.onnx_path.is_file():
             with atomic_path(self.onnx_path) as partial:
-                write_onnx(self.network, self.weights(), partial)
+                write_onnx(self.network, self.weights(), partial, (SCORES,))
         return Job(self.network, self.weights_path, self.onnx_path, batch, setting)
 
 

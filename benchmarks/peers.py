@@ -1,7 +1,7 @@
 """Kinema's networks in each engine that engines.py compares: a file and settings -> a function.
 
-Every peer runs the same network data and weights, but through code of its own: PyTorch modules
-built here, and an ONNX file written by hand, so that an error of Kinema's shows.
+Every peer runs the same network data and weights: PyTorch modules built here, and the ONNX file
+that `kinema.export` writes. That they are right shows against a float64 reference (engines.py).
 
 Each engine works in a process of its own, for its threads, memory and start to be its own. `Worker`
 is that process as seen from outside; `python peers.py ENGINE` is it from within.
@@ -193,75 +193,6 @@ def torch_compiled(job: Job) -> Run:
 
 
 # --- ONNX -----------------------------------------------------------------------------------------
-
-
-def write_onnx(network: Network, weights: Mapping[str, np.ndarray], path: Path) -> None:
-    """A network that ends in fc8 as an ONNX file; the batch axis is named N."""
-    from onnx import TensorProto, checker, helper, numpy_helper, save
-
-    nodes, value = [], "clips"
-    shape: tuple[int, ...] = network.input_shape
-
-    def add(kind: str, name: str, *parameters: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(kind, [value, *parameters], [name], name=name, **attributes))
-        return name
-
-    for layer in network.layers:
-        parameters = (f"{layer.name}.weight", f"{layer.name}.bias")
-        match layer:
-            case Conv3d():
-                value = add(
-                    "Conv",
-                    f"{layer.name}_sum",
-                    *parameters,
-                    kernel_shape=layer.kernel,
-                    pads=layer.padding * 2,
-                )
-                value = add("Relu", layer.name)
-            case MaxPool3d():
-                value = add(
-                    "MaxPool",
-                    layer.name,
-                    kernel_shape=layer.kernel,
-                    strides=layer.stride,
-                    pads=[*layer.padding, *_end_padding(layer, shape)],
-                )
-            case Linear():
-                if len(shape) > 1:
-                    value = add("Flatten", "flatten")
-                value = add(
-                    "Gemm", f"{layer.name}_sum" if layer.relu else layer.name, *parameters, transB=1
-                )
-                if layer.relu:
-                    value = add("Relu", layer.name)
-        shape = layer.output_shape(shape)
-    floats = TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        "network",
-        [helper.make_tensor_value_info("clips", floats, ["N", *network.input_shape])],
-        [helper.make_tensor_value_info(SCORES, floats, ["N", *shape])],
-        [numpy_helper.from_array(weights[name], name) for name in network.parameter_shapes()],
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="kinema"
-    )
-    checker.check_model(model)
-    save(model, path)
-
-
-def _end_padding(pool: MaxPool3d, shape: tuple[int, ...]) -> list[int]:
-    """Padding behind the input that gives Caffe's windows.
-
-    ONNX's own `ceil_mode` makes one more where the last would start past the edge.
-    """
-    counts = pool.output_shape(shape)[1:]
-    return [
-        count * kernel - size - padding
-        for count, kernel, size, padding in zip(
-            counts, pool.kernel, shape[1:], pool.padding, strict=True
-        )
-    ]
 
 
 def onnx_runtime(job: Job) -> Run:

@@ -27,6 +27,7 @@ _ROOMS = (
     "download",
     "engine",
     "estimators",
+    "export",
     "feature_table",
     "features",
     "mean",

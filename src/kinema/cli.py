@@ -335,6 +335,24 @@ def train(
 
 
 @app.command
+def export(weights: str, target: Path, *, layer: Annotated[list[str] | None, Flag] = None) -> int:
+    """Write weights as a file that other programs run: .onnx, or .pt2 of PyTorch.
+
+    Its outputs are compared with the engine's before it is called done.
+
+    Args:
+        weights: Name or file.
+        target: File to write.
+        layer: Whose output the file gives; may be named several times. The last one's by default.
+    """
+    from kinema.export import export
+
+    report = export(weights, target, layers=layer)
+    print(report.summary())
+    return 0
+
+
+@app.command
 def demo(*, out: Path = Path("demo")) -> int:
     """Draw videos, extract features, train a classifier, compare it with two rivals.
 

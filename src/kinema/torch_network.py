@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -117,3 +118,40 @@ def _taken_pool(layers: list[Layer]) -> tuple[int, int, int]:
         del layers[0]
         return kernel
     return (1, 1, 1)
+
+
+class _Layers(nn.Module):
+    """The asked layers' outputs of a network, for export."""
+
+    def __init__(self, model: TorchNetwork, layers: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.layers = tuple(layers)
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        outputs, x = {}, clips
+        for layer in self.model.network.layers:
+            part = getattr(self.model, layer.name, None)
+            parameters = () if part is None else (part.weight, part.bias)
+            x = apply_layer(layer, x, *parameters)
+            outputs[layer.name] = x
+        return tuple(outputs[name] for name in self.layers)
+
+
+def save_program(
+    network: Network, arrays: Mapping[str, np.ndarray], layers: Sequence[str], path: Path
+) -> None:
+    """Write a network for `torch.export.load`: clips in, a tuple of the layers' outputs out."""
+    model = TorchNetwork(network)
+    model.load_arrays(arrays)
+    clips = torch.zeros(2, *network.input_shape)
+    shapes = {"clips": {0: torch.export.Dim("N")}}
+    program = torch.export.export(_Layers(model, layers).eval(), (clips,), dynamic_shapes=shapes)
+    torch.export.save(program, path)
+
+
+def run_program(path: Path, clips: np.ndarray) -> list[np.ndarray]:
+    """The outputs of a program that `save_program` wrote."""
+    module = torch.export.load(path).module()
+    with torch.no_grad():
+        return [output.numpy() for output in module(torch.from_numpy(clips))]
