@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/engine.md")
+PAGES = ("README.md", "docs/engine.md", "docs/training.md")
 
 
 def load(name: str) -> dict[str, Any]:
@@ -144,9 +144,87 @@ def overlap() -> str:
     )
 
 
-MADE: Mapping[str, Callable[[], str]] = {
-    made.__name__: made for made in (engines, extraction, install, error, layers, packed, overlap)
+def prepared() -> str:
+    """Ways to keep frames."""
+    result = load("prepare")
+    lines = [
+        "| frames of 128x171 as | bytes a frame | PSNR, dB | ms to read 16 anywhere, one core |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, row in result["ways"].items():
+        psnr = "" if row["psnr_db"] is None else row["psnr_db"]
+        lines.append(f"| {name} | {row['bytes_a_frame']:,} | {psnr} | {row['read_clip_ms']} |")
+    kinema = result["kinema"]
+    lines += [
+        "",
+        f"`kinema prepare` (the second line) made {kinema['num_frames']:,} frames of "
+        f"{kinema['num_videos']} real videos at {kinema['frames_per_second']:,} frames a second. "
+        f"At {kinema['bytes_a_frame']:,} bytes a frame, UCF101 would take {kinema['ucf101_gb']} GB, a "
+        f"million videos in five clips each {kinema['million_videos_tb']} TB "
+        "([prepare.json](../benchmarks/prepare.json)).",
+    ]
+    return "\n".join(lines)
+
+
+CASES = {
+    "c3d": "C3D",
+    "depth-3": "five convolutions (`ucf101-scratch`)",
+    "mini": "`mini`, 64 pixels",
 }
+
+
+def training() -> str:
+    """Learning beside a plain PyTorch loop."""
+    result = load("training")
+    lines = [
+        "| network | batch | Kinema, clips/s | plain PyTorch loop | | forward, backward, step: ms a "
+        "clip | reading beside it |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for case, row in result["networks"].items():
+        rates, parts = row["clips_per_second"], row["milliseconds_a_clip"]
+        read = row.get("reading", {}).get("percent_longer_than_from_memory")
+        lines.append(
+            f"| {CASES[case]} | {row['batch']} | {rates['kinema']:.2f} | "
+            f"{rates[row['best_plain']]:.2f} | {row['times_as_fast']:.1f}x | "
+            f"{parts['forward']:.0f}, {parts['backward']:.0f}, {parts['step']:.0f} | "
+            f"{'' if read is None else f'{read:+.0f} % time'} |"
+        )
+    machine = result["machine"]
+    lines += [
+        "",
+        f"{machine['cpu']}, {machine['cores']} cores, fp32, medians of interleaved rounds from "
+        "clips in memory, the plain loop at its better memory layout "
+        "([training.json](../benchmarks/training.json)). The last column: the same steps with real "
+        "prepared clips that are read, cropped and mirrored meanwhile.",
+    ]
+    return "\n".join(lines)
+
+
+def learning() -> str:
+    """How much faster learning is, in a sentence."""
+    rows = load("training")["networks"]
+    times = {case: row["times_as_fast"] for case, row in rows.items()}
+    return (
+        f"Learning on two cores takes a plain PyTorch loop {times['c3d']:.1f} times as long for "
+        f"C3D, and {times['mini']:.1f} times for the small network "
+        "([benchmarks/training.json](benchmarks/training.json))."
+    )
+
+
+TABLES = (
+    engines,
+    extraction,
+    install,
+    error,
+    layers,
+    packed,
+    overlap,
+    prepared,
+    training,
+    learning,
+)
+MADE: Mapping[str, Callable[[], str]] = {made.__name__: made for made in TABLES}
 
 
 def filled(page: str) -> str:

@@ -174,6 +174,17 @@ def test_no_readable_video_at_all(tmp_path):
         prepare(tmp_path / "videos", out=tmp_path / "x.clips")
 
 
+def test_a_recipe_decides_over_size_and_clips(folder, tmp_path):
+    prepare(folder, out=tmp_path / "a.clips", recipe="sports1m")
+    store = ClipStore(tmp_path / "a.clips")
+    assert (store.size, store.about["clips"]) == ((128, 171), "five")
+    prepare(folder, out=tmp_path / "b.clips", recipe="mini", clips="five")
+    store = ClipStore(tmp_path / "b.clips")
+    assert (store.size, store.about["clips"]) == ((73, 98), "five")
+    with pytest.raises(ValueError, match="`recipe` must be one of sports1m"):
+        prepare(folder, out=tmp_path / "c.clips", recipe="best")
+
+
 def test_size_on_the_command_line(folder, tmp_path, capsys):
     out = str(tmp_path / "x.clips")
     assert main(["prepare", str(folder), "--out", out, "--size", "112"]) == 2

@@ -57,6 +57,13 @@ def test_draws_cover_their_ranges_evenly():
     assert all(d.start == 0 for d in draws if d.video == 2)
 
 
+def test_nothing_is_mirrored_where_that_is_switched_off():
+    draws = Sampler(VIDEOS, length=16, size=(9, 9), crop=(9, 9), seed=0, flip=False)
+    mirrored = Sampler(VIDEOS, length=16, size=(9, 9), crop=(9, 9), seed=0)
+    assert not any(draws[n].flip for n in range(200))
+    assert [draws[n].start for n in range(200)] == [mirrored[n].start for n in range(200)]
+
+
 def test_a_crop_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"`crop` \(112, 112\) does not fit into frames of \(100"):
         sampler(size=(100, 171))

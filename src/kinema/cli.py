@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json as json_module
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -176,8 +177,9 @@ def prepare(
     dataset: Path,
     *,
     out: Path,
-    clips: Literal["whole", "five"] = "whole",
-    size: str = "128x171",
+    recipe: Recipe | None = None,
+    clips: Literal["whole", "five"] | None = None,
+    size: str | None = None,
     quality: int = 95,
     seed: int = 0,
     kind: DatasetKind = "auto",
@@ -192,8 +194,9 @@ def prepare(
     Args:
         dataset: A folder or CSV file, see `kinema dataset info`.
         out: File to write.
+        recipe: What the clips are for; it decides over the next two, if they are not named.
         clips: All frames of each video, or (Sports-1M's scheme) five times two seconds at random.
-        size: Height x width of the frames, as the network wants them: 128x171 for C3D.
+        size: Height x width of the frames, as the network wants them; 128x171, C3D's, by default.
         quality: Of the JPEG pictures.
         seed: Of the random clips.
         kind: What the dataset is.
@@ -203,14 +206,18 @@ def prepare(
     """
     from kinema.prepare import prepare
 
-    numbers = size.lower().split("x")
-    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
-        raise ValueError(f"--size must be height x width, as 128x171, got {size!r}.")
+    numbers = None
+    if size is not None:
+        if not re.fullmatch(r"\d+x\d+", size):
+            raise ValueError(f"--size must be height x width, as 128x171, got {size!r}.")
+        height, width = map(int, size.split("x"))
+        numbers = (height, width)
     report = prepare(
         dataset,
         out=out,
+        recipe=recipe,
         clips=clips,
-        size=(int(numbers[0]), int(numbers[1])),
+        size=numbers,
         quality=quality,
         seed=seed,
         kind=kind,
@@ -243,6 +250,7 @@ def train(
     batch: int | None = None,
     learning_rate: float | None = None,
     carry: Literal["all", "conv"] | None = None,
+    flip: bool | None = None,
     dropout: float | None = None,
     mean: str | None = None,
     seed: int = 0,
@@ -275,6 +283,7 @@ def train(
         batch: Clips of a step.
         learning_rate: Of weights; biases learn at twice this rate.
         carry: Layers that start from the weights: all that fit but fc8, or convolutions alone.
+        flip: Mirror half of the clips; not where left and right tell classes apart.
         dropout: Probability that an output of fc6 or fc7 is dropped.
         mean: What to subtract: a file or B,G,R; the weights' own or the clips' mean by default.
         seed: Of weights, order, crops, flips and dropout.
@@ -309,6 +318,7 @@ def train(
             batch=batch,
             learning_rate=learning_rate,
             carry=carry,
+            flip=flip,
             dropout=dropout,
             mean=mean,
             seed=seed,

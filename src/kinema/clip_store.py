@@ -7,11 +7,11 @@ Note [The format of prepared clips]
         sqlite3 ucf101.clips 'select name, labels from videos'
 
     Training draws 16 frames in a row out of anywhere, so what matters is how dear that is. Videos
-    in H.264 are a third as large, but 16 frames of them take five times as long to decode; raw
-    frames take no time, but are five times as large; a file for each frame makes billions of files.
-    SQLite's transactions make a killed preparation go on where it stood. The pictures are of
-    quality 95 without chroma subsampling, because C3D's accuracy on UCF101 was seen to suffer from
-    JPEG's losses (facebookarchive/C3D, issue 118). `benchmarks/prepare.py` measures all this.
+    in H.264 are a quarter as large, but 16 frames of them take four times as long to decode; raw
+    frames take no time, but are five times as large (benchmarks/prepare.json); a file for each
+    frame makes billions of files. SQLite's transactions let a killed preparation go on where it
+    stood. The pictures are of quality 95 without chroma subsampling, because C3D's accuracy on
+    UCF101 was seen to suffer from JPEG's losses (facebookarchive/C3D, issue 118).
 
     about       key, value (JSON): settings, classes, splits
     videos      id, name, labels (JSON), grouping, fingerprint, reason (why it could not be read)

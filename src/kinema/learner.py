@@ -106,14 +106,7 @@ class Learner:
                 part = self.loss(x, y) / self._accumulate
                 part.backward()
             loss += part.detach()
-        if self._rate is not None and rate != self._rate:  # see Note [Caffe's SGD]
-            for buffer in self._buffers().values():
-                buffer *= self._rate / rate
-        self._rate = rate
-        for group, factor in zip(self._sgd.param_groups, (1.0, BIAS_RATE), strict=True):
-            group["lr"] = rate * factor
-        self._sgd.step()
-        self._sgd.zero_grad(set_to_none=True)
+        self.descend(rate)
         return loss
 
     def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -127,6 +120,17 @@ class Learner:
         with torch.autocast(processes.kind, torch.bfloat16, enabled=processes.precision == "bf16"):
             scores = self._module(x)
         return functional.cross_entropy(scores.float(), labels.to(processes.device))
+
+    def descend(self, rate: float) -> None:
+        """SGD's step along the gradients that `loss` left, which are cleared."""
+        if self._rate is not None and rate != self._rate:  # see Note [Caffe's SGD]
+            for buffer in self._buffers().values():
+                buffer *= self._rate / rate
+        self._rate = rate
+        for group, factor in zip(self._sgd.param_groups, (1.0, BIAS_RATE), strict=True):
+            group["lr"] = rate * factor
+        self._sgd.step()
+        self._sgd.zero_grad(set_to_none=True)
 
     def _sharing(self, is_last: bool) -> contextlib.AbstractContextManager[Any]:
         """Gradients are shared among processes once a batch, not once a part."""

@@ -27,6 +27,7 @@ from kinema.clips import C3D_RESIZE, resize
 from kinema.datasets import Dataset, Sample, Split, load
 from kinema.prefetch import mapped, num_usable_cores
 from kinema.progress import Progress
+from kinema.recipes import RECIPES
 from kinema.sources import fingerprint, size_in_bytes
 from kinema.video import Frame, VideoError, VideoReader, skip_reason
 
@@ -86,8 +87,9 @@ def prepare(
     dataset: str | os.PathLike[str] | Dataset,
     *,
     out: str | os.PathLike[str],
-    clips: str = "whole",
-    size: tuple[int, int] = C3D_RESIZE,
+    recipe: str | None = None,
+    clips: str | None = None,
+    size: tuple[int, int] | None = None,
     quality: int = QUALITY,
     seed: int = 0,
     kind: str = "auto",
@@ -100,9 +102,11 @@ def prepare(
     Args:
         dataset: a dataset or its path, see `datasets.load`.
         out: the file to write; one that was begun with the same settings is gone on with.
-        clips: "whole" or "five", see above.
-        size: (height, width) that frames are resized to: `Network.frame_size` of the network that
-            shall learn from them; 128x171 for C3D.
+        recipe: what the clips are for, a name of `recipes.RECIPES`; it decides over `clips` and
+            `size` where they are not given.
+        clips: "whole" or "five", see above; "whole" without a recipe.
+        size: (height, width) that frames are resized to, `Network.frame_size` of the network that
+            shall learn from them; 128x171, C3D's, without a recipe.
         quality: of the JPEG pictures, 1 to 100.
         seed: of the scheme "five".
         kind, lists: see `datasets.load`.
@@ -114,6 +118,10 @@ def prepare(
             read.
         OSError: the disk is full, or `out` cannot be written.
     """
+    if recipe is not None and recipe not in RECIPES:
+        raise ValueError(f"`recipe` must be one of {', '.join(RECIPES)}; got {recipe!r}.")
+    clips = clips or (RECIPES[recipe].clips if recipe else "whole")
+    size = size or (RECIPES[recipe].frame_size if recipe else C3D_RESIZE)
     if clips not in SCHEMES:
         raise ValueError(f"`clips` must be one of {', '.join(SCHEMES)}; got {clips!r}.")
     if min(size) < 8:

@@ -36,6 +36,7 @@ class Recipe:
         momentum, weight_decay: of SGD.
         pixel_scale: what pixels are divided by while a network is learned; its weights take pixels
             as they are. A power of two, so that nothing is lost in between.
+        flip: whether clips are mirrored at random; not where left and right tell classes apart.
         initial: "c3d" for the original's fillers, "he" for He's normal distribution.
         carry: which layers take the weights that fine-tuning starts from: "all" that have the same
             shape, but for fc8; "conv", the convolutions alone.
@@ -55,9 +56,15 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.0005
     pixel_scale: int = 1
+    flip: bool = True
     initial: str = "c3d"
     carry: str = "all"
     needs_weights: bool = False
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the frames that `prepare` keeps for it."""
+        return self.make_network(2).frame_size
 
     def learning_rate_at(self, iteration: int, iterations: int) -> float:
         """Of the step that follows `iteration` of `iterations` steps."""
@@ -157,6 +164,7 @@ def adapted(
     batch: int | None = None,
     learning_rate: float | None = None,
     carry: str | None = None,
+    flip: bool | None = None,
 ) -> Recipe:
     """The recipe with what is given of it changed; see `train` for what each of them is."""
     if epochs is not None and iterations is not None:
@@ -173,8 +181,7 @@ def adapted(
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if epochs is not None or iterations is not None:
         changes |= {"epochs": epochs, "iterations": iterations}
-    if carry is not None:
-        changes["carry"] = carry
+    changes |= {key: v for key, v in {"carry": carry, "flip": flip}.items() if v is not None}
     if network is not None:
         if network not in NETWORK_NAMES:
             raise ValueError(

@@ -55,6 +55,7 @@ class Sampler:
         size: (height, width) of the stored frames.
         crop: (height, width) of the crop.
         seed: another seed, another order.
+        flip: whether to mirror half of the clips.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Sampler:
         size: tuple[int, int],
         crop: tuple[int, int],
         seed: int,
+        flip: bool = True,
     ) -> None:
         self._videos = videos
         self._length = length
@@ -72,6 +74,7 @@ class Sampler:
         if min(self._range) < 1:
             raise ValueError(f"`crop` {crop} does not fit into frames of {size} (height, width).")
         self._seed = seed
+        self._flip = flip
         # A segment has as many turns in an epoch as clips fit into it without overlap.
         self._turns = [
             (index, segment)
@@ -101,7 +104,7 @@ class Sampler:
             segment=segment,
             start=int(generator.integers(0, max(segment.num_frames - self._length, 0) + 1)),
             offset=(int(top), int(left)),
-            flip=bool(generator.integers(0, 2)),
+            flip=bool(generator.integers(0, 2)) and self._flip,
             label=labels[int(generator.integers(0, len(labels)))],
         )
 

@@ -90,6 +90,7 @@ def train(
     batch: int | None = None,
     learning_rate: float | None = None,
     carry: str | None = None,
+    flip: bool | None = None,
     dropout: float | None = None,
     mean: Any = None,
     seed: int = 0,
@@ -122,8 +123,8 @@ def train(
         network: another network than the recipe's, see `recipes.NETWORK_NAMES`.
         crop: height and width of the network's input in pixels, instead of the recipe's.
         epochs, iterations: another length than the recipe's.
-        batch, learning_rate, carry: other than the recipe's, see `Recipe`. A third of the batch
-            wants a third of the rate and three times the iterations.
+        batch, learning_rate, carry, flip: other than the recipe's, see `Recipe`. A third of the
+            batch wants a third of the rate and three times the iterations.
         dropout: probability, instead of the network's own; 0 switches it off.
         mean: what to subtract (see `extract`); by default that of the weights, or else the mean
             volume of the training clips.
@@ -154,6 +155,7 @@ def train(
         batch=batch,
         learning_rate=learning_rate,
         carry=carry,
+        flip=flip,
     )
     for what, value in (("accumulate", accumulate), ("evaluations", evaluations)):
         if value < 1:
@@ -271,7 +273,12 @@ class _Run:
         _, self.length, *crop = network.input_shape
         self.crop = (crop[0], crop[1])
         self.sampler = Sampler(
-            self.train_videos, length=self.length, size=store.size, crop=self.crop, seed=seed
+            self.train_videos,
+            length=self.length,
+            size=store.size,
+            crop=self.crop,
+            seed=seed,
+            flip=plan.flip,
         )
         self.iterations = plan.iterations or max(
             math.ceil((plan.epochs or 0) * len(self.sampler) / plan.batch), 1
@@ -305,10 +312,10 @@ class _Run:
         learned = {label for video in train for label in video.labels}
         lost = [name for index, name in enumerate(store.classes) if index not in learned]
         if lost:
-            shown = ", ".join(lost[:5]) + ", ..." * (len(lost) > 5)
+            shown = ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else ".")
             notes.append(
                 f"{len(lost)} of {len(store.classes)} classes have no training video that can be "
-                f"read, and are not learned: {shown}."
+                f"read, and are not learned: {shown}"
             )
         if store.skipped:
             first = store.skipped[0]

@@ -66,7 +66,7 @@ class TrainingLog:
             atomic_path(self._path) as partial,
             open(partial, "w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
         self._told, self._num_clips = time.monotonic(), 0
@@ -98,7 +98,7 @@ class TrainingLog:
             row |= {name: getattr(evaluation, name) for name in COLUMNS if "hit" in name}
         self.rows.append(row)
         with open(self._path, "a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow(row)
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
         if self._board is not None:
             for name, value in row.items():
                 if name != "iteration":
