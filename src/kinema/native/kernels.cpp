@@ -747,8 +747,8 @@ void multiply(const Convolution& c, Transformed a, int row, const float* packed,
     }
 }
 
-// ROWS channels of the input times the first VECTORS vectors of a panel of the gradient, summed over
-// `depth` rows.
+// ROWS channels of the input times the first VECTORS vectors of a panel of the gradient, summed
+// over `depth` rows.
 //   a: [row][lanes]. b: [row][kPanel]. out: [channel][kPanel].
 template <int ROWS, int VECTORS>
 void gradient_product(const float* a, int lanes, const float* b, int depth, float* out, bool add) {

@@ -64,9 +64,10 @@ void pack(Work& work, const Convolution& c, const Weights& weights, float* packe
 // How the gradient to the weights is cut up, and the memory for it. Nothing of this may depend on
 // the number of threads, for the order of the sums depends on it.
 //
-// Sums of the products that fit a core's cache are kept once for each of `kParts` parts of the rows;
-// whatever thread takes a part transforms a few tiles at a time and adds up their products. Larger
-// sums are kept once: all threads transform a chunk of rows, then each takes some of the products.
+// Sums of the products that fit a core's cache are kept once for each of `kParts` parts of the
+// rows; whatever thread takes a part transforms a few tiles at a time and adds up their products.
+// Larger sums are kept once: all threads transform a chunk of rows, then each takes some of the
+// products.
 struct GradientPlan {
   static constexpr int kParts = 16;
 
