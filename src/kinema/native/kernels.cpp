@@ -531,15 +531,34 @@ void transform_input(const Convolution& c, const float* input, int area, int are
 using Integers [[gnu::vector_size(4 * KINEMA_WIDTH)]] = int;
 using Bytes [[gnu::vector_size(KINEMA_WIDTH)]] = unsigned char;
 
+// One byte for each lane. GCC's own conversions go lane by lane.
 inline Integers load_places(const unsigned char* winners) {
+#if defined(__AVX512F__)
+  return Integers(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)winners)));
+#elif defined(__AVX2__)
+  return Integers(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)winners)));
+#else
   Bytes bytes;
   __builtin_memcpy(&bytes, winners, sizeof bytes);
   return __builtin_convertvector(bytes, Integers);
+#endif
+}
+inline void store_places(unsigned char* winners, Integers places) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128((__m128i*)winners, _mm512_cvtepi32_epi8(__m512i(places)));
+#elif defined(__AVX2__)
+  const __m128i low = _mm256_castsi256_si128(__m256i(places));
+  const __m128i words = _mm_packus_epi32(low, _mm256_extracti128_si256(__m256i(places), 1));
+  _mm_storel_epi64((__m128i*)winners, _mm_packus_epi16(words, words));
+#else
+  const Bytes bytes = __builtin_convertvector(places, Bytes);
+  __builtin_memcpy(winners, &bytes, sizeof bytes);
+#endif
 }
 
 // The gradient of a tile's frames, transformed over height and width, from that to pooled outputs:
-// all of a window's goes to its winner.
-template <Transform KH, Transform KW>
+// all of a window's goes to its winner. Y x X are the windows, 0 x 0 takes any.
+template <Transform KH, Transform KW, int Y, int X>
 void pooled_frames(const Pooling& pooling, const float* gradient, const unsigned char* winners,
                    int y0, int x0, float* planes) {
   using H = Sizes<KH>;
@@ -547,25 +566,38 @@ void pooled_frames(const Pooling& pooling, const float* gradient, const unsigned
   const Shape& map = pooling.input;
   int window[3];
   fused_window(pooling, window);
+  const int window_y = Y ? Y : window[1], window_x = X ? X : window[2];
+  const int from_y = y0 / window_y, from_x = x0 / window_x;
   for (int t = 0; t < map.time; ++t, planes += H::products * W::products * kWidth) {
+    const std::ptrdiff_t frame = std::ptrdiff_t(t / window[0]) * pooling.sizes[1];
+    const int corner = t % window[0] * window_y * window_x;
     Vector rows[H::outputs][W::products];
-    for (int i = 0; i < H::outputs; ++i) {
-      const int y = y0 + i;
-      Vector d[W::outputs];
-#pragma GCC unroll 8
-      for (int j = 0; j < W::outputs; ++j) d[j] = Vector{};
-      if (y < map.height) {
-        const std::ptrdiff_t line = std::ptrdiff_t(t / window[0]) * pooling.sizes[1] + y / window[1];
-        const int corner = (t % window[0] * window[1] + y % window[1]) * window[2];
-        const std::ptrdiff_t first = (line * pooling.sizes[2] + x0 / window[2]) * kLanes;
-        std::ptrdiff_t at = first;
-        for (int j = 0, place = 0; j < least(W::outputs, map.width - x0); ++j) {
-          const Integers here = load_places(winners + at) == corner + place - Integers{};
-          d[j] = here ? load(gradient + at) : Vector{};
-          if (++place == window[2]) place = 0, at += kLanes;
+#pragma GCC unroll 4
+    for (int y = 0; y < H::outputs; y += window_y) {
+      const bool there = y0 + y < map.height;
+      const std::ptrdiff_t line = (frame + from_y + y / window_y) * pooling.sizes[2] + from_x;
+      Vector value[W::outputs];
+      Integers place[W::outputs];
+#pragma GCC unroll 4
+      for (int x = 0; x < W::outputs; x += window_x) {
+        const bool here = there && x0 + x < map.width;
+        const std::ptrdiff_t at = (line + x / window_x) * kLanes;
+        const Vector v = here ? load(gradient + at) : Vector{};
+        const Integers p = here ? load_places(winners + at) - corner : Integers{};
+#pragma GCC unroll 4
+        for (int j = 0; j < window_x; ++j) {
+          value[x + j] = v;
+          place[x + j] = p - j;
         }
       }
-      gradient_1d<KW>(d, rows[i]);
+#pragma GCC unroll 4
+      for (int i = 0; i < window_y; ++i) {
+        Vector d[W::outputs];
+#pragma GCC unroll 4
+        for (int x = 0; x < W::outputs; ++x)
+          d[x] = place[x] == i * window_x - Integers{} ? value[x] : Vector{};
+        gradient_1d<KW>(d, rows[y + i]);
+      }
     }
 #pragma GCC unroll 8
     for (int j = 0; j < W::products; ++j) {
@@ -579,13 +611,25 @@ void pooled_frames(const Pooling& pooling, const float* gradient, const unsigned
   }
 }
 
+using PooledFrames = void (*)(const Pooling&, const float*, const unsigned char*, int, int, float*);
+
+// The common windows are compiled in.
+template <Transform KH, Transform KW>
+PooledFrames pooled_frames_of(const int window[3]) {
+  if constexpr (Sizes<KH>::outputs > 1 && Sizes<KW>::outputs > 1)
+    if (window[1] == 2 && window[2] == 2) return pooled_frames<KH, KW, 2, 2>;
+  return pooled_frames<KH, KW, 0, 0>;
+}
+
 void transform_gradient(const Convolution& c, const Pooling* pooling, const float* gradient,
                         const unsigned char* winners, int area, int areas, int block,
                         Products products, int row, float* scratch) {
   const auto frames = frames_of<Vector, Side::gradient>(c);
+  int window[3] = {1, 1, 1};
+  if (pooling) fused_window(*pooling, window);
   const auto pooled = with_transform(c.height.transform, [&]<Transform KH>() {
     return with_transform(c.width.transform,
-                          []<Transform KW>() { return &pooled_frames<KH, KW>; });
+                          [&]<Transform KW>() { return pooled_frames_of<KH, KW>(window); });
   });
   const auto times = times_of<Vector, Side::gradient>(c);
   const int blocks = blocks_of(c.out_channels), plane = c.height.products * c.width.products;
@@ -703,8 +747,8 @@ void multiply(const Convolution& c, Transformed a, int row, const float* packed,
     }
 }
 
-// ROWS channels of the input times the first VECTORS vectors of a panel of the gradient, summed over
-// `depth` rows.
+// ROWS channels of the input times the first VECTORS vectors of a panel of the gradient, summed
+// over `depth` rows.
 //   a: [row][lanes]. b: [row][kPanel]. out: [channel][kPanel].
 template <int ROWS, int VECTORS>
 void gradient_product(const float* a, int lanes, const float* b, int depth, float* out, bool add) {
@@ -907,8 +951,7 @@ void output_winners(const Tile& tile) {
           }
         const std::ptrdiff_t at = to + t / window_t * tile.stride[0];
         store(tile.to + at, tile.relu ? larger(Vector{}, value) : value);
-        const Bytes bytes = __builtin_convertvector(place, Bytes);
-        __builtin_memcpy(tile.winners + at, &bytes, sizeof bytes);
+        store_places(tile.winners + at, place);
       }
     }
   }
@@ -1091,8 +1134,9 @@ inline void transpose(Few& a, Few& b, Few& c, Few& d) {
 void to_lanes(const float* from, const float* mask, std::ptrdiff_t channel_stride, int channels,
               int lanes, int samples, float* to) {
   const int whole = samples - samples % 4;
-  for (int sample = 0; sample < whole; sample += 4)
-    for (int lane = 0; lane < lanes; lane += 4) {
+  // Few channels at a time: their samples often lie a power of two apart.
+  for (int lane = 0; lane < lanes; lane += 4)
+    for (int sample = 0; sample < whole; sample += 4) {
       Few rows[4] = {};
       for (int i = 0; i < least(4, channels - lane); ++i) {
         const std::ptrdiff_t at = (lane + i) * channel_stride + sample;
@@ -1113,8 +1157,8 @@ void to_lanes(const float* from, const float* mask, std::ptrdiff_t channel_strid
 void from_lanes(const float* from, int samples, int channels, std::ptrdiff_t channel_stride,
                 float* to) {
   const int whole = samples - samples % 4;
-  for (int sample = 0; sample < whole; sample += 4)
-    for (int lane = 0; lane < channels; lane += 4) {
+  for (int lane = 0; lane < channels; lane += 4)
+    for (int sample = 0; sample < whole; sample += 4) {
       Few rows[4];
       for (int i = 0; i < 4; ++i) rows[i] = load<Few>(from + (sample + i) * kLanes + lane);
       transpose(rows[0], rows[1], rows[2], rows[3]);

@@ -23,7 +23,7 @@ int clips_together(const Convolution& c, const Kernels& kernels, long clips) {
   return int((clips + groups - 1) / groups);
 }
 
-constexpr int kStrip = 512;  // samples that one thread brings from one layout to another in one go
+constexpr int kStrip = 256;  // samples that one thread brings from one layout to another in one go
 
 // (clips, channels, samples) -> [clip][block][sample][lanes].
 void read(Work& work, const Shape& shape, int lanes, const float* from, const float* mask,
@@ -64,9 +64,10 @@ void pack(Work& work, const Convolution& c, const Weights& weights, float* packe
 // How the gradient to the weights is cut up, and the memory for it. Nothing of this may depend on
 // the number of threads, for the order of the sums depends on it.
 //
-// Sums of the products that fit a core's cache are kept once for each of `kParts` parts of the rows;
-// whatever thread takes a part transforms a few tiles at a time and adds up their products. Larger
-// sums are kept once: all threads transform a chunk of rows, then each takes some of the products.
+// Sums of the products that fit a core's cache are kept once for each of `kParts` parts of the
+// rows; whatever thread takes a part transforms a few tiles at a time and adds up their products.
+// Larger sums are kept once: all threads transform a chunk of rows, then each takes some of the
+// products.
 struct GradientPlan {
   static constexpr int kParts = 16;
 
@@ -75,7 +76,7 @@ struct GradientPlan {
   std::size_t input, output, scratch, sums;  // floats; sums of one part
 
   GradientPlan(const Convolution& c, const Kernels& kernels, int clips) {
-    constexpr std::size_t kOwnSums = 512u << 10, kOwn = 384u << 10;  // bytes that stay in a cache
+    constexpr std::size_t kOwnSums = 512u << 10, kOwn = 640u << 10;  // bytes that stay in a cache
     constexpr std::size_t kCached = 12u << 20;                      // of all threads
     constexpr std::size_t kMost = 256u << 20;
     constexpr std::size_t kRows = 64;  // fewer are not worth the way from and to the sums
