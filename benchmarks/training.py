@@ -160,7 +160,7 @@ def reading(case: str, rounds: int, kept: Kept) -> None:
     done = kept[f"{case} reading"].setdefault("rounds", [])
     if len(done) >= rounds or "KINEMA_DATA" not in os.environ:
         return
-    network, count, _ = CASES[case]
+    network, count, steps = CASES[case]
     root = Path(os.environ["KINEMA_DATA"], "ucf101-3", "UCF-101")
     with tempfile.TemporaryDirectory() as folder:
         videos = sorted(root.rglob("*.avi"))[::8]
@@ -189,7 +189,7 @@ def reading(case: str, rounds: int, kept: Kept) -> None:
         step = ours(network, "native")
         clips, labels = batch(network, count)
         step(clips, labels)
-        num_steps = max(4, 240 // count)
+        num_steps = 8 * steps
         while len(done) < rounds:
             begun = time.perf_counter()
             for _ in range(num_steps):

@@ -23,21 +23,23 @@ class Evaluation:
     A hit at k: one of the video's true classes is among the k that score highest.
 
     Attributes:
-        num_videos, num_clips: how many there were.
+        num_videos, num_clips, num_classes: how many there were.
         clip_hit1: clips that are hits at 1.
         video_hit1, video_hit5: videos whose mean class probabilities are hits at 1 and 5.
     """
 
     num_videos: int
     num_clips: int
+    num_classes: int
     clip_hit1: float
     video_hit1: float
     video_hit5: float
 
     def __str__(self) -> str:
+        five = f", hit@5 {self.video_hit5:.1%}" if self.num_classes > 5 else ""
         return (
-            f"{self.num_videos} test videos: hit@1 {self.video_hit1:.1%}, "
-            f"hit@5 {self.video_hit5:.1%}; their {self.num_clips} clips: {self.clip_hit1:.1%}"
+            f"{self.num_videos} test videos: hit@1 {self.video_hit1:.1%}{five}; "
+            f"their {self.num_clips} clips: {self.clip_hit1:.1%}"
         )
 
 
@@ -107,6 +109,7 @@ def evaluate(
     return Evaluation(
         num_videos=len(videos),
         num_clips=len(clips),
+        num_classes=scores.shape[1],
         clip_hit1=float(hits(scores, [labels[index] for index in owner], 1).mean()),
         video_hit1=float(hits(means, labels, 1).mean()),
         video_hit5=float(hits(means, labels, 5).mean()),
