@@ -159,8 +159,8 @@ def prepared() -> str:
         "",
         f"`kinema prepare` (the second line) made {kinema['num_frames']:,} frames of "
         f"{kinema['num_videos']} real videos at {kinema['frames_per_second']:,} frames a second. "
-        f"At {kinema['bytes_a_frame']:,} bytes a frame, UCF101 would take {kinema['ucf101_gb']} GB, a "
-        f"million videos in five clips each {kinema['million_videos_tb']} TB "
+        f"At {kinema['bytes_a_frame']:,} bytes a frame, UCF101 would take {kinema['ucf101_gb']} "
+        f"GB, a million videos in five clips each {kinema['million_videos_tb']} TB "
         "([prepare.json](../benchmarks/prepare.json)).",
     ]
     return "\n".join(lines)
@@ -177,8 +177,8 @@ def training() -> str:
     """Learning beside a plain PyTorch loop."""
     result = load("training")
     lines = [
-        "| network | batch | Kinema, clips/s | plain PyTorch loop | | forward, backward, step: ms a "
-        "clip | reading beside it |",
+        "| network | batch | Kinema, clips/s | plain PyTorch loop | | forward, backward, step: ms "
+        "a clip | reading beside it |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for case, row in result["networks"].items():
