@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -342,6 +342,136 @@ def train(
             _say(note)
         print(report.summary())
     return 0
+
+
+@app.command
+def transfer(
+    dataset: Path,
+    *,
+    out: Path,
+    weights: Annotated[list[str] | None, Flag] = None,
+    layer: str = "fc6",
+    stride: int = 8,
+    c: Annotated[float | None, Parameter(name="--C")] = None,
+    l2: bool = True,
+    split: Annotated[list[str] | None, Flag] = None,
+    folds: int = 5,
+    kind: DatasetKind = "auto",
+    lists: Path | None = None,
+    threads: int | None = None,
+    force: Annotated[bool, Flag] = False,
+) -> int:
+    """Tell what features are worth on labelled videos: a linear SVM on each split.
+
+    Writes result.md, result.json, the features, and the classifier for `kinema predict`.
+
+    Args:
+        dataset: A folder or CSV file, see `kinema dataset info`.
+        out: Folder to write to.
+        weights: Name or file; several nets' features are put side by side.
+        layer: Whose output is the feature: fc6, fc7, pool5, prob.
+        stride: Frames from clip to clip.
+        c: Cost of the SVM; by cross-validation on the training videos without it.
+        l2: Bring video vectors to length 1.
+        split: Official split, may be named several times; all of them by default.
+        folds: Grouped folds, where there is no official split.
+        kind: What the dataset is.
+        lists: Folder of its official lists.
+        threads: CPU threads; all by default.
+        force: Go on with weights that saw test videos, and mark it.
+    """
+    from kinema.compare import fit_classifier
+
+    nets = weights or ["c3d-mini"]
+    code = _compare(
+        dataset,
+        out=out,
+        methods=["c3d" if len(nets) == 1 else "c3d-nets"],
+        weights=nets,
+        layer=layer,
+        stride=stride,
+        cost=c,
+        l2=l2,
+        splits=split,
+        folds=folds,
+        kind=kind,
+        lists=lists,
+        threads=threads,
+        force=force,
+    )
+    if len(nets) == 1 and l2:
+        made = {"layer": layer, "stride": stride, "cost": c, "kind": kind, "lists": lists}
+        classifier = fit_classifier(
+            dataset, weights=nets[0], cache=out / "features", threads=threads, **made
+        )
+        classifier.save(out / "classifier.safetensors")
+        print(f"classifier of all these videos: {out / 'classifier.safetensors'}")
+    return code
+
+
+@app.command
+def compare(
+    dataset: Path,
+    *,
+    out: Path,
+    methods: str = "c3d,c3d-random,one-frame,chance",
+    weights: Annotated[list[str] | None, Flag] = None,
+    layer: str = "fc6",
+    stride: int = 8,
+    c: Annotated[float | None, Parameter(name="--C")] = None,
+    l2: bool = True,
+    split: Annotated[list[str] | None, Flag] = None,
+    folds: int = 5,
+    kind: DatasetKind = "auto",
+    lists: Path | None = None,
+    threads: int | None = None,
+    force: Annotated[bool, Flag] = False,
+) -> int:
+    """Compare methods on labelled videos: the paper's table for data of one's own.
+
+    Args:
+        dataset: A folder or CSV file, see `kinema dataset info`.
+        out: Folder to write to.
+        methods: Some of c3d, c3d-nets, imagenet, c3d+imagenet, c3d-random, depth-1, one-frame,
+            chance, with commas between; differences are to the first.
+        weights: Of C3D, a name or file; may be named several times.
+        layer: Whose output is C3D's feature: fc6, fc7, pool5, prob.
+        stride: Frames from clip to clip.
+        c: Cost of the SVMs; by cross-validation on the training videos without it.
+        l2: Bring video vectors to length 1.
+        split: Official split, may be named several times; all of them by default.
+        folds: Grouped folds, where there is no official split.
+        kind: What the dataset is.
+        lists: Folder of its official lists.
+        threads: CPU threads; all by default.
+        force: Go on with weights that saw test videos, and mark their rows.
+    """
+    return _compare(
+        dataset,
+        out=out,
+        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        weights=weights or ["c3d-mini"],
+        layer=layer,
+        stride=stride,
+        cost=c,
+        l2=l2,
+        splits=split,
+        folds=folds,
+        kind=kind,
+        lists=lists,
+        threads=threads,
+        force=force,
+    )
+
+
+def _compare(dataset: Path, *, out: Path, **options: Any) -> int:
+    from kinema import report
+    from kinema.compare import compare
+
+    result = compare(dataset, cache=out / "features", progress=True, **options)
+    report.write(result, out)
+    print(report.as_markdown(result))
+    return 1 if result.skipped else 0
 
 
 @app.command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,9 @@ from rich.table import Table
 
 from kinema.classifier import Classifier
 from kinema.feature_table import FeatureTable
-from kinema.features import Extractor, extract
+from kinema.features import Extractor, extract, still
 from kinema.files import atomic_path
 from kinema.plots import Strip, filmstrips
-from kinema.prefetch import prefetched
-from kinema.sources import Source
 from kinema.synthetic import CLASSES, Sample, write_dataset
 from kinema.video import VideoReader
 
@@ -55,8 +53,11 @@ def demo(out: Path) -> dict[str, Any]:
     }
     console.print("The same network on clips without motion, for comparison ...")
     rivals = {
-        "one frame, repeated 16 times": _features(extractor, samples, _frozen),
-        "frames in shuffled order": _features(extractor, samples, _shuffled),
+        name: {sample: extractor(sample.path, rearrange=rearrange) for sample in samples}
+        for name, rearrange in (
+            ("one frame, repeated 16 times", still),
+            ("frames in shuffled order", _Shuffled()),
+        )
     }
     classifier, accuracy = _train_and_test(samples, tables)
     result = {
@@ -96,35 +97,14 @@ def _of(samples: Sequence[Sample], split: str) -> list[Sample]:
     return [sample for sample in samples if sample.split == split]
 
 
-Rearrange = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-
-
-def _frozen(clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Clips (N, 3, T, H, W) that stand still on their middle frame."""
-    middle = clips.shape[2] // 2
-    return np.repeat(clips[:, :, middle : middle + 1], clips.shape[2], axis=2)
-
-
-def _shuffled(clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+class _Shuffled:
     """Clips (N, 3, T, H, W) with all their frames, each in another order."""
-    return np.stack([clip[:, generator.permutation(clip.shape[1])] for clip in clips])
 
+    def __init__(self) -> None:
+        self._generator = np.random.default_rng(0)
 
-def _features(
-    extractor: Extractor, samples: Sequence[Sample], rearrange: Rearrange
-) -> dict[Sample, FeatureTable]:
-    """Features of clips whose frames were rearranged before they went into the network."""
-    generator = np.random.default_rng(0)
-    tables = {}
-    for sample in samples:
-        rows, clips = [], []
-        for batch in prefetched(extractor.batches(sample.path)):
-            inputs = np.ascontiguousarray(rearrange(batch.inputs, generator))
-            rows.append(extractor.run(inputs))
-            clips += batch.clips
-        source = Source(sample.path, sample.path.name)
-        tables[sample] = extractor.table(source, rows, clips, video_fingerprint="")
-    return tables
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        return np.stack([clip[:, self._generator.permutation(clip.shape[1])] for clip in clips])
 
 
 def _train_and_test(

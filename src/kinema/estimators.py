@@ -17,7 +17,7 @@ from sklearn.utils import Tags
 
 from kinema import weights as weights_room
 from kinema.clips import ClipPlan
-from kinema.feature_table import FeatureTable
+from kinema.feature_table import FeatureTable, normalized
 from kinema.features import Extractor
 from kinema.sources import fingerprint
 from kinema.weights import Weights
@@ -33,6 +33,8 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         weights: a name (`kinema weights list`), a file, or `Weights`; they must carry a mean.
         layer: whose output is the feature.
         stride: frames from the start of one clip to the start of the next.
+        l2: whether rows are brought to length 1.
+        threads: CPU threads of the network; None for all.
         cache: a folder for feature tables, made if it is missing. A table is found again by the
             content of the video and the settings, so videos can be moved and settings varied.
 
@@ -46,11 +48,16 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         layer: str = "fc6",
         stride: int = 8,
         cache: str | os.PathLike[str] | None = None,
+        *,
+        l2: bool = True,
+        threads: int | None = None,
     ) -> None:
         self.weights = weights
         self.layer = layer
         self.stride = stride
         self.cache = cache
+        self.l2 = l2
+        self.threads = threads
 
     def fit(self, X: Any, y: Any = None) -> C3DFeatures:
         """Check the parameters and paths; nothing is learned.
@@ -73,7 +80,7 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             X: (n,) or (n, 1) paths.
 
         Returns:
-            (n, D) float32, rows of length 1.
+            (n, D) float32, rows of length 1 with `l2`.
 
         Raises:
             ValueError: a video is missing or cannot be read; it is named.
@@ -81,7 +88,12 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         paths = _paths(X)
         self._check_paths(paths)
         extractor = self._extractor()
-        return np.stack([self._table(extractor, path).video_vector() for path in paths])
+        rows = np.stack([self._table(extractor, path).features.mean(axis=0) for path in paths])
+        return normalized(rows) if self.l2 else rows
+
+    def settings(self) -> dict[str, Any]:
+        """What decides over the features, see `Extractor.settings`."""
+        return self._extractor().settings()
 
     def _extractor(self) -> Extractor:
         weights = self.weights
@@ -90,24 +102,31 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         else:
             changed = 0
         hashable: Any = weights
-        return _make_extractor(hashable, changed, self.layer, self.stride)
+        return _make_extractor(hashable, changed, self.layer, self.stride, self.threads)
 
     def _table(self, extractor: Extractor, path: Path) -> FeatureTable:
         if self.cache is None:
-            return extractor(path)
-        key = {
-            "settings": extractor.settings(),
-            "engine": repr(extractor.engine),
-            "video": fingerprint(path),
-        }
+            return self._compute(extractor, path)
+        key = self._key(extractor, path)
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         kept = Path(self.cache, f"{name}.safetensors")
         if kept.is_file():
             with contextlib.suppress(ValueError):  # a damaged table is made anew
                 return FeatureTable.load(kept)
-        table = extractor(path)
+        table = self._compute(extractor, path)
         table.save(kept)
         return table
+
+    def _key(self, extractor: Extractor, path: Path) -> dict[str, Any]:
+        """What a table in the cache goes by."""
+        return {
+            "settings": extractor.settings(),
+            "engine": repr(extractor.engine),
+            "video": fingerprint(path),
+        }
+
+    def _compute(self, extractor: Extractor, path: Path) -> FeatureTable:
+        return extractor(path)
 
     @staticmethod
     def _check_paths(paths: Sequence[Path]) -> None:
@@ -163,11 +182,13 @@ def _column(X: Any) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=2)
-def _make_extractor(weights: Any, changed: int, layer: str, stride: int) -> Extractor:
+def _make_extractor(
+    weights: Any, changed: int, layer: str, stride: int, threads: int | None
+) -> Extractor:
     """Kept between calls, because packing weights takes longer than a short video.
 
     `changed` is the time of a weight file's last change, so that a new file is seen.
     """
     resolved = weights_room.resolve(weights)
     plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
-    return Extractor(resolved, layer=layer, plan=plan)
+    return Extractor(resolved, layer=layer, plan=plan, threads=threads)

@@ -9,6 +9,7 @@ import numpy as np
 
 from kinema.clip_store import ClipStore, StoredVideo
 from kinema.engine import Engine
+from kinema.metrics import hits
 from kinema.prefetch import mapped
 from kinema.sampling import even_clips, read_clip
 
@@ -41,23 +42,6 @@ class Evaluation:
             f"{self.num_videos} test videos: hit@1 {self.video_hit1:.1%}{five}; "
             f"their {self.num_clips} clips: {self.clip_hit1:.1%}"
         )
-
-
-def hits(scores: np.ndarray, labels: Sequence[Sequence[int]], k: int) -> np.ndarray:
-    """Whether one of each row's true classes is among its k highest scores.
-
-    Args:
-        scores: (n, K).
-        labels: n times the indices of the true classes.
-
-    Returns:
-        (n,) bool.
-    """
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.array(
-        [not set(row).isdisjoint(true) for row, true in zip(best.tolist(), labels, strict=True)],
-        bool,
-    )
 
 
 def evaluate(

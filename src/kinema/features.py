@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,15 @@ class Batch:
     inputs: np.ndarray  # (N, 3, T, H, W) float32
     clips: list[Clip]  # without their images
     progress: float  # 0 ... 1
+
+
+Rearrange = Callable[[np.ndarray], np.ndarray]
+
+
+def still(clips: np.ndarray) -> np.ndarray:
+    """Clips (N, 3, T, H, W) with all their frames replaced by the middle one."""
+    middle = clips.shape[2] // 2
+    return np.repeat(clips[:, :, middle : middle + 1], clips.shape[2], axis=2)
 
 
 class Extractor:
@@ -188,8 +197,12 @@ class Extractor:
         }
         return FeatureTable(features=features, **columns, about=about)
 
-    def __call__(self, path: str | os.PathLike[str]) -> FeatureTable:
+    def __call__(
+        self, path: str | os.PathLike[str], *, rearrange: Rearrange | None = None
+    ) -> FeatureTable:
         """The table of one video.
+
+        `rearrange` changes clips (N, 3, T, H, W) before they go into the network, for experiments.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -200,7 +213,10 @@ class Extractor:
         try:
             before = fingerprint(source.path)
             for batch in prefetched(self.batches(source.path)):
-                rows.append(self.run(batch.inputs))
+                inputs = batch.inputs
+                if rearrange is not None:
+                    inputs = np.ascontiguousarray(rearrange(inputs))
+                rows.append(self.run(inputs))
                 clips += batch.clips
         except (VideoError, PermissionError) as error:
             raise VideoError(f"{path}: {skip_reason(error)}") from None

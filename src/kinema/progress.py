@@ -164,3 +164,28 @@ class TrainingProgress(Display):
         if self._line_is_due():
             left = (self._iterations - done) * self._batch / rate if rate else 0.0
             print(f"{text}, {left:.0f} s left", file=sys.stderr, flush=True)
+
+
+class Counted(Display):
+    """Shows how many of some things are done.
+
+    Args:
+        what: is counted, or for what.
+        total: how many there are.
+        enabled: False shows nothing.
+    """
+
+    def __init__(self, what: str, total: int, *, enabled: bool) -> None:
+        super().__init__(
+            _Fields(), BarColumn(), TextColumn("left"), TimeRemainingColumn(), enabled=enabled
+        )
+        self._what, self._total, self._done = what, total, 0
+        self._task = self._rich.add_task("", total=total, text=what)
+
+    def advance(self) -> None:
+        """One more is done."""
+        self._done += 1
+        text = f"{self._what}: {self._done}/{self._total}"
+        self._rich.update(self._task, completed=self._done, text=text)
+        if self._line_is_due():
+            print(text, file=sys.stderr, flush=True)

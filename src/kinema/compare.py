@@ -1,0 +1,447 @@
+"""`compare` and `transfer`: what features are worth, on one protocol.
+
+    videos of a dataset --methods' features--> vectors --linear SVM on each split--> Result
+
+Every method sees the same videos and splits: the dataset's official ones, or grouped folds. A video
+that one method cannot read is left out for all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema import weights as weights_room
+from kinema.classifier import Classifier
+from kinema.datasets import Dataset, Split, load, make_folds
+from kinema.estimators import C3DFeatures
+from kinema.methods import METHODS, Method, Options
+from kinema.methods.svm import FeatureSVM
+from kinema.metrics import Interval, confusion_matrix, group_interval
+from kinema.progress import Counted
+from kinema.video import VideoReader, skip_reason
+from kinema.weights import Weights
+
+NUM_FOLDS = 5
+"""Where a dataset has no official split."""
+
+NUM_TIMED = 5
+"""Videos that a method's speed is measured on, without its cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a method said of the test videos of one split.
+
+    Attributes:
+        split: its name.
+        test: indices of the test videos in the result's.
+        true: (n,) indices of their classes.
+        scores: (n, K).
+        cost: C of the SVM; None for methods without one.
+        sweep: accuracy of the inner cross-validation by C.
+    """
+
+    split: str
+    test: tuple[int, ...]
+    true: np.ndarray
+    scores: np.ndarray
+    cost: float | None = None
+    sweep: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def right(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.scores.argmax(axis=1) == self.true
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the test videos."""
+        return float(self.right.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A method's row of the table.
+
+    Attributes:
+        name, title, stands_in: of the method, see `methods.Method`.
+        outcomes: one a split.
+        interval: mean accuracy over all test videos and its 95 % interval (whole groups resampled).
+        difference: to the first row, paired by video; None in the first row.
+        num_dimensions: of its features; None for methods without.
+        frames_per_second: from file to score, reading included; None if not measured.
+        leaked: test videos that its weights learned from.
+    """
+
+    name: str
+    title: str
+    stands_in: str
+    outcomes: tuple[Outcome, ...]
+    interval: Interval
+    difference: Interval | None
+    num_dimensions: int | None
+    frames_per_second: float | None
+    leaked: int
+
+    @property
+    def accuracy(self) -> float:
+        """The mean of the splits' accuracies, as the paper gives it."""
+        return float(np.mean([outcome.accuracy for outcome in self.outcomes]))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the splits' accuracies; 0 for one split."""
+        accuracies = [outcome.accuracy for outcome in self.outcomes]
+        return float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A comparison.
+
+    Attributes:
+        dataset: its name.
+        classes: K names.
+        videos: names of all videos.
+        splits: names of the splits.
+        rows: one a method.
+        settings: what decided over it, JSON values.
+        skipped: `{"path", "reason"}` of each video that was left out.
+        notes: what else the reader should know, a line each.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    videos: tuple[str, ...]
+    splits: tuple[str, ...]
+    rows: tuple[Row, ...]
+    settings: Mapping[str, Any]
+    skipped: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def confusion(self, row: Row) -> np.ndarray:
+        """(K, K) counts over all splits: true class by row, predicted by column."""
+        matrices = [
+            confusion_matrix(outcome.true, outcome.scores.argmax(axis=1), len(self.classes))
+            for outcome in row.outcomes
+        ]
+        total: np.ndarray = sum(matrices[1:], matrices[0])
+        return total
+
+    def misses(self, row: Row, count: int = 10) -> list[dict[str, Any]]:
+        """The videos that a method got most wrong: by how far another class is ahead."""
+        found = []
+        for outcome in row.outcomes:
+            for index, true, scores in zip(outcome.test, outcome.true, outcome.scores, strict=True):
+                best = int(scores.argmax())
+                if best != true:
+                    found.append(
+                        {
+                            "video": self.videos[index],
+                            "split": outcome.split,
+                            "class": self.classes[true],
+                            "predicted": self.classes[best],
+                            "margin": float(scores[best] - scores[true]),
+                        }
+                    )
+        return sorted(found, key=lambda miss: -miss["margin"])[:count]
+
+
+def compare(
+    dataset: str | os.PathLike[str] | Dataset,
+    *,
+    methods: Sequence[str] = ("c3d", "c3d-random", "chance"),
+    weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
+    layer: str = "fc6",
+    stride: int = 8,
+    l2: bool = True,
+    cost: float | None = None,
+    splits: Sequence[str] | None = None,
+    folds: int = NUM_FOLDS,
+    kind: str = "auto",
+    lists: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    timed: bool = True,
+    force: bool = False,
+    progress: bool = False,
+) -> Result:
+    """Compare methods on the videos of a dataset.
+
+    Args:
+        dataset: a dataset or its path, see `datasets.load`.
+        methods: names of `methods.METHODS`; differences are to the first.
+        weights: of C3D: one net, or several for the rows that take all.
+        layer: whose output is C3D's feature: fc6, fc7, pool5, prob.
+        stride: frames from clip to clip.
+        l2: whether video vectors are L2-normalised.
+        cost: C of the SVM; None for cross-validation on the training videos.
+        splits: names of official splits; None for all, or, where there is none, grouped folds.
+        folds: how many.
+        kind, lists: see `datasets.load`.
+        cache: a folder for features; a stopped comparison goes on from it.
+        threads: CPU threads; None for all.
+        timed: whether to measure frames a second on a few videos, without the cache.
+        force: go on though weights saw test videos; the row is marked.
+        progress: whether to show progress on standard error.
+
+    Raises:
+        ValueError: a setting is wrong, the dataset cannot be split, or weights saw test videos.
+    """
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or not methods:
+        raise ValueError(
+            f"`methods` must be some of {', '.join(METHODS)}; got {', '.join(unknown) or 'none'}."
+        )
+    if cost is not None and not cost > 0:
+        raise ValueError(f"`cost` must be more than 0, got {cost}.")
+    if not weights:
+        raise ValueError("`weights` must name at least one net.")
+    if not isinstance(dataset, Dataset):
+        dataset = load(dataset, kind=kind, lists=lists)
+    dataset, skipped = _readable(dataset)
+    _check_classes(dataset)
+    chosen = _splits(dataset, splits, folds)
+    options = Options(
+        weights=tuple(weights_room.resolve(source) for source in weights),
+        layer=layer,
+        stride=stride,
+        l2=l2,
+        cost=cost,
+        cache=None if cache is None else Path(cache),
+        threads=threads,
+    )
+    leaks = {name: _leaks(METHODS[name], options, dataset, chosen) for name in methods}
+    if any(leaks.values()) and not force:
+        name, count = next((name, count) for name, count in leaks.items() if count)
+        raise ValueError(
+            f"the weights of {name} learned from {count} of the test videos, so its accuracy would "
+            "say nothing: choose other weights or splits; `force` marks the row instead."
+        )
+    rows: list[Row] = []
+    for name in methods:
+        rows.append(
+            _row(name, dataset, chosen, options, rows[0] if rows else None, leaks[name],
+                 timed=timed, progress=progress)
+        )  # fmt: skip
+    return Result(
+        dataset=dataset.root.name,
+        classes=dataset.classes,
+        videos=tuple(sample.name for sample in dataset.samples),
+        splits=tuple(chosen),
+        rows=tuple(rows),
+        settings={
+            "kind": dataset.kind,
+            "weights": [
+                {"name": net.name, "sha256": net.sha256, "trained": net.trained}
+                for net in options.weights
+            ],
+            "layer": layer,
+            "stride": stride,
+            "l2": l2,
+            "cost": cost,
+            "folds": None if dataset.splits else folds,
+        },
+        skipped=tuple(skipped),
+        notes=tuple(_notes(dataset, chosen)),
+    )
+
+
+def fit_classifier(
+    dataset: str | os.PathLike[str] | Dataset,
+    *,
+    weights: str | os.PathLike[str] | Weights = "c3d-mini",
+    layer: str = "fc6",
+    stride: int = 8,
+    cost: float | None = None,
+    kind: str = "auto",
+    lists: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+) -> Classifier:
+    """The linear SVM of C3D's features of *all* videos of a dataset, for `kinema predict`.
+
+    What it would say of new videos is what `compare` measures on held-out ones. The arguments are
+    those of `compare`.
+    """
+    if not isinstance(dataset, Dataset):
+        dataset = load(dataset, kind=kind, lists=lists)
+    dataset, _ = _readable(dataset)
+    _check_classes(dataset)
+    transformer = C3DFeatures(weights, layer, stride, cache, threads=threads)
+    machine = FeatureSVM([transformer], cost=cost).fit(
+        [sample.path for sample in dataset.samples],
+        [sample.labels[0] for sample in dataset.samples],
+        [sample.group for sample in dataset.samples],
+    )
+    coefficients, intercepts = machine.coefficients()
+    name = weights.name if isinstance(weights, Weights) else os.fspath(weights)
+    return Classifier(
+        classes=tuple(dataset.classes[label] for label in machine.classes_),
+        coefficients=coefficients,
+        intercepts=intercepts,
+        weights=name,
+        settings=transformer.settings(),
+    )
+
+
+def _readable(dataset: Dataset) -> tuple[Dataset, list[dict[str, str]]]:
+    """The dataset without videos that cannot be opened."""
+    skipped, kept = [], []
+    for index, sample in enumerate(dataset.samples):
+        try:
+            VideoReader(sample.path)
+        except Exception as error:  # whatever one video does, the others count
+            skipped.append({"path": str(sample.path), "reason": skip_reason(error)})
+        else:
+            kept.append(index)
+    return _subset(dataset, kept), skipped
+
+
+def _subset(dataset: Dataset, kept: Sequence[int]) -> Dataset:
+    place = {index: new for new, index in enumerate(kept)}
+
+    def moved(side: Sequence[int]) -> tuple[int, ...]:
+        return tuple(place[index] for index in side if index in place)
+
+    return dataclasses.replace(
+        dataset,
+        samples=tuple(dataset.samples[index] for index in kept),
+        splits={
+            name: Split(moved(split.train), moved(split.test))
+            for name, split in dataset.splits.items()
+        },
+    )
+
+
+def _check_classes(dataset: Dataset) -> None:
+    counts = np.zeros(len(dataset.classes), int)
+    for sample in dataset.samples:
+        for label in sample.labels:
+            counts[label] += 1
+    if (counts > 0).sum() < 2:
+        raise ValueError(
+            f"{dataset.root} has videos of {(counts > 0).sum()} class: a comparison takes two."
+        )
+    lonely = [dataset.classes[label] for label in np.flatnonzero(counts == 1)]
+    if lonely:
+        raise ValueError(
+            f"{dataset.root}: class {lonely[0]} has one video that can be read, so it cannot be "
+            "both learned and tested: add videos, or take the class out."
+        )
+
+
+def _splits(dataset: Dataset, names: Sequence[str] | None, folds: int) -> dict[str, Split]:
+    if dataset.splits:
+        chosen = names or list(dataset.splits)
+        return {name: dataset.split(name) for name in chosen}
+    if names:
+        raise ValueError(f"`splits` {', '.join(names)}: {dataset.root} has no official split.")
+    made = make_folds(dataset, folds)
+    return {f"fold {number}": split for number, split in enumerate(made, start=1)}
+
+
+def _leaks(method: Method, options: Options, dataset: Dataset, splits: Mapping[str, Split]) -> int:
+    seen = method.seen(options)
+    tested = {dataset.samples[index].name for split in splits.values() for index in split.test}
+    return len(seen & tested)
+
+
+def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
+    notes = list(dataset.notes)
+    if dataset.missing:
+        notes.append(f"{len(dataset.missing)} listed videos are not there.")
+    smallest = min(len(split.test) for split in splits.values())
+    if smallest < 30:
+        notes.append(
+            f"a split has {smallest} test videos only, so one video is "
+            f"{100 / max(smallest, 1):.0f} points: this proves little."
+        )
+    return notes
+
+
+def _row(
+    name: str,
+    dataset: Dataset,
+    splits: Mapping[str, Split],
+    options: Options,
+    first: Row | None,
+    leaked: int,
+    *,
+    timed: bool,
+    progress: bool,
+) -> Row:
+    method = METHODS[name]
+    paths = [sample.path for sample in dataset.samples]
+    estimator = method.make(options)
+    labels = np.array([sample.labels[0] for sample in dataset.samples])
+    groups = np.array([sample.group for sample in dataset.samples])
+    vectors = None
+    if isinstance(estimator, FeatureSVM):
+        with Counted(method.title, len(paths), enabled=progress) as bar:
+            vectors = np.concatenate([_vector(estimator, path, bar) for path in paths])
+    outcomes = []
+    for split_name, split in splits.items():
+        train, test = list(split.train), list(split.test)
+        estimator = method.make(options)
+        if vectors is not None:
+            estimator.fit_vectors(vectors[train], labels[train], groups[train])
+            scores = estimator.decide(vectors[test])
+        else:
+            estimator.fit([paths[i] for i in train], labels[train], groups[train])
+            scores = estimator.decision_function([paths[i] for i in test])
+        # Classes without a training video are never said.
+        whole = np.full((len(test), len(dataset.classes)), -np.inf)
+        whole[:, estimator.classes_] = scores
+        outcomes.append(
+            Outcome(
+                split_name,
+                tuple(test),
+                labels[test],
+                whole,
+                cost=getattr(estimator, "cost_", None),
+                sweep=getattr(estimator, "sweep_", {}),
+            )
+        )
+    right = np.concatenate([outcome.right for outcome in outcomes]).astype(float)
+    tested = np.concatenate([outcome.test for outcome in outcomes])
+    difference = None
+    if first is not None:
+        before = np.concatenate([outcome.right for outcome in first.outcomes]).astype(float)
+        difference = group_interval(right - before, groups[tested].tolist())
+    return Row(
+        name=name,
+        title=method.title,
+        stands_in=method.stands_in,
+        outcomes=tuple(outcomes),
+        interval=group_interval(right, groups[tested].tolist()),
+        difference=difference,
+        num_dimensions=getattr(estimator, "num_dimensions_", None),
+        frames_per_second=_speed(method, options, paths) if timed and vectors is not None else None,
+        leaked=leaked,
+    )
+
+
+def _vector(estimator: FeatureSVM, path: Path, bar: Any) -> np.ndarray:
+    vector = estimator.vectors([path])
+    bar.advance()
+    return vector
+
+
+def _speed(method: Method, options: Options, paths: Sequence[Path]) -> float:
+    """Frames a second from files to features, on a few videos, nothing taken from the cache."""
+    estimator = method.make(dataclasses.replace(options, cache=None))
+    chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, NUM_TIMED).astype(int))]
+    estimator.vectors(chosen[:1])  # what is set up once
+    begun = time.perf_counter()
+    estimator.vectors(chosen)
+    seconds = time.perf_counter() - begun
+    return sum(1 for path in chosen for _ in VideoReader(path)) / seconds
