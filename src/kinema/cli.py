@@ -400,9 +400,16 @@ def transfer(
         force=force,
     )
     if len(nets) == 1 and l2:
-        made = {"layer": layer, "stride": stride, "cost": c, "kind": kind, "lists": lists}
         classifier = fit_classifier(
-            dataset, weights=nets[0], cache=out / "features", threads=threads, **made
+            dataset,
+            weights=nets[0],
+            layer=layer,
+            stride=stride,
+            cost=c,
+            kind=kind,
+            lists=lists,
+            cache=out / "features",
+            threads=threads,
         )
         classifier.save(out / "classifier.safetensors")
         print(f"classifier of all these videos: {out / 'classifier.safetensors'}")

@@ -53,8 +53,8 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(labels)
         if len(self.classes_) < 2:
             raise ValueError(f"`y` must hold at least two classes, got {self.classes_.tolist()}.")
-        groups = list(range(len(labels))) if groups is None else groups
-        self.sweep_ = {} if self.cost is not None else _sweep(vectors, labels, np.asarray(groups))
+        own = np.arange(len(labels)) if groups is None else np.asarray(groups)
+        self.sweep_ = {} if self.cost is not None else _sweep(vectors, labels, own)
         if self.cost is not None:
             self.cost_ = self.cost
         else:
