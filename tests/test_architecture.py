@@ -105,6 +105,8 @@ MAY_IMPORT = {
         "weights",
     },
     "report": {"compare", "files"},
+    "embedding": {"compare", "datasets", "methods", "plots", "weights"},
+    "compactness": {"compare", "datasets", "feature_table", "methods", "plots", "weights"},
     "demo": {
         "classifier",
         "feature_table",
@@ -135,7 +137,9 @@ MAY_IMPORT = {
         "weights",
     },
     "cli": {
+        "compactness",
         "compare",
+        "embedding",
         "report",
         "convert",
         "datasets",

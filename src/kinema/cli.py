@@ -456,7 +456,7 @@ def compare(
     return _compare(
         dataset,
         out=out,
-        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        methods=_names(methods),
         weights=weights or ["c3d-mini"],
         layer=layer,
         stride=stride,
@@ -469,6 +469,118 @@ def compare(
         threads=threads,
         force=force,
     )
+
+
+@app.command
+def embed(
+    dataset: Path,
+    *,
+    out: Path,
+    methods: str = "c3d",
+    weights: Annotated[list[str] | None, Flag] = None,
+    layer: str = "fc6",
+    stride: int = 8,
+    perplexity: float = 30.0,
+    seed: int = 0,
+    kind: DatasetKind = "auto",
+    lists: Path | None = None,
+    threads: int | None = None,
+) -> int:
+    """Draw features of videos in two dimensions, coloured by class: t-SNE, as PNG and SVG.
+
+    Args:
+        dataset: A folder or CSV file, see `kinema dataset info`.
+        out: Folder to write to.
+        methods: Whose features, with commas between: c3d, imagenet, c3d-random, depth-1, ...
+        weights: Of C3D, a name or file; may be named several times.
+        layer: Whose output is C3D's feature.
+        stride: Frames from clip to clip.
+        perplexity: Of t-SNE.
+        seed: Of t-SNE.
+        kind: What the dataset is.
+        lists: Folder of its official lists.
+        threads: CPU threads; all by default.
+    """
+    from kinema.embedding import NUM_NEIGHBOURS, embed
+
+    made = embed(
+        dataset,
+        out=out,
+        methods=_names(methods),
+        weights=weights or ["c3d-mini"],
+        layer=layer,
+        stride=stride,
+        perplexity=perplexity,
+        seed=seed,
+        kind=kind,
+        lists=lists,
+        threads=threads,
+        progress=True,
+    )
+    for one in made:
+        print(
+            f"{one.title}: {NUM_NEIGHBOURS}-NN purity {one.purity:.3f} of the features, "
+            f"{one.purity_2d:.3f} in the picture"
+        )
+    print(f"{out / 'embedding.png'} and .svg: perplexity {made[0].perplexity:g}, seed {seed}")
+    return 0
+
+
+@app.command
+def compactness(
+    dataset: Path,
+    *,
+    out: Path,
+    methods: str = "c3d",
+    weights: Annotated[list[str] | None, Flag] = None,
+    layer: str = "fc6",
+    stride: int = 8,
+    c: Annotated[float | None, Parameter(name="--C")] = 1.0,
+    split: Annotated[list[str] | None, Flag] = None,
+    kind: DatasetKind = "auto",
+    lists: Path | None = None,
+    threads: int | None = None,
+) -> int:
+    """Tell how much accuracy features keep in 10, 50, 100, 500 dimensions: PCA, then the SVM.
+
+    Args:
+        dataset: A folder or CSV file, see `kinema dataset info`.
+        out: Folder to write to.
+        methods: Whose features, with commas between: c3d, imagenet, c3d-random, depth-1, ...
+        weights: Of C3D, a name or file; may be named several times.
+        layer: Whose output is C3D's feature.
+        stride: Frames from clip to clip.
+        c: Cost of the SVM.
+        split: Official split, may be named several times; all of them by default.
+        kind: What the dataset is.
+        lists: Folder of its official lists.
+        threads: CPU threads; all by default.
+    """
+    from kinema.compactness import compactness
+
+    made = compactness(
+        dataset,
+        out=out,
+        methods=_names(methods),
+        weights=weights or ["c3d-mini"],
+        layer=layer,
+        stride=stride,
+        cost=c,
+        splits=split,
+        kind=kind,
+        lists=lists,
+        threads=threads,
+        progress=True,
+    )
+    for one in made:
+        values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
+        print(f"{one.title}: {values}")
+    print(out / "compactness.png")
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _compare(dataset: Path, *, out: Path, **options: Any) -> int:

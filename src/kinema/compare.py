@@ -205,11 +205,9 @@ def compare(
         raise ValueError(f"`cost` must be more than 0, got {cost}.")
     if not weights:
         raise ValueError("`weights` must name at least one net.")
-    if not isinstance(dataset, Dataset):
-        dataset = load(dataset, kind=kind, lists=lists)
-    dataset, skipped = _readable(dataset)
+    dataset, skipped = readable(dataset, kind=kind, lists=lists)
     _check_classes(dataset)
-    chosen = _splits(dataset, splits, folds)
+    chosen = choose_splits(dataset, splits, folds)
     options = Options(
         weights=tuple(weights_room.resolve(source) for source in weights),
         layer=layer,
@@ -272,9 +270,7 @@ def fit_classifier(
     What it would say of new videos is what `compare` measures on held-out ones. The arguments are
     those of `compare`.
     """
-    if not isinstance(dataset, Dataset):
-        dataset = load(dataset, kind=kind, lists=lists)
-    dataset, _ = _readable(dataset)
+    dataset, _ = readable(dataset, kind=kind, lists=lists)
     _check_classes(dataset)
     transformer = C3DFeatures(weights, layer, stride, cache, threads=threads)
     machine = FeatureSVM([transformer], cost=cost).fit(
@@ -293,8 +289,15 @@ def fit_classifier(
     )
 
 
-def _readable(dataset: Dataset) -> tuple[Dataset, list[dict[str, str]]]:
-    """The dataset without videos that cannot be opened."""
+def readable(
+    dataset: str | os.PathLike[str] | Dataset,
+    *,
+    kind: str = "auto",
+    lists: str | os.PathLike[str] | None = None,
+) -> tuple[Dataset, list[dict[str, str]]]:
+    """A dataset without the videos that cannot be opened, and which those are and why."""
+    if not isinstance(dataset, Dataset):
+        dataset = load(dataset, kind=kind, lists=lists)
     skipped, kept = [], []
     for index, sample in enumerate(dataset.samples):
         try:
@@ -339,7 +342,10 @@ def _check_classes(dataset: Dataset) -> None:
         )
 
 
-def _splits(dataset: Dataset, names: Sequence[str] | None, folds: int) -> dict[str, Split]:
+def choose_splits(
+    dataset: Dataset, names: Sequence[str] | None, folds: int = NUM_FOLDS
+) -> dict[str, Split]:
+    """Official splits by name, all of them without a name; or grouped folds where there is none."""
     if dataset.splits:
         chosen = names or list(dataset.splits)
         return {name: dataset.split(name) for name in chosen}
@@ -386,8 +392,7 @@ def _row(
     groups = np.array([sample.group for sample in dataset.samples])
     vectors = None
     if isinstance(estimator, FeatureSVM):
-        with Counted(method.title, len(paths), enabled=progress) as bar:
-            vectors = np.concatenate([_vector(estimator, path, bar) for path in paths])
+        vectors = vectors_of(name, paths, options, progress=progress)
     outcomes = []
     for split_name, split in splits.items():
         train, test = list(split.train), list(split.test)
@@ -430,10 +435,25 @@ def _row(
     )
 
 
-def _vector(estimator: FeatureSVM, path: Path, bar: Any) -> np.ndarray:
-    vector = estimator.vectors([path])
-    bar.advance()
-    return vector
+def vectors_of(
+    name: str, paths: Sequence[Path], options: Options, *, progress: bool = False
+) -> np.ndarray:
+    """(n, D) features of videos by a method that has such.
+
+    Raises:
+        ValueError: the method has no features.
+    """
+    if name not in METHODS:
+        raise ValueError(f"`methods` must be some of {', '.join(METHODS)}; got {name}.")
+    estimator = METHODS[name].make(options)
+    if not isinstance(estimator, FeatureSVM):
+        raise ValueError(f"the method {name} has no features.")
+    rows = []
+    with Counted(METHODS[name].title, len(paths), enabled=progress) as bar:
+        for path in paths:
+            rows.append(estimator.vectors([path]))
+            bar.advance()
+    return np.concatenate(rows)
 
 
 def _speed(method: Method, options: Options, paths: Sequence[Path]) -> float:

@@ -132,3 +132,62 @@ def training_curve(
     axes.set_title(title, fontsize=11)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+
+
+def embeddings(
+    path: str | os.PathLike[str],
+    panels: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    classes: Sequence[str],
+    *,
+    title: str,
+) -> None:
+    """Points coloured by class, a panel each, as `path`.png and `path`.svg.
+
+    Args:
+        path: without ending.
+        panels: title, (n, 2) points, (n,) class indices.
+        classes: their names; more than twenty are coloured without a legend.
+        title: of the picture.
+    """
+    figure = Figure(figsize=(5 * len(panels), 5.4), dpi=110)
+    colours = matplotlib.colormaps["tab20" if len(classes) > 10 else "tab10"]
+    if len(classes) > 20:
+        colours = matplotlib.colormaps["hsv"].resampled(len(classes))
+    for number, (name, points, labels) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        for index, label in enumerate(classes):
+            here = points[labels == index]
+            axes.scatter(here[:, 0], here[:, 1], s=14, color=colours(index), label=label, lw=0)
+        axes.set_title(name, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.suptitle(title, fontsize=11)
+    if len(classes) <= 20:
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="lower center", ncol=5, frameon=False, fontsize=9,
+                      bbox_to_anchor=(0.5, -0.04))  # fmt: skip
+    for ending in ("png", "svg"):
+        with atomic_path(f"{os.fspath(path)}.{ending}") as partial:
+            figure.savefig(partial, format=ending, bbox_inches="tight", facecolor="white")
+
+
+def compactness(
+    path: str | os.PathLike[str], curves: Mapping[str, Mapping[int, float]], *, title: str
+) -> None:
+    """A PNG with accuracy (0 ... 1) by number of dimensions, a line for each name."""
+    figure = Figure(figsize=(7, 4.2), dpi=110)
+    axes = figure.add_subplot()
+    for index, (name, accuracy) in enumerate(curves.items()):
+        counts = sorted(accuracy)
+        values = [100 * accuracy[count] for count in counts]
+        axes.plot(counts, values, "o-", color=COLOURS[index % len(COLOURS)], label=name)
+    axes.set_xscale("log")
+    ticks = sorted({count for accuracy in curves.values() for count in accuracy})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("dimensions")
+    axes.set_ylabel("accuracy, %")
+    axes.set_title(title, fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")

@@ -35,7 +35,7 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
         self.features = features
         self.cost = cost
 
-    def fit(self, X: Any, y: Any, groups: Sequence[str] | None = None) -> FeatureSVM:
+    def fit(self, X: Any, y: Any, groups: Any = None) -> FeatureSVM:
         """Learn from videos.
 
         Args:
@@ -45,9 +45,7 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
         """
         return self.fit_vectors(self.vectors(X), y, groups)
 
-    def fit_vectors(
-        self, vectors: np.ndarray, y: Any, groups: Sequence[str] | None = None
-    ) -> FeatureSVM:
+    def fit_vectors(self, vectors: np.ndarray, y: Any, groups: Any = None) -> FeatureSVM:
         """As `fit`, from what `vectors` gave."""
         labels = np.asarray(y)
         self.classes_ = np.unique(labels)

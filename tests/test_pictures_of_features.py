@@ -1,0 +1,83 @@
+"""t-SNE with its purity, and accuracy against PCA dimensions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.svm import LinearSVC
+
+from kinema import C3DFeatures
+from kinema import network as networks
+from kinema.cli import main
+from kinema.compactness import compactness
+from kinema.datasets import load, make_folds
+from kinema.embedding import embed, knn_purity
+from kinema.weights import random_weights
+
+from small_videos import write_folder
+
+NET = random_weights(networks.c3d_mini(3, input_shape=(3, 16, 16, 16)), name="small")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("embed") / "v", num_videos=8, num_frames=16)
+
+
+def test_purity_by_hand():
+    points = np.array([[0.0], [1.0], [1.1], [5.0], [5.2], [6.0]])
+    labels = np.array([0, 0, 1, 1, 1, 0])
+    alone = [str(index) for index in range(6)]
+    # Nearest: 1 of 0, 2 of 1, 1 of 2, 4 of 3, 3 of 4, 4 of 5.
+    assert knn_purity(points, labels, alone, num_neighbours=1) == pytest.approx(3 / 6)
+    # In groups (0 1) (2 3) (4 5): 2 of 0, 2 of 1, 1 of 2, 4 of 3, 3 of 4, 3 of 5.
+    groups = ["a", "a", "b", "b", "c", "c"]
+    assert knn_purity(points, labels, groups, num_neighbours=1) == pytest.approx(2 / 6)
+    # More neighbours than there are: all others, whatever their distance.
+    assert knn_purity(points, labels, alone, num_neighbours=99) == pytest.approx(2 / 5)
+    with pytest.raises(ValueError, match="at least two different groups"):
+        knn_purity(points, labels, ["a"] * 6)
+
+
+def test_embed_draws_and_counts(folder, tmp_path):
+    made = embed(folder, out=tmp_path, methods=["c3d", "depth-1"], weights=[NET], seed=3)
+    again = embed(folder, out=tmp_path, methods=["c3d"], weights=[NET], seed=3)
+    assert made[0].title == "C3D (1 net)"
+    assert made[0].points.shape == (24, 2)
+    np.testing.assert_array_equal(made[0].points, again[0].points)
+    assert made[0].perplexity == pytest.approx(23 / 3)
+    assert made[0].purity > 0.6  # colours are easy; by chance 0.3
+    assert (tmp_path / "embedding.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "embedding.svg").read_text()
+    with pytest.raises(ValueError, match="the method chance has no features"):
+        embed(folder, out=tmp_path, methods=["chance"], weights=[NET])
+
+
+def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
+    (found,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 10, 400))
+    assert list(found.accuracy) == [2, 10, 512]  # a split has fewer than 400 training videos
+    dataset = load(folder)
+    vectors = C3DFeatures(NET).transform([sample.path for sample in dataset.samples])
+    labels = np.array([sample.labels[0] for sample in dataset.samples])
+    expected = []
+    for split in make_folds(dataset, 5):
+        train, test = list(split.train), list(split.test)
+        pca = PCA(2, random_state=0).fit(vectors[train])
+        learned, tested = (pca.transform(vectors[side]) for side in (train, test))
+        learned, tested = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (learned, tested))
+        svm = LinearSVC(C=1.0, dual="auto", random_state=0, max_iter=10_000)
+        expected.append((svm.fit(learned, labels[train]).predict(tested) == labels[test]).mean())
+    assert found.accuracy[2] == pytest.approx(np.mean(expected))
+    assert (tmp_path / "compactness.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_commands(folder, tmp_path, capsys):
+    NET.save(tmp_path / "net.safetensors")
+    options = ["--out", str(tmp_path / "o"), "--weights", str(tmp_path / "net.safetensors")]
+    assert main(["embed", str(folder), *options]) == 0
+    assert "C3D (1 net): 10-NN purity 0." in capsys.readouterr().out
+    assert main(["compactness", str(folder), *options]) == 0
+    assert "C3D (1 net): 10: " in capsys.readouterr().out
+    assert main(["embed", str(folder), *options, "--perplexity", "0"]) == 2
+    assert "`perplexity` must be more than 0" in capsys.readouterr().err
