@@ -40,6 +40,8 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/plot_engines.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/prepare.py
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/install.py
 	$(BIN)/python benchmarks/demo.py
