@@ -56,6 +56,7 @@ MAY_IMPORT = {
     "prepare": {
         "clip_store",
         "clips",
+        "dataset_lists",
         "datasets",
         "prefetch",
         "progress",
@@ -97,8 +98,10 @@ MAY_IMPORT = {
     "train": {
         "checkpoint",
         "clip_store",
+        "datasets",
         "engine",
         "evaluation",
+        "files",
         "learner",
         "mean",
         "network",
