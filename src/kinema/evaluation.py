@@ -101,7 +101,7 @@ def evaluate(
             ]
         )
 
-    batches = mapped(read, range(0, len(clips), batch), threads=threads)
+    batches = mapped(read, range(0, len(clips), batch), threads=min(threads, 8))
     scores = np.concatenate([engine.run(inputs, ("prob",))["prob"] for inputs in batches])
     owner = np.array([index for index, _, _ in clips])
     labels = [video.labels for video in videos]
