@@ -487,6 +487,7 @@ def test_clips_of_another_size(clips, tmp_path):
         ({"evaluations": 0}, "`evaluations` must be at least 1"),
         ({"split": "9"}, "`split` '9' is unknown; known are: none"),
         ({"seed": -1}, "`seed` must be at least 0"),
+        ({"crop": 0}, "`crop` must be at least 8 pixels, got 0"),
         ({"carry": "conv"}, "`carry` says what is taken from weights"),
     ],
 )
@@ -498,6 +499,9 @@ def test_wrong_settings(clips, tmp_path, change, message):
 def test_a_wrong_path_leaves_no_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="videoos: no such file or folder"):
         train(tmp_path / "videoos", out=tmp_path / "run")
+    (tmp_path / "w.safetensors").write_bytes(b"weights, say")
+    with pytest.raises(ValueError, match="w.safetensors is neither prepared clips, .* nor a data"):
+        train(tmp_path / "w.safetensors", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

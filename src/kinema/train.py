@@ -180,8 +180,14 @@ def train(
     if start is None and carry is not None:
         raise ValueError("`carry` says what is taken from weights: name them with `weights`.")
     out = Path(out)
-    if not os.path.exists(dataset):
-        raise FileNotFoundError(f"{dataset}: no such file or folder.")
+    path = Path(dataset)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder.")
+    if path.is_file() and path.suffix.lower() != ".csv" and not is_clip_store(path):
+        raise ValueError(
+            f"{path} is neither prepared clips, as `kinema prepare` writes them, nor a dataset: a "
+            "folder, or a CSV file."
+        )
     if resume and not (out / "checkpoint.safetensors").is_file():
         raise ValueError(f"`resume`: {out} holds no checkpoint to go on from.")
     with (
@@ -206,7 +212,7 @@ def train(
         # The size of the frames is the same for any number of classes.
         size = _network(plan, start, 2).frame_size
         store, notes = _open(
-            Path(dataset), out, plan.clips, size, processes, kind, lists, threads, progress,
+            path, out, plan.clips, size, processes, kind, lists, threads, progress,
             begun=checkpoint is not None,
         )  # fmt: skip
         run = _Run(
@@ -510,7 +516,7 @@ class _Run:
                     if saves:
                         self._save(learner, log, done)
                         saved = time.monotonic()
-                if done in points:
+                if done in points or stopped:  # torchrun ends all when one of them has ended
                     processes.wait()
                 if stopped:
                     raise KeyboardInterrupt
