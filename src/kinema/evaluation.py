@@ -105,7 +105,8 @@ def evaluate(
     scores = np.concatenate([engine.run(inputs, ("prob",))["prob"] for inputs in batches])
     owner = np.array([index for index, _, _ in clips])
     labels = [video.labels for video in videos]
-    means = np.stack([scores[owner == index].mean(axis=0) for index in range(len(videos))])
+    counts = np.bincount(owner)
+    means = np.add.reduceat(scores, counts.cumsum() - counts) / counts[:, None]
     return Evaluation(
         num_videos=len(videos),
         num_clips=len(clips),
