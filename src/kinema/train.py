@@ -229,6 +229,7 @@ def train(
             dropout=dropout,
             seed=seed,
         )
+        del checkpoint  # the run's alone, which lets it go: it is as large as the network, twice
         run.report.notes = notes + run.report.notes
         return run.carry_out(
             accumulate=accumulate,
@@ -460,6 +461,8 @@ class _Run:
         begun = saved = time.monotonic()
         processes, plan, is_first = self.processes, self.plan, self.processes.is_first
         checkpoint = self.first_checkpoint()
+        self.checkpoint = None
+        begun_at = checkpoint.iteration
         processes.wait()  # all have read the checkpoint before the first one writes another
         self.mean = checkpoint.mean
         learner = Learner(
@@ -480,10 +483,11 @@ class _Run:
                 iterations=self.iterations,
                 batch=plan.batch,
                 epoch=len(self.sampler),
-                start=checkpoint.iteration,
+                start=begun_at,
                 losses=checkpoint.log.get("losses", ()),
             )
             self.report.notes += [log.note] if log.note else []
+        del checkpoint
         points = {
             math.ceil(self.iterations * (n + 1) / evaluations)
             for n in range(evaluations)
@@ -493,9 +497,9 @@ class _Run:
         with (
             TrainingProgress(self.iterations, plan.batch, enabled=progress and is_first) as bar,
             stop_signal() as stop_came,
-            contextlib.closing(self.batches(checkpoint.iteration)) as batches,
+            contextlib.closing(self.batches(begun_at)) as batches,
         ):
-            for done, (clips, labels) in enumerate(batches, start=checkpoint.iteration + 1):
+            for done, (clips, labels) in enumerate(batches, start=begun_at + 1):
                 rate = plan.learning_rate_at(done - 1, self.iterations)
                 loss = learner.step(
                     clips, labels, rate=rate, seed=_seed(self.seed, _DROPOUT, done, processes.rank)
