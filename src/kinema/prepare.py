@@ -244,13 +244,16 @@ class _Pictures:
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.SpooledTemporaryFile(_MOST_BYTES, dir=str(folder))  # noqa: SIM115
+        self._folder = folder
         self._sizes: list[int] = []
 
     def append(self, picture: bytes) -> None:
         try:
             self._file.write(picture)
         except OSError as error:
-            raise _CannotWriteError(f"pictures cannot be written ({error.strerror}).") from None
+            raise _CannotWriteError(
+                f"{self._folder}: pictures cannot be written ({error.strerror})."
+            ) from None
         self._sizes.append(len(picture))
 
     def __len__(self) -> int:
