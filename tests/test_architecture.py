@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "prepare": {
         "clip_store",
         "clips",
+        "dataset_lists",
         "datasets",
         "prefetch",
         "progress",
@@ -121,8 +122,10 @@ MAY_IMPORT = {
     "train": {
         "checkpoint",
         "clip_store",
+        "datasets",
         "engine",
         "evaluation",
+        "files",
         "learner",
         "mean",
         "network",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 
 import cv2
@@ -119,6 +121,47 @@ def test_other_settings_are_refused(path):
     with pytest.raises(ValueError, match=r"begun with other size \(\[36, 48\], not \[64, 64\]\)"):
         ClipWriter(path, {**ABOUT, "size": [64, 64]})
     ClipStore(path)  # and nothing was changed
+
+
+def test_a_store_that_is_being_written_cannot_be_read(path, monkeypatch):
+    store = ClipStore(path)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.01}))
+    store._threads = threading.local()
+    with ClipWriter(path, ABOUT):
+        with pytest.raises(ValueError, match="is being written by another run: wait"):
+            ClipStore(path)
+        with pytest.raises(ValueError, match="is being written by another run: wait"):
+            store.frames(store.videos[0].segments[0])
+
+
+def test_a_writer_that_was_killed_in_the_middle_has_not_finished(path, tmp_path):
+    """Its journal is still there: what it had begun to write must be undone by a writer."""
+    code = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("PRAGMA cache_size = 1")  # so that pages are written before the end
+database.execute("UPDATE pictures SET jpeg = zeroblob(20000)")
+os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert path.with_name(f"{path.name}-journal").stat().st_size
+    with pytest.raises(ValueError, match="was not finished: run the same `kinema prepare` again"):
+        ClipStore(path)
+    with ClipWriter(path, ABOUT) as writer:
+        writer.finish()
+    assert len(ClipStore(path).frames(ClipStore(path).videos[1].segments[0])) == 20
+
+
+@pytest.mark.parametrize("name", ["a b", "50% #1?", "Köln 視頻", "x=1&mode=rw"])
+def test_any_name_will_do(tmp_path, name):
+    path = tmp_path / name / f"{name}.clips"
+    with ClipWriter(path, ABOUT) as writer:
+        writer.add("a", (1,), "a", "print-a", [(0.0, pictures(0, 3))])
+        writer.finish()
+    path.chmod(0o444)
+    assert ClipStore(path).frames(ClipStore(path).videos[0].segments[0]).shape[0] == 3
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_a_second_writer_is_refused(path):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 
 import cv2
 import numpy as np
 import pytest
 
+from kinema import prepare as prepare_room
 from kinema.cli import main
 from kinema.clip_store import ClipStore, encode
 from kinema.clips import resize
 from kinema.prepare import draw_segments, prepare, split_videos
+from kinema.sources import fingerprint
 from kinema.synthetic import write_video
 from kinema.video import VideoReader
 
@@ -99,6 +103,73 @@ def test_draw_segments():
     assert many.max() > 9.9
 
 
+def test_segments_follow_the_clock_of_the_file(tmp_path):
+    """A recording of a broadcast starts at any time, and its header tells no length."""
+    for label in ("a", "b"):
+        path = tmp_path / "videos" / label / f"{label}.ts"
+        path.parent.mkdir(parents=True)
+        write_counted_video(path, 150, timestamps=[5000 + n / 25 for n in range(150)])
+    report = prepare(tmp_path / "videos", out=tmp_path / "x.clips", clips="five", size=(24, 32))
+    assert not report.skipped
+    for video in ClipStore(tmp_path / "x.clips").videos:
+        assert len(video.segments) == 5
+        assert all(5000 <= segment.start_seconds <= 5006 for segment in video.segments)
+
+
+def test_a_long_video_waits_on_the_disk_not_in_memory(folder, tmp_path, monkeypatch):
+    prepare(folder, out=tmp_path / "a.clips", size=(24, 32), threads=1)
+    monkeypatch.setattr(prepare_room, "_MOST_BYTES", 1000)  # about a picture
+    prepare(folder, out=tmp_path / "b.clips", size=(24, 32), threads=1)
+    assert contents(tmp_path / "a.clips") == contents(tmp_path / "b.clips")
+    assert {path.name for path in tmp_path.iterdir()} == {"videos", "a.clips", "b.clips"}
+
+
+def test_a_full_disk_is_no_fault_of_the_video(folder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prepare_room, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(OSError, match=r"cannot be written \(No space left on device\)"):
+        prepare(folder, out=tmp_path / "x.clips", size=(24, 32))
+    monkeypatch.undo()
+    report = prepare(folder, out=tmp_path / "x.clips", size=(24, 32))
+    assert not report.skipped
+
+
+def test_stopping_does_not_wait_for_the_end_of_a_video(folder, tmp_path, monkeypatch):
+    encoded = []
+
+    def slow(image, quality):
+        encoded.append(1)
+        time.sleep(0.004)
+        return encode(image, quality)
+
+    monkeypatch.setattr(prepare_room, "encode", slow)
+    monkeypatch.setattr(prepare_room, "fingerprint", stop_at("green/green_1.mp4", folder))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, out=tmp_path / "x.clips", size=(24, 32), threads=1)
+    assert len(encoded) < 5 * 40 + 20  # five videos come before; the next one is not read through
+
+
+def stop_at(name, folder):
+    def fingerprint_of(path):
+        if path == folder / name:
+            raise KeyboardInterrupt
+        return fingerprint(path)
+
+    return fingerprint_of
+
+
+def test_videos_that_went_away_are_named(folder, tmp_path):
+    prepare(folder, out=tmp_path / "x.clips", size=(24, 32))
+    (folder / "red" / "red_0.mp4").unlink()
+    report = prepare(folder, out=tmp_path / "x.clips", size=(24, 32))
+    (note,) = report.notes
+    assert "no longer in the dataset, but kept in" in note
+    assert "1 video (red/red_0.mp4)" in note
+
+
 def test_bad_videos_are_named_and_the_others_prepared(folder, tmp_path, capsys):
     (folder / "red" / "cut.mp4").write_bytes((folder / "red" / "red_0.mp4").read_bytes()[:500])
     (folder / "blue" / "empty.avi").write_bytes(b"")
@@ -158,6 +229,7 @@ def test_another_video_of_the_same_name_is_refused(folder, tmp_path):
         ({"clips": "some"}, "`clips` must be one of whole, five"),
         ({"size": (4, 171)}, "`size` must be at least 8x8"),
         ({"quality": 0}, "`quality` must be from 1 to 100"),
+        ({"seed": -1}, "`seed` must be at least 0"),
         ({"threads": 0}, "`threads` must be at least 1"),
     ],
 )

@@ -41,6 +41,13 @@ def test_an_epoch_sees_each_turn_once():
     assert len(orders) > 10
 
 
+def test_two_second_clips_have_one_turn_each():
+    """The paper's epochs of Sports-1M: five clips of each video (section 3.3)."""
+    draws = Sampler(VIDEOS, length=16, size=(9, 9), crop=(9, 9), seed=0, once=True)
+    assert len(draws) == 4
+    assert len({draws[place].segment for place in range(4)}) == 4
+
+
 def test_draws_cover_their_ranges_evenly():
     draws = [sampler()[n] for n in range(7000)]
     starts = collections.Counter(d.start for d in draws if d.video == 0)

@@ -19,12 +19,16 @@ import pytest
 pytest.importorskip("torch")
 
 from kinema import network as networks
+from kinema import processes as processes_room
 from kinema.checkpoint import Checkpoint
 from kinema.cli import main
 from kinema.clip_store import ClipStore
 from kinema.engine import Engine
 from kinema.evaluation import evaluate, hits
+from kinema.files import PARTIAL_SUFFIX, locked_folder
+from kinema.learner import Learner
 from kinema.prepare import prepare, split_videos
+from kinema.processes import Processes
 from kinema.recipes import RECIPES, adapted
 from kinema.sampling import even_clips, read_clip
 from kinema.train import TrainingError, train
@@ -228,6 +232,59 @@ def test_a_finished_run_is_told_again(clips, tmp_path):
     assert len(log_of(tmp_path / "run")) == 8
 
 
+def test_a_finished_run_without_weights_gets_them(clips, tmp_path):
+    """It was killed behind its last checkpoint."""
+    out = tmp_path / "run"
+    first = train(clips, out=out, **QUICK)
+    before = weights_of(out)
+    for name in ("weights.safetensors", "curve.png"):
+        (out / name).unlink()
+    (out / f".checkpoint.safetensors.999999999.abc{PARTIAL_SUFFIX}").write_bytes(b"half of one")
+    again = train(clips, out=out, **QUICK)
+    assert weights_of(out) == before
+    assert again.evaluation == first.evaluation
+    assert (out / "curve.png").is_file()
+    assert not [path for path in out.iterdir() if path.name.endswith(PARTIAL_SUFFIX)]
+
+
+def test_a_line_of_the_log_that_was_cut_off_is_forgotten(clips, tmp_path):
+    out = tmp_path / "run"
+    train(clips, out=out, **QUICK)
+    rows = log_of(out)
+    with open(out / "log.csv", "a") as file:
+        file.write("8,0.9,0")  # of "80,0.9,0.0123,...", say
+    train(clips, out=out, **QUICK)
+    assert log_of(out) == rows
+
+
+def test_a_second_run_is_kept_out_of_the_folder(clips, tmp_path):
+    with (
+        locked_folder(tmp_path / "run"),
+        pytest.raises(ValueError, match="`out` .*run is in use by another run"),
+    ):
+        train(clips, out=tmp_path / "run", **QUICK)
+
+
+def test_a_run_goes_on_with_the_videos_it_was_begun_with(clips, tmp_path):
+    """What becomes readable, is added or goes away later does not end it."""
+    folder = shutil.copytree(clips.parent / "videos", tmp_path / "videos")
+    (folder / "red" / "late.mp4").write_bytes(b"still being copied")
+    out = tmp_path / "run"
+    train(folder, out=out, **QUICK)
+    before = weights_of(out)
+    shutil.copy(folder / "red" / "red_0.mp4", folder / "red" / "late.mp4")
+    train(folder, out=out, **QUICK)
+    assert weights_of(out) == before
+    (folder / "red" / "late.mp4").rename(folder / "red" / "later.mp4")
+    message = r"videos has other videos or classes than .*run was begun with: .*prepared\.clips"
+    with pytest.raises(ValueError, match=message):
+        train(folder, out=out, **QUICK)
+    train(out / "prepared.clips", out=out, **QUICK)
+    assert weights_of(out) == before
+    with pytest.raises(ValueError, match="was begun with recipe 'mini', now it is 'kernel-depth'"):
+        train(folder, out=out, recipe="kernel-depth")
+
+
 def test_other_settings_are_refused(clips, tmp_path, capsys):
     train(clips, out=tmp_path / "run", **QUICK)
     before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
@@ -352,6 +409,21 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(clips, tm
     assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
+def test_weights_that_are_not_finite_are_not_evaluated(clips, tmp_path, monkeypatch):
+    """The loss of the step that broke them was still finite."""
+    step = Learner.step
+
+    def breaking(self, *arguments, **options):
+        loss = step(self, *arguments, **options)
+        self.load({**self.parameters(), "fc8.bias": np.full(3, np.inf, np.float32)})
+        return loss
+
+    monkeypatch.setattr(Learner, "step", breaking)
+    with pytest.raises(TrainingError, match=r"at iteration 1: fc8\.bias is not finite any more"):
+        train(clips, out=tmp_path / "run", **{**QUICK, "evaluations": 8})
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
 def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(clips, tmp_path):
     out = tmp_path / "run"
     code = """
@@ -395,6 +467,7 @@ def test_an_unreadable_video_and_a_class_without_one(clips, tmp_path, capsys):
     assert "red/broken.mp4" in captured.err
     assert "1 of 4 classes have no training video that can be read" in captured.err
     assert "yellow" in captured.err
+    assert "violet" in captured.err
     assert "2 iterations" in captured.out
 
 
@@ -412,16 +485,46 @@ def test_clips_of_another_size(clips, tmp_path):
         ({"batch": 5, "accumulate": 2}, "`batch` 5 must be divisible by 1 processes times"),
         ({"dropout": 1.0}, "`dropout` must be at least 0 and less than 1"),
         ({"evaluations": 0}, "`evaluations` must be at least 1"),
-        ({"split": "9"}, "split"),
-        ({"carry": "some", "weights": "c3d-mini", "crop": None}, "`carry` must be"),
+        ({"split": "9"}, "`split` '9' is unknown; known are: none"),
+        ({"seed": -1}, "`seed` must be at least 0"),
+        ({"crop": 0}, "`crop` must be at least 8 pixels, got 0"),
+        ({"carry": "conv"}, "`carry` says what is taken from weights"),
     ],
 )
 def test_wrong_settings(clips, tmp_path, change, message):
-    settings = {**QUICK, **change}
-    if settings["crop"] is None:
-        pytest.skip("c3d-mini wants frames of 128x171")
     with pytest.raises(ValueError, match=message):
-        train(clips, out=tmp_path / "run", **settings)
+        train(clips, out=tmp_path / "run", **{**QUICK, **change})
+
+
+def test_a_wrong_path_leaves_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="videoos: no such file or folder"):
+        train(tmp_path / "videoos", out=tmp_path / "run")
+    (tmp_path / "w.safetensors").write_bytes(b"weights, say")
+    with pytest.raises(ValueError, match="w.safetensors is neither prepared clips, .* nor a data"):
+        train(tmp_path / "w.safetensors", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_video_a_class_is_learned_untested(tmp_path):
+    folder = write_folder(tmp_path / "videos", num_videos=1, num_frames=9)
+    report = train(folder, out=tmp_path / "run", mean=(100, 100, 100), **{**QUICK, "iterations": 1})
+    assert report.evaluation is None
+    assert any("there is no test video: nothing is evaluated" in note for note in report.notes)
+    assert any("not in the test, for want of groups: 3 classes" in note for note in report.notes)
+
+
+def test_others_wait_for_the_first_one_however_long_it_takes(monkeypatch):
+    """PyTorch's own patience of ten or thirty minutes is less than a preparation takes."""
+    given = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(
+        processes_room.distributed,
+        "init_process_group",
+        lambda *_, **options: given.update(options),
+    )
+    monkeypatch.setattr(processes_room.distributed, "destroy_process_group", lambda: None)
+    with Processes("cpu"):
+        assert given["timeout"].days >= 7
 
 
 def test_training_without_torch_says_what_to_install(tmp_path):

@@ -44,12 +44,8 @@ class Checkpoint:
         """Write it atomically: the one before it is there until this one is whole.
 
         Raises:
-            ValueError: a parameter is not finite; the one before it is kept.
             OSError: the disk is full; the one before it is kept.
         """
-        for name, array in self.parameters.items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} is not finite any more.")
         tensors = dict(self.parameters)
         tensors |= {f"momentum.{name}": array for name, array in self.momentum.items()}
         story = {

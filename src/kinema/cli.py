@@ -304,6 +304,7 @@ def train(
         if error.name != "torch":
             raise
         raise ImportError("training needs PyTorch: pip install 'kinema[train]'.") from None
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     try:
         report = train(
             dataset,
@@ -335,9 +336,10 @@ def train(
             progress=True,
         )
     except TrainingError as error:
-        _say(f"kinema: {error}")
+        if is_first:
+            _say(f"kinema: {error}")
         return 3
-    if os.environ.get("RANK", "0") == "0":
+    if is_first:
         for note in report.notes:
             _say(note)
         print(report.summary())

@@ -54,7 +54,7 @@ _TABLES = """
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # Sports-1M has millions
 class Segment:
     """Some consecutive frames of a video, as they are kept.
 
@@ -69,7 +69,7 @@ class Segment:
     first_picture: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredVideo:
     """What is kept of a video.
 
@@ -113,15 +113,25 @@ class ClipStore:
             if about.get("format") != FORMAT:
                 raise ValueError(f"{self.path} holds no prepared clips.")
             if not about.get("finished"):
-                raise ValueError(
-                    f"the preparation of {self.path} was not finished: run the same "
-                    "`kinema prepare` again, it goes on."
-                )
+                raise ValueError(self._not_finished())
             self._read(about)
         except sqlite3.Error as error:
-            raise ValueError(
-                f"{self.path} holds no prepared clips, or is damaged: {error}."
-            ) from None
+            raise ValueError(self._why_not(error)) from None
+
+    def _why_not(self, error: sqlite3.Error) -> str:
+        """What an error of the database means."""
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return f"{self.path} is being written by another run: wait until it is done."
+        if name == "SQLITE_READONLY_ROLLBACK":  # a killed writer left something to be undone
+            return self._not_finished()
+        return f"{self.path} holds no prepared clips, or is damaged: {error}."
+
+    def _not_finished(self) -> str:
+        return (
+            f"the preparation of {self.path} was not finished: run the same `kinema prepare` "
+            "again, it goes on."
+        )
 
     def _read(self, about: Mapping[str, Any]) -> None:
         self.about = about
@@ -161,7 +171,7 @@ class ClipStore:
         """Frames [start, start + count) of a segment: (count, height, width, 3) uint8 RGB.
 
         Raises:
-            ValueError: they lie outside the segment, or are damaged.
+            ValueError: they lie outside the segment, are damaged, or cannot be read.
         """
         count = segment.num_frames - start if count is None else count
         if start < 0 or count < 0 or start + count > segment.num_frames:
@@ -169,9 +179,13 @@ class ClipStore:
                 f"frames {start} to {start + count} lie outside a segment of {segment.num_frames}."
             )
         first = segment.first_picture + start
-        rows = self._connection.execute(
-            "SELECT jpeg FROM pictures WHERE id >= ? AND id < ? ORDER BY id", (first, first + count)
-        )
+        try:
+            rows = self._connection.execute(
+                "SELECT jpeg FROM pictures WHERE id >= ? AND id < ? ORDER BY id",
+                (first, first + count),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise ValueError(self._why_not(error)) from None
         images = np.empty((count, *self.size, 3), np.uint8)
         index = 0
         for index, (jpeg,) in enumerate(rows, start=1):
@@ -273,7 +287,7 @@ class ClipWriter:
         labels: Sequence[int],
         group: str,
         fingerprint: str,
-        segments: Iterable[tuple[float, Sequence[bytes]]],
+        segments: Iterable[tuple[float, Iterable[bytes]]],
     ) -> None:
         """Keep a video: of each segment when it starts, in seconds, and its frames as JPEG."""
         with _sorted_errors(self.path), self._database as database:
@@ -281,13 +295,13 @@ class ClipWriter:
             for start_seconds, pictures in segments:
                 (last,) = database.execute("SELECT max(id) FROM pictures").fetchone()
                 first = 0 if last is None else last + 1
+                num_frames = database.executemany(
+                    "INSERT INTO pictures VALUES (?, ?)", enumerate(pictures, first)
+                ).rowcount
                 database.execute(
                     "INSERT INTO segments (video, start_seconds, num_frames, first_picture) "
                     "VALUES (?, ?, ?, ?)",
-                    (video, start_seconds, len(pictures), first),
-                )
-                database.executemany(
-                    "INSERT INTO pictures VALUES (?, ?)", enumerate(pictures, first)
+                    (video, start_seconds, num_frames, first),
                 )
 
     def add_skipped(self, name: str, labels: Sequence[int], group: str, reason: str) -> None:

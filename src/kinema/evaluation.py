@@ -85,11 +85,12 @@ def evaluate(
             ]
         )
 
-    batches = mapped(read, range(0, len(clips), batch), threads=threads)
+    batches = mapped(read, range(0, len(clips), batch), threads=min(threads, 8))
     scores = np.concatenate([engine.run(inputs, ("prob",))["prob"] for inputs in batches])
     owner = np.array([index for index, _, _ in clips])
     labels = [video.labels for video in videos]
-    means = np.stack([scores[owner == index].mean(axis=0) for index in range(len(videos))])
+    counts = np.bincount(owner)
+    means = np.add.reduceat(scores, counts.cumsum() - counts) / counts[:, None]
     return Evaluation(
         num_videos=len(videos),
         num_clips=len(clips),

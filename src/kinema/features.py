@@ -32,7 +32,7 @@ from kinema import weights as weights_room
 from kinema.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
 from kinema.engine import Engine
 from kinema.feature_table import FORMATS, ROW_COLUMNS, FeatureTable, check_format
-from kinema.files import atomic_path, remove_partial_files
+from kinema.files import atomic_path, locked_folder, remove_partial_files
 from kinema.mean import load_mean
 from kinema.prefetch import prefetched
 from kinema.progress import Progress
@@ -377,8 +377,9 @@ def extract(
         threads=threads,
         batch=batch,
     )
-    run = _Run(Path(out), sources, extractor, format=format, keep_partial=keep_partial)
-    with run.lock(), Progress(enabled=progress) as bar:
+    out = Path(out)
+    run = _Run(out, sources, extractor, format=format, keep_partial=keep_partial)
+    with locked_folder(out), Progress(enabled=progress) as bar:
         run.prepare()
         run.carry_out(bar)
         run.report.seconds = bar.seconds
@@ -405,28 +406,6 @@ class _Run:
         self.report = ExtractionReport(out, len(sources))
         self._skipped_path = out / "skipped.jsonl"
         self._own_files = {self._skipped_path, out / "run.json"}
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keeps a second run out of the folder; the system lifts it if this process dies."""
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise ValueError(f"`out` {self.out} must be a folder, but a file is there.") from None
-        try:
-            import fcntl
-        except ImportError:  # Windows has no such lock
-            yield
-            return
-        descriptor = os.open(self.out, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"`out` {self.out} is in use by another run.") from None
-            yield
-        finally:
-            os.close(descriptor)
 
     def prepare(self) -> None:
         """Compare the settings with those of the run before, and tidy up after it."""

@@ -52,6 +52,35 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
         raise
 
 
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Makes the folder `out` of a run and keeps a second run out of it.
+
+    The system lifts the lock if this process dies.
+
+    Raises:
+        ValueError: it is in use by another run, or a file is there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f"`out` {folder} must be a folder, but a file is there.") from None
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"`out` {folder} is in use by another run.") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def remove_partial_files(folder: Path) -> None:
     """Delete what killed processes left below `folder`; what living ones write is left alone."""
     for partial in folder.rglob(f".*{PARTIAL_SUFFIX}"):

@@ -58,11 +58,17 @@ def prefetched(items: Iterable[Any], *, ahead: int = 2) -> Iterator[Any]:
 
 
 def mapped(
-    function: Callable[[Any], Any], items: Iterable[Any], *, threads: int, ahead: int | None = None
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    *,
+    threads: int,
+    ahead: int | None = None,
+    stop: Callable[[], object] = lambda: None,
 ) -> Generator[Any, None, None]:
     """`function` of each item, in order, computed by some threads up to `ahead` items in advance.
 
-    An exception is raised here, in the place of its item.
+    An exception is raised here, in the place of its item. In the end `stop` is called: when no more
+    results are wanted, it can cut short what is under way.
     """
     ahead = 2 * threads if ahead is None else ahead
     pending: deque[Future[Any]] = deque()
@@ -75,6 +81,7 @@ def mapped(
             while pending:
                 yield pending.popleft().result()
         finally:
+            stop()
             for future in pending:
                 future.cancel()
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import tempfile
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ import numpy as np
 
 from kinema.clip_store import ClipStore, ClipWriter, StoredVideo, encode
 from kinema.clips import C3D_RESIZE, resize
+from kinema.dataset_lists import some
 from kinema.datasets import Dataset, Sample, Split, load
 from kinema.prefetch import mapped, num_usable_cores
 from kinema.progress import Progress
@@ -41,6 +44,9 @@ NUM_TRAIN_SEGMENTS, NUM_TEST_SEGMENTS = 5, 10
 
 QUALITY = 95
 """Of the pictures; see Note [The format of prepared clips]."""
+
+_MOST_BYTES = 8 << 20
+"""Pictures of a video that are held in memory until it is over; more of them wait on the disk."""
 
 
 @dataclass
@@ -128,6 +134,8 @@ def prepare(
         raise ValueError(f"`size` must be at least 8x8 (height x width), got {size}.")
     if not 1 <= quality <= 100:
         raise ValueError(f"`quality` must be from 1 to 100, got {quality}.")
+    if seed < 0:
+        raise ValueError(f"`seed` must be at least 0, got {seed}.")
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}.")
     if not isinstance(dataset, Dataset):
@@ -155,8 +163,15 @@ def prepare(
         "splits": splits,
     }
     tested = {name for split in splits.values() for name in split["test"]}
+    stopped = threading.Event()
     with ClipWriter(out, about) as writer, Progress(enabled=progress) as bar:
         before = writer.fingerprints()
+        gone = before.keys() - {sample.name for sample in dataset.samples}
+        if gone:
+            report.notes.append(
+                f"no longer in the dataset, but kept in {out}: {some(sorted(gone), 'video')}; "
+                "prepare another file to be without them."
+            )
 
         def read(sample: Sample) -> _Read:
             try:
@@ -165,10 +180,14 @@ def prepare(
                     return _Read(mark, found=True)
                 frames_of = _whole if clips == "whole" else _five
                 num_segments = NUM_TEST_SEGMENTS if sample.name in tested else NUM_TRAIN_SEGMENTS
-                segments = [
-                    (start, [encode(resize(frame.image, size), quality) for frame in frames])
-                    for start, frames in frames_of(sample, seed=seed, num_segments=num_segments)
-                ]
+                segments = []
+                for start, frames in frames_of(sample, seed=seed, num_segments=num_segments):
+                    pictures = _Pictures(out.parent)
+                    segments.append((start, pictures))
+                    for frame in itertools.takewhile(lambda _: not stopped.is_set(), frames):
+                        pictures.append(encode(resize(frame.image, size), quality))
+            except _CannotWriteError:
+                raise
             except Exception as error:  # whatever one video does, the others are prepared
                 return _Read(error=error)
             return _Read(mark, segments)
@@ -176,7 +195,7 @@ def prepare(
         sizes = [size_in_bytes(sample.path) for sample in dataset.samples]
         bar.start(len(dataset.samples), sum(sizes))
         threads = threads or num_usable_cores()
-        results = mapped(read, dataset.samples, threads=threads)
+        results = mapped(read, dataset.samples, threads=threads, stop=stopped.set)
         for sample, num_bytes, result in zip(dataset.samples, sizes, results, strict=True):
             if result.error is not None:
                 reason = skip_reason(result.error)
@@ -211,9 +230,38 @@ class _Read:
     """What came of a video."""
 
     fingerprint: str = ""
-    segments: Sequence[tuple[float, list[bytes]]] = ()
+    segments: Sequence[tuple[float, _Pictures]] = ()
     found: bool = False
     error: Exception | None = None
+
+
+class _CannotWriteError(OSError):
+    """The disk is full, which is no fault of the video."""
+
+
+class _Pictures:
+    """Pictures of a segment: in memory, or, of an hour of video, in a nameless file in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_MOST_BYTES, dir=str(folder))  # noqa: SIM115
+        self._folder = folder
+        self._sizes: list[int] = []
+
+    def append(self, picture: bytes) -> None:
+        try:
+            self._file.write(picture)
+        except OSError as error:
+            raise _CannotWriteError(
+                f"{self._folder}: pictures cannot be written ({error.strerror})."
+            ) from None
+        self._sizes.append(len(picture))
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        return map(self._file.read, self._sizes)
 
 
 def _whole(sample: Sample, **_: Any) -> Iterator[tuple[float, Iterable[Frame]]]:
@@ -236,9 +284,8 @@ def _five(
 ) -> Iterator[tuple[float, Iterable[Frame]]]:
     """Some random segments of two seconds, in the order of time."""
     reader = VideoReader(sample.path)
-    for start, stop in draw_segments(
-        sample.name, sample.start_seconds, _stop_seconds(sample, reader), num_segments, seed=seed
-    ):
+    begin, end = _times(sample, reader)
+    for start, stop in draw_segments(sample.name, begin, end, num_segments, seed=seed):
         frames = reader.between(start, stop)
         first = next(frames, None)
         if first is None:
@@ -261,14 +308,15 @@ def draw_segments(
     return [(float(start), float(start) + SEGMENT_SECONDS) for start in starts]
 
 
-def _stop_seconds(sample: Sample, reader: VideoReader) -> float:
-    """Where the part that counts ends: as the dataset or the header says, or by counting."""
+def _times(sample: Sample, reader: VideoReader) -> tuple[float, float]:
+    """Start and stop of the part that counts: as the dataset and the header say, or by counting."""
+    begin = next(iter(reader)).start_seconds  # recordings of broadcasts start at any time
+    if math.isnan(begin):
+        raise VideoError("a folder of pictures has no times: prepare it whole.")
     duration = reader.info.duration_seconds
-    if duration is None:
-        duration = max((frame.stop_seconds for frame in reader), default=0.0)
-        if math.isnan(duration):
-            raise VideoError("a folder of pictures has no times: prepare it whole.")
-    return duration if sample.stop_seconds is None else min(sample.stop_seconds, duration)
+    end = max(frame.stop_seconds for frame in reader) if duration is None else begin + duration
+    begin = max(begin, sample.start_seconds)
+    return begin, end if sample.stop_seconds is None else min(sample.stop_seconds, end)
 
 
 def _first(skipped: Sequence[dict[str, str]]) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, Self
 
 import torch
@@ -91,7 +92,11 @@ class Processes:
         if self.kind == "cuda":
             torch.cuda.set_device(self.device)
         if self.size > 1:
-            distributed.init_process_group("nccl" if self.kind == "cuda" else "gloo")
+            # The others wait while the first one prepares or evaluates, which may take days; if one
+            # fails, it is torchrun that ends the others.
+            distributed.init_process_group(
+                "nccl" if self.kind == "cuda" else "gloo", timeout=timedelta(days=30)
+            )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

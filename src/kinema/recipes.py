@@ -192,6 +192,8 @@ def adapted(
         if "input_shape" in recipe.arguments:
             changes["arguments"]["input_shape"] = recipe.arguments["input_shape"]
     if crop is not None:
+        if crop < 8:
+            raise ValueError(f"`crop` must be at least 8 pixels, got {crop}.")
         arguments = changes.get("arguments", recipe.arguments)
         changes["arguments"] = {**arguments, "input_shape": (3, 16, crop, crop)}
     return dataclasses.replace(recipe, **changes)

@@ -56,6 +56,8 @@ class Sampler:
         crop: (height, width) of the crop.
         seed: another seed, another order.
         flip: whether to mirror half of the clips.
+        once: whether a segment has one turn in an epoch, as the two-second clips of Sports-1M's
+            scheme have; else as many as clips fit into it without overlap.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Sampler:
         crop: tuple[int, int],
         seed: int,
         flip: bool = True,
+        once: bool = False,
     ) -> None:
         self._videos = videos
         self._length = length
@@ -75,12 +78,11 @@ class Sampler:
             raise ValueError(f"`crop` {crop} does not fit into frames of {size} (height, width).")
         self._seed = seed
         self._flip = flip
-        # A segment has as many turns in an epoch as clips fit into it without overlap.
         self._turns = [
             (index, segment)
             for index, video in enumerate(videos)
             for segment in video.segments
-            for _ in range(max(segment.num_frames // length, 1))
+            for _ in range(1 if once else max(segment.num_frames // length, 1))
         ]
         self._permutation: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 

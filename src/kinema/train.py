@@ -15,7 +15,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Generator, Sequence
+import warnings
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from kinema import plots
 from kinema import weights as weights_room
 from kinema.checkpoint import Checkpoint
 from kinema.clip_store import ClipStore, is_clip_store
+from kinema.datasets import Dataset, load
 from kinema.engine import Engine
 from kinema.evaluation import Evaluation, evaluate
+from kinema.files import locked_folder, remove_partial_files
 from kinema.learner import Learner
 from kinema.mean import load_mean
 from kinema.network import Network, from_recipe
@@ -39,6 +42,9 @@ from kinema.recipes import RECIPES, Recipe, adapted
 from kinema.sampling import Sampler, mean_volume, read_clip
 from kinema.training_log import TrainingLog
 from kinema.weights import Weights, carried_over, check_mean, initial_arrays
+
+_MOST_BYTES = 1 << 30
+"""Batches that wait in memory; on many cores there would be more."""
 
 _WEIGHTS, _DROPOUT = 1, 2
 """What tells the random numbers of one seed apart."""
@@ -160,6 +166,8 @@ def train(
     for what, value in (("accumulate", accumulate), ("evaluations", evaluations)):
         if value < 1:
             raise ValueError(f"`{what}` must be at least 1, got {value}.")
+    if seed < 0:
+        raise ValueError(f"`seed` must be at least 0, got {seed}.")
     if dropout is not None and not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be at least 0 and less than 1, got {dropout}.")
     start = None if weights is None else weights_room.resolve(weights)
@@ -169,12 +177,33 @@ def train(
         raise ValueError(
             "`network` and `crop` cannot be chosen with `weights`: their network is learned."
         )
+    if start is None and carry is not None:
+        raise ValueError("`carry` says what is taken from weights: name them with `weights`.")
     out = Path(out)
-    if out.is_file():
-        raise ValueError(f"`out` {out} must be a folder, but a file is there.")
+    path = Path(dataset)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder.")
+    if path.is_file() and path.suffix.lower() != ".csv" and not is_clip_store(path):
+        raise ValueError(
+            f"{path} is neither prepared clips, as `kinema prepare` writes them, nor a dataset: a "
+            "folder, or a CSV file."
+        )
     if resume and not (out / "checkpoint.safetensors").is_file():
         raise ValueError(f"`resume`: {out} holds no checkpoint to go on from.")
-    with Processes(device, engine, precision, threads) as processes:
+    with (
+        Processes(device, engine, precision, threads) as processes,
+        contextlib.ExitStack() as stack,
+    ):
+        if processes.is_first:
+            stack.enter_context(locked_folder(out))
+            remove_partial_files(out)
+        values = {f"recipe's {key}": value for key, value in dataclasses.asdict(plan).items()}
+        settings = _as_json({"recipe": recipe if isinstance(recipe, str) else "custom", **values})
+        del settings["recipe's what"]
+        checkpoint = None
+        if (out / "checkpoint.safetensors").is_file():
+            checkpoint = Checkpoint.load(out / "checkpoint.safetensors")
+            checkpoint.check_settings(settings, out)
         if plan.batch % (processes.size * accumulate):
             raise ValueError(
                 f"`batch` {plan.batch} must be divisible by {processes.size} processes times "
@@ -182,20 +211,26 @@ def train(
             )
         # The size of the frames is the same for any number of classes.
         size = _network(plan, start, 2).frame_size
-        store = _open(dataset, out, plan.clips, size, processes, kind, lists, progress)
+        store, notes = _open(
+            path, out, plan.clips, size, processes, kind, lists, threads, progress,
+            begun=checkpoint is not None,
+        )  # fmt: skip
         run = _Run(
             out,
             store,
             _network(plan, start, len(store.classes)),
             plan,
             processes,
-            recipe=recipe if isinstance(recipe, str) else "custom",
+            settings=settings,
+            checkpoint=checkpoint,
             start=start,
             split=split,
             mean=mean,
             dropout=dropout,
             seed=seed,
         )
+        del checkpoint  # the run's alone, which lets it go: it is as large as the network, twice
+        run.report.notes = notes + run.report.notes
         return run.carry_out(
             accumulate=accumulate,
             compile=compile,
@@ -213,31 +248,42 @@ def _network(plan: Recipe, start: Weights | None, num_classes: int) -> Network:
 
 
 def _open(
-    dataset: str | os.PathLike[str],
+    dataset: Path,
     out: Path,
     clips: str,
     size: tuple[int, int],
     processes: Processes,
     kind: str,
     lists: str | os.PathLike[str] | None,
+    threads: int | None,
     progress: bool,
-) -> ClipStore:
-    """The prepared clips; a dataset that is not prepared yet is, by the first process."""
-    path = Path(dataset)
+    *,
+    begun: bool,
+) -> tuple[ClipStore, list[str]]:
+    """The prepared clips, and what is to be said of them.
+
+    A dataset that is not prepared yet is, by the first process. The clips of a run that has `begun`
+    are not touched again: with others it would be another run.
+    """
+    path = dataset
+    notes: list[str] = []
     if not is_clip_store(path):
-        if processes.is_first:
-            prepare(
-                path,
-                out=out / "prepared.clips",
-                clips=clips,
-                size=size,
-                kind=kind,
-                lists=lists,
-                threads=processes.threads,
-                progress=progress,
-            )
-        processes.wait()
         path = out / "prepared.clips"
+        if processes.is_first:
+            if begun and path.is_file():
+                _check_dataset(ClipStore(path), load(dataset, kind=kind, lists=lists), out)
+            else:
+                notes = prepare(
+                    dataset,
+                    out=path,
+                    clips=clips,
+                    size=size,
+                    kind=kind,
+                    lists=lists,
+                    threads=threads,
+                    progress=progress,
+                ).notes
+        processes.wait()
     store = ClipStore(path)
     if store.size != size:
         (h, w), (height, width) = store.size, size
@@ -245,7 +291,17 @@ def _open(
             f"{path} holds frames of {h}x{w} pixels, but the network needs {height}x{width}: "
             f"`kinema prepare ... --size {height}x{width}`."
         )
-    return store
+    return store, notes
+
+
+def _check_dataset(store: ClipStore, dataset: Dataset, out: Path) -> None:
+    """Refuse to go on with other videos than those the run was begun with."""
+    before = {video.name for video in store.videos} | {entry["path"] for entry in store.skipped}
+    if before != {sample.name for sample in dataset.samples} or store.classes != dataset.classes:
+        raise ValueError(
+            f"{dataset.root} has other videos or classes than {out} was begun with: choose another "
+            f"`out`, or name {store.path} instead of it to go on with what was there."
+        )
 
 
 class _Run:
@@ -259,7 +315,8 @@ class _Run:
         plan: Recipe,
         processes: Processes,
         *,
-        recipe: str,
+        settings: Mapping[str, Any],
+        checkpoint: Checkpoint | None,
         start: Weights | None,
         split: str | None,
         mean: Any,
@@ -268,8 +325,10 @@ class _Run:
     ) -> None:
         self.out, self.store, self.network, self.plan = out, store, network, plan
         self.processes, self.start, self.dropout, self.seed = processes, start, dropout, seed
-        self.train_videos, self.test_videos = split_videos(store, split)
-        self.report = TrainingReport(out, notes=self._notes())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.train_videos, self.test_videos = split_videos(store, split)
+        self.report = TrainingReport(out, notes=[*self._notes(), *(str(w.message) for w in caught)])
         _, self.length, *crop = network.input_shape
         self.crop = (crop[0], crop[1])
         self.sampler = Sampler(
@@ -279,6 +338,7 @@ class _Run:
             crop=self.crop,
             seed=seed,
             flip=plan.flip,
+            once=store.about["clips"] == "five",
         )
         self.iterations = plan.iterations or max(
             math.ceil((plan.epochs or 0) * len(self.sampler) / plan.batch), 1
@@ -289,9 +349,7 @@ class _Run:
         else:
             self.given_mean = None if start is None else start.mean
         names = json.dumps([video.name for video in self.train_videos])
-        settings = {
-            "recipe": recipe,
-            **{f"recipe's {key}": value for key, value in dataclasses.asdict(plan).items()},
+        own = {
             "network": dict(network.recipe),
             "classes": store.classes,
             "split": split,
@@ -303,7 +361,8 @@ class _Run:
             "seed": seed,
             "precision": processes.precision,
         }
-        self.settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+        self.settings: dict[str, Any] = {**settings, **_as_json(own)}
+        self.checkpoint = checkpoint
 
     def _notes(self) -> list[str]:
         """What the user should know of the dataset."""
@@ -334,11 +393,9 @@ class _Run:
 
     def first_checkpoint(self) -> Checkpoint:
         """Where it goes on: the folder's checkpoint, or the very beginning."""
-        path = self.out / "checkpoint.safetensors"
-        if path.is_file():
-            checkpoint = Checkpoint.load(path)
-            checkpoint.check_settings(self.settings, self.out)
-            return checkpoint
+        if self.checkpoint is not None:
+            self.checkpoint.check_settings(self.settings, self.out)
+            return self.checkpoint
         mean = self.given_mean
         if mean is None:
             threads = self.processes.threads
@@ -387,7 +444,9 @@ class _Run:
             for iteration in range(first, self.iterations)
         )
         draws = ([self.sampler[n] for n in range(begin, begin + share)] for begin in begins)
-        return mapped(read, draws, threads=max(self.processes.threads, 2))
+        threads = max(self.processes.threads, 2)
+        in_memory = _MOST_BYTES // (4 * share * math.prod(self.network.input_shape))
+        return mapped(read, draws, threads=threads, ahead=max(min(2 * threads, in_memory), 1))
 
     def carry_out(
         self,
@@ -402,6 +461,8 @@ class _Run:
         begun = saved = time.monotonic()
         processes, plan, is_first = self.processes, self.plan, self.processes.is_first
         checkpoint = self.first_checkpoint()
+        self.checkpoint = None
+        begun_at = checkpoint.iteration
         processes.wait()  # all have read the checkpoint before the first one writes another
         self.mean = checkpoint.mean
         learner = Learner(
@@ -422,10 +483,11 @@ class _Run:
                 iterations=self.iterations,
                 batch=plan.batch,
                 epoch=len(self.sampler),
-                start=checkpoint.iteration,
+                start=begun_at,
                 losses=checkpoint.log.get("losses", ()),
             )
             self.report.notes += [log.note] if log.note else []
+        del checkpoint
         points = {
             math.ceil(self.iterations * (n + 1) / evaluations)
             for n in range(evaluations)
@@ -435,9 +497,9 @@ class _Run:
         with (
             TrainingProgress(self.iterations, plan.batch, enabled=progress and is_first) as bar,
             stop_signal() as stop_came,
-            contextlib.closing(self.batches(checkpoint.iteration)) as batches,
+            contextlib.closing(self.batches(begun_at)) as batches,
         ):
-            for done, (clips, labels) in enumerate(batches, start=checkpoint.iteration + 1):
+            for done, (clips, labels) in enumerate(batches, start=begun_at + 1):
                 rate = plan.learning_rate_at(done - 1, self.iterations)
                 loss = learner.step(
                     clips, labels, rate=rate, seed=_seed(self.seed, _DROPOUT, done, processes.rank)
@@ -447,15 +509,18 @@ class _Run:
                 if not math.isfinite(mean_loss):
                     raise TrainingError(self._come_apart(f"the loss is {mean_loss}", done, rate))
                 bar.advance(done, mean_loss)
-                if done in points and is_first:
-                    evaluation = self._evaluate(learner)
                 if log is not None:
-                    log.add(done, mean_loss, rate, evaluation if done in points else None)
                     late = time.monotonic() - saved > checkpoint_seconds
-                    if stopped or late or done in points or done == self.iterations:
-                        self._save(learner, log, done, rate)
+                    saves = stopped or late or done in points or done == self.iterations
+                    if saves:
+                        self._check_finite(learner, done, rate)
+                    if done in points:
+                        evaluation = self._evaluate(learner)
+                    log.add(done, mean_loss, rate, evaluation if done in points else None)
+                    if saves:
+                        self._save(learner, log, done)
                         saved = time.monotonic()
-                if done in points:
+                if done in points or stopped:  # torchrun ends all when one of them has ended
                     processes.wait()
                 if stopped:
                     raise KeyboardInterrupt
@@ -487,19 +552,22 @@ class _Run:
             threads=max(processes.threads, 2),
         )
 
-    def _save(self, learner: Learner, log: TrainingLog, iteration: int, rate: float) -> None:
-        try:
-            Checkpoint(
-                self.settings,
-                iteration,
-                learner.parameters(),
-                learner.momentum(),
-                learner.rate,
-                self.mean,
-                log.state(),
-            ).save(self.out / "checkpoint.safetensors")
-        except ValueError as error:
-            raise TrainingError(self._come_apart(str(error), iteration, rate)) from None
+    def _save(self, learner: Learner, log: TrainingLog, iteration: int) -> None:
+        Checkpoint(
+            self.settings,
+            iteration,
+            learner.parameters(),
+            learner.momentum(),
+            learner.rate,
+            self.mean,
+            log.state(),
+        ).save(self.out / "checkpoint.safetensors")
+
+    def _check_finite(self, learner: Learner, iteration: int, rate: float) -> None:
+        for name, array in learner.parameters().items():
+            if not np.isfinite(array).all():
+                what = f"{name} is not finite any more"
+                raise TrainingError(self._come_apart(what, iteration, rate))
 
     def _come_apart(self, what: str, iteration: int, rate: float) -> str:
         path = self.out / "checkpoint.safetensors"
@@ -541,6 +609,12 @@ class _Run:
 def _seed(*numbers: int) -> int:
     """One seed of 63 bits from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As they come back from a checkpoint."""
+    read: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return read
 
 
 def _sha256(array: np.ndarray) -> str:

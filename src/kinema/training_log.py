@@ -123,5 +123,6 @@ def _read_rows(path: Path) -> list[dict[str, float]]:
             for row in csv.DictReader(file):
                 with contextlib.suppress(ValueError, TypeError):
                     values = {name: float(value) for name, value in row.items() if value}
-                    rows.append({**values, "iteration": int(values["iteration"])})
+                    if None not in row.values():  # a line that was cut off has fewer
+                        rows.append({**values, "iteration": int(values["iteration"])})
     return rows
