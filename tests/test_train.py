@@ -329,7 +329,8 @@ def test_two_processes_learn_what_one_does(clips, tmp_path):
     two = learn("two", launcher=torchrun)
     whole = learn("whole")
     halves = learn("halves", "--accumulate", "2")
-    assert np.linalg.norm(two - whole) < 1e-6 * np.linalg.norm(whole)
+    # Products of other shapes are rounded otherwise, and a value near zero may pass a ReLU or not.
+    assert np.linalg.norm(two - whole) < 1e-5 * np.linalg.norm(whole)
     # One process that takes the batch in the same halves adds up the same numbers.
     np.testing.assert_allclose(two, halves, rtol=1e-6, atol=1e-9)
     for row, expected in zip(log_of(tmp_path / "two"), log_of(tmp_path / "whole"), strict=True):
