@@ -1,0 +1,75 @@
+"""The comparison on the data at hand, a table each: docs/results/NAME.md and NAME.json.
+
+    python experiments/compare.py ucf101-3     three classes of UCF101, its official splits
+    python experiments/compare.py drawn        drawn actions, which only motion tells apart
+
+The first takes real videos from KINEMA_DATA and the official lists beside it. Features are kept in
+experiments/.cache, so a stopped run goes on. C3D's weights are random (c3d-mini): trained ones
+cannot be had without its authors' site.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kinema import report
+from kinema.compare import Result, compare
+from kinema.files import atomic_path
+from kinema.synthetic import write_dataset
+
+HERE = Path(__file__).parent
+METHODS = ("c3d", "imagenet", "c3d+imagenet", "depth-1", "one-frame", "chance")
+
+
+def ucf101_3(cache: Path) -> Result:
+    data = Path(os.environ["KINEMA_DATA"])
+    return compare(
+        data / "ucf101-3" / "UCF-101",
+        lists=data.parent / "lists" / "ucf101",
+        methods=METHODS,
+        cache=cache,
+        progress=True,
+    )
+
+
+def drawn(cache: Path) -> Result:
+    write_dataset(cache / "drawn", num_train=40, num_test=40, num_frames=32)
+    return compare(cache / "drawn", methods=METHODS, cache=cache, progress=True)
+
+
+TABLES: dict[str, Callable[[Path], Result]] = {"ucf101-3": ucf101_3, "drawn": drawn}
+
+
+def without_scores(result: Result) -> dict[str, Any]:
+    """What the table and its figures come from; scores of single videos are not kept."""
+    content = report.as_mapping(result)
+    for row in content["rows"]:
+        for split in row["splits"]:
+            del split["scores"], split["test"], split["predicted"]
+    del content["videos"]
+    return content
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or sys.argv[1] not in TABLES:
+        sys.exit(f"usage: python experiments/compare.py {'|'.join(TABLES)}")
+    name = sys.argv[1]
+    cache = HERE / ".cache"
+    cache.mkdir(exist_ok=True)
+    result = TABLES[name](cache)
+    out = HERE.parent / "docs" / "results"
+    content = without_scores(result)
+    with atomic_path(out / f"{name}.json") as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with atomic_path(out / f"{name}.md") as partial:
+        partial.write_text(report.as_markdown(result), encoding="utf-8")
+    print(report.as_markdown(result))
+
+
+if __name__ == "__main__":
+    main()
