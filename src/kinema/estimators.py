@@ -17,7 +17,7 @@ from sklearn.utils import Tags
 
 from kinema import weights as weights_room
 from kinema.clips import ClipPlan
-from kinema.feature_table import FeatureTable, normalized
+from kinema.feature_table import FeatureTable
 from kinema.features import Extractor
 from kinema.sources import fingerprint
 from kinema.weights import Weights
@@ -88,8 +88,10 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         paths = _paths(X)
         self._check_paths(paths)
         extractor = self._extractor()
-        rows = np.stack([self._table(extractor, path).features.mean(axis=0) for path in paths])
-        return normalized(rows) if self.l2 else rows
+        tables = (self._table(extractor, path) for path in paths)
+        if self.l2:
+            return np.stack([table.video_vector() for table in tables])
+        return np.stack([table.features.mean(axis=0) for table in tables])
 
     def settings(self) -> dict[str, Any]:
         """What decides over the features, see `Extractor.settings`."""
