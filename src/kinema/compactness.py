@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from kinema import plots
 from kinema import weights as weights_room
-from kinema.compare import choose_splits, readable, vectors_of
+from kinema.compare import choose_splits, paths_labels_groups, readable, vectors_of
 from kinema.datasets import Dataset
 from kinema.feature_table import normalized
 from kinema.methods import METHODS, Options
@@ -81,9 +81,7 @@ def compactness(
         cache=out / "features",
         threads=threads,
     )
-    paths = [sample.path for sample in dataset.samples]
-    labels = np.array([sample.labels[0] for sample in dataset.samples])
-    groups = np.array([sample.group for sample in dataset.samples])
+    paths, labels, groups = paths_labels_groups(dataset)
     made = []
     for name in methods:
         vectors = vectors_of(name, paths, options, progress=progress)

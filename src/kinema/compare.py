@@ -273,11 +273,7 @@ def fit_classifier(
     dataset, _ = readable(dataset, kind=kind, lists=lists)
     _check_classes(dataset)
     transformer = C3DFeatures(weights, layer, stride, cache, threads=threads)
-    machine = FeatureSVM([transformer], cost=cost).fit(
-        [sample.path for sample in dataset.samples],
-        [sample.labels[0] for sample in dataset.samples],
-        [sample.group for sample in dataset.samples],
-    )
+    machine = FeatureSVM([transformer], cost=cost).fit(*paths_labels_groups(dataset))
     coefficients, intercepts = machine.coefficients()
     name = weights.name if isinstance(weights, Weights) else os.fspath(weights)
     return Classifier(
@@ -386,10 +382,8 @@ def _row(
     progress: bool,
 ) -> Row:
     method = METHODS[name]
-    paths = [sample.path for sample in dataset.samples]
+    paths, labels, groups = paths_labels_groups(dataset)
     estimator = method.make(options)
-    labels = np.array([sample.labels[0] for sample in dataset.samples])
-    groups = np.array([sample.group for sample in dataset.samples])
     vectors = None
     if isinstance(estimator, FeatureSVM):
         vectors = vectors_of(name, paths, options, progress=progress)
@@ -448,12 +442,26 @@ def vectors_of(
     estimator = METHODS[name].make(options)
     if not isinstance(estimator, FeatureSVM):
         raise ValueError(f"the method {name} has no features.")
-    rows = []
-    with Counted(METHODS[name].title, len(paths), enabled=progress) as bar:
-        for path in paths:
-            rows.append(estimator.vectors([path]))
-            bar.advance()
-    return np.concatenate(rows)
+    columns = []
+    total = len(paths) * len(estimator.features)
+    with Counted(METHODS[name].title, total, enabled=progress) as bar:
+        for transformer in estimator.features:  # one net after the other: each is packed once
+            rows = []
+            for path in paths:
+                rows.append(transformer.transform([path]))
+                bar.advance()
+            columns.append(np.concatenate(rows))
+    return np.hstack(columns)
+
+
+def paths_labels_groups(dataset: Dataset) -> tuple[list[Path], np.ndarray, np.ndarray]:
+    """Of each video: its file, the index of its (first) class, and its group."""
+    samples = dataset.samples
+    return (
+        [sample.path for sample in samples],
+        np.array([sample.labels[0] for sample in samples]),
+        np.array([sample.group for sample in samples]),
+    )
 
 
 def _speed(method: Method, options: Options, paths: Sequence[Path]) -> float:

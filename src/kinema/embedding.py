@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances
 
 from kinema import plots
 from kinema import weights as weights_room
-from kinema.compare import readable, vectors_of
+from kinema.compare import paths_labels_groups, readable, vectors_of
 from kinema.datasets import Dataset
 from kinema.methods import METHODS, Options
 from kinema.weights import Weights
@@ -119,9 +119,7 @@ def embed(
         cache=out / "features",
         threads=threads,
     )
-    paths = [sample.path for sample in dataset.samples]
-    labels = np.array([sample.labels[0] for sample in dataset.samples])
-    groups = [sample.group for sample in dataset.samples]
+    paths, labels, groups = paths_labels_groups(dataset)
     perplexity = min(perplexity, (len(paths) - 1) / 3)
     made = []
     for name in methods:
@@ -133,8 +131,8 @@ def embed(
                 title=METHODS[name].title.removesuffix(" + linear SVM"),
                 points=points,
                 labels=labels,
-                purity=knn_purity(vectors, labels, groups),
-                purity_2d=knn_purity(points, labels, groups),
+                purity=knn_purity(vectors, labels, groups.tolist()),
+                purity_2d=knn_purity(points, labels, groups.tolist()),
                 perplexity=perplexity,
                 seed=seed,
             )
