@@ -39,6 +39,7 @@ _ROOMS = (
     "network",
     "predict",
     "prepare",
+    "protocol",
     "recipes",
     "reference",
     "report",

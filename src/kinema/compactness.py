@@ -12,11 +12,11 @@ from sklearn.decomposition import PCA
 
 from kinema import plots
 from kinema import weights as weights_room
-from kinema.compare import choose_splits, paths_labels_groups, readable, vectors_of
 from kinema.datasets import Dataset
 from kinema.feature_table import normalized
 from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
+from kinema.protocol import choose_splits, paths_labels_groups, readable, vectors_of
 from kinema.weights import Weights
 
 DIMENSIONS = (10, 50, 100, 500)

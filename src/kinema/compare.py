@@ -20,17 +20,21 @@ import numpy as np
 
 from kinema import weights as weights_room
 from kinema.classifier import Classifier
-from kinema.datasets import Dataset, Split, load, make_folds
+from kinema.datasets import Dataset, Split
 from kinema.estimators import C3DFeatures
 from kinema.methods import METHODS, Method, Options
 from kinema.methods.svm import FeatureSVM
 from kinema.metrics import Interval, confusion_matrix, group_interval
-from kinema.progress import Counted
-from kinema.video import VideoReader, skip_reason
+from kinema.protocol import (
+    NUM_FOLDS,
+    check_classes,
+    choose_splits,
+    paths_labels_groups,
+    readable,
+    vectors_of,
+)
+from kinema.video import VideoReader
 from kinema.weights import Weights
-
-NUM_FOLDS = 5
-"""Where a dataset has no official split."""
 
 NUM_TIMED = 5
 """Videos that a method's speed is measured on, without its cache."""
@@ -206,7 +210,7 @@ def compare(
     if not weights:
         raise ValueError("`weights` must name at least one net.")
     dataset, skipped = readable(dataset, kind=kind, lists=lists)
-    _check_classes(dataset)
+    check_classes(dataset)
     chosen = choose_splits(dataset, splits, folds)
     options = Options(
         weights=tuple(weights_room.resolve(source) for source in weights),
@@ -271,7 +275,7 @@ def fit_classifier(
     those of `compare`.
     """
     dataset, _ = readable(dataset, kind=kind, lists=lists)
-    _check_classes(dataset)
+    check_classes(dataset)
     transformer = C3DFeatures(weights, layer, stride, cache, threads=threads)
     machine = FeatureSVM([transformer], cost=cost).fit(*paths_labels_groups(dataset))
     coefficients, intercepts = machine.coefficients()
@@ -283,72 +287,6 @@ def fit_classifier(
         weights=name,
         settings=transformer.settings(),
     )
-
-
-def readable(
-    dataset: str | os.PathLike[str] | Dataset,
-    *,
-    kind: str = "auto",
-    lists: str | os.PathLike[str] | None = None,
-) -> tuple[Dataset, list[dict[str, str]]]:
-    """A dataset without the videos that cannot be opened, and which those are and why."""
-    if not isinstance(dataset, Dataset):
-        dataset = load(dataset, kind=kind, lists=lists)
-    skipped, kept = [], []
-    for index, sample in enumerate(dataset.samples):
-        try:
-            VideoReader(sample.path)
-        except Exception as error:  # whatever one video does, the others count
-            skipped.append({"path": str(sample.path), "reason": skip_reason(error)})
-        else:
-            kept.append(index)
-    return _subset(dataset, kept), skipped
-
-
-def _subset(dataset: Dataset, kept: Sequence[int]) -> Dataset:
-    place = {index: new for new, index in enumerate(kept)}
-
-    def moved(side: Sequence[int]) -> tuple[int, ...]:
-        return tuple(place[index] for index in side if index in place)
-
-    return dataclasses.replace(
-        dataset,
-        samples=tuple(dataset.samples[index] for index in kept),
-        splits={
-            name: Split(moved(split.train), moved(split.test))
-            for name, split in dataset.splits.items()
-        },
-    )
-
-
-def _check_classes(dataset: Dataset) -> None:
-    counts = np.zeros(len(dataset.classes), int)
-    for sample in dataset.samples:
-        for label in sample.labels:
-            counts[label] += 1
-    if (counts > 0).sum() < 2:
-        raise ValueError(
-            f"{dataset.root} has videos of {(counts > 0).sum()} class: a comparison takes two."
-        )
-    lonely = [dataset.classes[label] for label in np.flatnonzero(counts == 1)]
-    if lonely:
-        raise ValueError(
-            f"{dataset.root}: class {lonely[0]} has one video that can be read, so it cannot be "
-            "both learned and tested: add videos, or take the class out."
-        )
-
-
-def choose_splits(
-    dataset: Dataset, names: Sequence[str] | None, folds: int = NUM_FOLDS
-) -> dict[str, Split]:
-    """Official splits by name, all of them without a name; or grouped folds where there is none."""
-    if dataset.splits:
-        chosen = names or list(dataset.splits)
-        return {name: dataset.split(name) for name in chosen}
-    if names:
-        raise ValueError(f"`splits` {', '.join(names)}: {dataset.root} has no official split.")
-    made = make_folds(dataset, folds)
-    return {f"fold {number}": split for number, split in enumerate(made, start=1)}
 
 
 def _leaks(method: Method, options: Options, dataset: Dataset, splits: Mapping[str, Split]) -> int:
@@ -426,41 +364,6 @@ def _row(
         num_dimensions=getattr(estimator, "num_dimensions_", None),
         frames_per_second=_speed(method, options, paths) if timed and vectors is not None else None,
         leaked=leaked,
-    )
-
-
-def vectors_of(
-    name: str, paths: Sequence[Path], options: Options, *, progress: bool = False
-) -> np.ndarray:
-    """(n, D) features of videos by a method that has such.
-
-    Raises:
-        ValueError: the method has no features.
-    """
-    if name not in METHODS:
-        raise ValueError(f"`methods` must be some of {', '.join(METHODS)}; got {name}.")
-    estimator = METHODS[name].make(options)
-    if not isinstance(estimator, FeatureSVM):
-        raise ValueError(f"the method {name} has no features.")
-    columns = []
-    total = len(paths) * len(estimator.features)
-    with Counted(METHODS[name].title, total, enabled=progress) as bar:
-        for transformer in estimator.features:  # one net after the other: each is packed once
-            rows = []
-            for path in paths:
-                rows.append(transformer.transform([path]))
-                bar.advance()
-            columns.append(np.concatenate(rows))
-    return np.hstack(columns)
-
-
-def paths_labels_groups(dataset: Dataset) -> tuple[list[Path], np.ndarray, np.ndarray]:
-    """Of each video: its file, the index of its (first) class, and its group."""
-    samples = dataset.samples
-    return (
-        [sample.path for sample in samples],
-        np.array([sample.labels[0] for sample in samples]),
-        np.array([sample.group for sample in samples]),
     )
 
 

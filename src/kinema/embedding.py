@@ -13,9 +13,9 @@ from sklearn.metrics import pairwise_distances
 
 from kinema import plots
 from kinema import weights as weights_room
-from kinema.compare import paths_labels_groups, readable, vectors_of
 from kinema.datasets import Dataset
 from kinema.methods import METHODS, Options
+from kinema.protocol import paths_labels_groups, readable, vectors_of
 from kinema.weights import Weights
 
 PERPLEXITY = 30.0
