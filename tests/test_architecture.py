@@ -99,6 +99,7 @@ MAY_IMPORT = {
     "compare": {
         "classifier",
         "datasets",
+        "embedding",
         "estimators",
         "methods",
         "metrics",
@@ -107,7 +108,7 @@ MAY_IMPORT = {
         "weights",
     },
     "report": {"compare", "files"},
-    "embedding": {"datasets", "methods", "plots", "protocol", "weights"},
+    "embedding": {"datasets", "methods", "metrics", "plots", "protocol", "weights"},
     "compactness": {"datasets", "feature_table", "methods", "plots", "protocol", "weights"},
     "demo": {
         "classifier",
@@ -152,6 +153,7 @@ MAY_IMPORT = {
         "export",
         "features",
         "mean",
+        "metrics",
         "predict",
         "prepare",
         "train",

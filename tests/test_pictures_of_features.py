@@ -12,7 +12,8 @@ from kinema import network as networks
 from kinema.cli import main
 from kinema.compactness import compactness
 from kinema.datasets import load, make_folds
-from kinema.embedding import embed, knn_purity
+from kinema.embedding import embed
+from kinema.metrics import knn_purity
 from kinema.weights import random_weights
 
 from small_videos import write_folder

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kinema.video import VideoError, VideoReader
+from kinema.video import VideoError, VideoReader, spread
 
 from odd_videos import BAD, ODD, available, make, read_index, write_video
 
@@ -254,3 +254,21 @@ def test_a_named_pipe_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "v.mp4")  # opening it would wait for ever
     with pytest.raises(VideoError, match="not a plain file"):
         VideoReader(tmp_path / "v.mp4")
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 511, 512, 513, 1024, 1025, 5000])
+def test_spread_takes_places_of_a_stream_of_unknown_length(count):
+    positions = [0, 0.1, 0.5, 0.77, 1]
+    found = spread(iter(range(count)), positions)
+    exact = [round(position * (count - 1)) for position in positions]
+    step = 1
+    while -(-count // step) > 512:
+        step *= 2
+    assert found == [index if index == count - 1 else index - index % step for index in exact]
+    assert found[0] == 0
+    assert found[-1] == count - 1
+
+
+def test_spread_of_nothing():
+    with pytest.raises(ValueError, match="`items` is empty"):
+        spread(iter([]), [0.5])

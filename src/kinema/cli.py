@@ -503,7 +503,8 @@ def embed(
         lists: Folder of its official lists.
         threads: CPU threads; all by default.
     """
-    from kinema.embedding import NUM_NEIGHBOURS, embed
+    from kinema.embedding import embed
+    from kinema.metrics import NUM_NEIGHBOURS
 
     made = embed(
         dataset,

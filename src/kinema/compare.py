@@ -21,10 +21,11 @@ import numpy as np
 from kinema import weights as weights_room
 from kinema.classifier import Classifier
 from kinema.datasets import Dataset, Split
+from kinema.embedding import FEWEST_POINTS, tsne
 from kinema.estimators import C3DFeatures
 from kinema.methods import METHODS, Method, Options
 from kinema.methods.svm import FeatureSVM
-from kinema.metrics import Interval, confusion_matrix, group_interval
+from kinema.metrics import Interval, confusion_matrix, group_interval, knn_purity
 from kinema.protocol import (
     NUM_FOLDS,
     check_classes,
@@ -41,6 +42,20 @@ NUM_TIMED = 5
 
 
 @dataclass(frozen=True, eq=False)
+class Timeline:
+    """What a method said of the clips of one video.
+
+    Attributes:
+        start, stop: (m,) of the clips, in seconds; in frames where the video has no times.
+        predicted: (m,) indices of classes.
+    """
+
+    start: np.ndarray
+    stop: np.ndarray
+    predicted: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """What a method said of the test videos of one split.
 
@@ -51,6 +66,7 @@ class Outcome:
         scores: (n, K).
         cost: C of the SVM; None for methods without one.
         sweep: accuracy of the inner cross-validation by C.
+        timelines: of the test videos; empty if they were not asked for, or the method has no clips.
     """
 
     split: str
@@ -59,6 +75,7 @@ class Outcome:
     scores: np.ndarray
     cost: float | None = None
     sweep: Mapping[float, float] = field(default_factory=dict)
+    timelines: tuple[Timeline, ...] = ()
 
     @property
     def right(self) -> np.ndarray:
@@ -83,6 +100,8 @@ class Row:
         num_dimensions: of its features; None for methods without.
         frames_per_second: from file to score, reading included; None if not measured.
         leaked: test videos that its weights learned from.
+        points: (n, 2) t-SNE of the features of all videos; None if it was not asked for.
+        purity: k-NN purity of these features, see `metrics.knn_purity`; None likewise.
     """
 
     name: str
@@ -94,6 +113,8 @@ class Row:
     num_dimensions: int | None
     frames_per_second: float | None
     leaked: int
+    points: np.ndarray | None = None
+    purity: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -115,6 +136,8 @@ class Result:
         dataset: its name.
         classes: K names.
         videos: names of all videos.
+        labels: (n,) indices of their classes.
+        paths: their files.
         splits: names of the splits.
         rows: one a method.
         settings: what decided over it, JSON values.
@@ -125,6 +148,8 @@ class Result:
     dataset: str
     classes: tuple[str, ...]
     videos: tuple[str, ...]
+    labels: np.ndarray
+    paths: tuple[Path, ...]
     splits: tuple[str, ...]
     rows: tuple[Row, ...]
     settings: Mapping[str, Any]
@@ -175,6 +200,7 @@ def compare(
     cache: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     timed: bool = True,
+    pictures: bool = False,
     force: bool = False,
     progress: bool = False,
 ) -> Result:
@@ -194,6 +220,8 @@ def compare(
         cache: a folder for features; a stopped comparison goes on from it.
         threads: CPU threads; None for all.
         timed: whether to measure frames a second on a few videos, without the cache.
+        pictures: whether to make what the report draws: t-SNE of each method's features, and what
+            it says of single clips. It takes `cache`.
         force: go on though weights saw test videos; the row is marked.
         progress: whether to show progress on standard error.
 
@@ -207,6 +235,8 @@ def compare(
         )
     if cost is not None and not cost > 0:
         raise ValueError(f"`cost` must be more than 0, got {cost}.")
+    if pictures and cache is None:
+        raise ValueError("`pictures` takes a `cache`, or every video would be computed again.")
     if not weights:
         raise ValueError("`weights` must name at least one net.")
     dataset, skipped = readable(dataset, kind=kind, lists=lists)
@@ -232,12 +262,14 @@ def compare(
     for name in methods:
         rows.append(
             _row(name, dataset, chosen, options, rows[0] if rows else None, leaks[name],
-                 timed=timed, progress=progress)
+                 timed=timed, pictures=pictures, progress=progress)
         )  # fmt: skip
     return Result(
         dataset=dataset.root.name,
         classes=dataset.classes,
         videos=tuple(sample.name for sample in dataset.samples),
+        labels=paths_labels_groups(dataset)[1],
+        paths=tuple(sample.path for sample in dataset.samples),
         splits=tuple(chosen),
         rows=tuple(rows),
         settings={
@@ -317,6 +349,7 @@ def _row(
     leaked: int,
     *,
     timed: bool,
+    pictures: bool,
     progress: bool,
 ) -> Row:
     method = METHODS[name]
@@ -346,10 +379,18 @@ def _row(
                 whole,
                 cost=getattr(estimator, "cost_", None),
                 sweep=getattr(estimator, "sweep_", {}),
+                timelines=_timelines(estimator, [paths[i] for i in test])
+                if pictures and vectors is not None
+                else (),
             )
         )
     right = np.concatenate([outcome.right for outcome in outcomes]).astype(float)
     tested = np.concatenate([outcome.test for outcome in outcomes])
+    points = purity = None
+    if pictures and vectors is not None and len(vectors) >= FEWEST_POINTS:
+        points, _ = tsne(vectors)
+        if len(np.unique(groups)) > 1:
+            purity = knn_purity(vectors, labels, groups.tolist())
     difference = None
     if first is not None:
         before = np.concatenate([outcome.right for outcome in first.outcomes]).astype(float)
@@ -364,7 +405,24 @@ def _row(
         num_dimensions=getattr(estimator, "num_dimensions_", None),
         frames_per_second=_speed(method, options, paths) if timed and vectors is not None else None,
         leaked=leaked,
+        points=points,
+        purity=purity,
     )
+
+
+def _timelines(machine: FeatureSVM, paths: Sequence[Path]) -> tuple[Timeline, ...]:
+    made = []
+    for path in paths:
+        tables = machine.clip_tables(path)
+        if not tables or len({len(table.features) for table in tables}) > 1:
+            return ()  # no clips, or nets whose clips are not the same
+        table = tables[0]
+        start, stop = table.start_seconds, table.stop_seconds
+        if not (np.isfinite(start).all() and np.isfinite(stop).all()):
+            start, stop = table.start_frame, table.stop_frame
+        labels = machine.classes_[machine.decide_clips(tables).argmax(axis=1)]
+        made.append(Timeline(start, stop, labels))
+    return tuple(made)
 
 
 def _speed(method: Method, options: Options, paths: Sequence[Path]) -> float:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.manifold import TSNE
-from sklearn.metrics import pairwise_distances
 
 from kinema import plots
 from kinema import weights as weights_room
 from kinema.datasets import Dataset
 from kinema.methods import METHODS, Options
+from kinema.metrics import NUM_NEIGHBOURS, knn_purity
 from kinema.protocol import paths_labels_groups, readable, vectors_of
 from kinema.weights import Weights
 
@@ -22,7 +22,8 @@ PERPLEXITY = 30.0
 """Of t-SNE. The paper does not state its own; its author points to the reference implementations,
 whose usual value this is."""
 
-NUM_NEIGHBOURS = 10
+FEWEST_POINTS = 4
+"""Of which a picture is made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Embedding:
         title: of the features.
         points: (n, 2).
         labels: (n,) class indices.
-        purity: see `knn_purity`, of the features.
+        purity: see `metrics.knn_purity`, of the features.
         purity_2d: of the points.
         perplexity, seed: of t-SNE.
     """
@@ -47,35 +48,22 @@ class Embedding:
     seed: int
 
 
-def knn_purity(
-    vectors: np.ndarray,
-    labels: np.ndarray,
-    groups: Sequence[str],
-    *,
-    num_neighbours: int = NUM_NEIGHBOURS,
-) -> float:
-    """The share of a video's nearest neighbours that are of its class, mean over all videos.
-
-    Videos of its own group do not count as neighbours: they are near for other reasons.
+def tsne(
+    vectors: np.ndarray, *, perplexity: float = PERPLEXITY, seed: int = 0
+) -> tuple[np.ndarray, float]:
+    """Vectors in two dimensions, and the perplexity that was taken.
 
     Args:
-        vectors: (n, D).
-        labels: (n,).
-        groups: n names.
-        num_neighbours: how many of each are looked at; fewer where there are no more.
+        vectors: (n, D), n at least `FEWEST_POINTS`.
+        perplexity: a third of n - 1 is the most that is taken.
+        seed: of the optimisation, which starts from PCA.
+
+    Returns:
+        (n, 2) float32, and the perplexity.
     """
-    distances = pairwise_distances(vectors)
-    _, group = np.unique(list(groups), return_inverse=True)
-    distances[group[:, None] == group[None, :]] = np.inf
-    shares = []
-    for row, label in zip(distances, labels, strict=True):
-        nearest = np.argsort(row, kind="stable")[:num_neighbours]
-        nearest = nearest[np.isfinite(row[nearest])]
-        if len(nearest):
-            shares.append(np.mean(labels[nearest] == label))
-    if not shares:
-        raise ValueError("`groups` must hold at least two different groups.")
-    return float(np.mean(shares))
+    perplexity = min(perplexity, (len(vectors) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+    return points, perplexity
 
 
 def embed(
@@ -109,8 +97,10 @@ def embed(
     if not perplexity > 0:
         raise ValueError(f"`perplexity` must be more than 0, got {perplexity}.")
     dataset, _ = readable(dataset, kind=kind, lists=lists)
-    if len(dataset.samples) < 4:
-        raise ValueError(f"{dataset.root} has {len(dataset.samples)} videos: a picture takes 4.")
+    if len(dataset.samples) < FEWEST_POINTS:
+        raise ValueError(
+            f"{dataset.root} has {len(dataset.samples)} videos: a picture takes {FEWEST_POINTS}."
+        )
     out = Path(out)
     options = Options(
         weights=tuple(weights_room.resolve(source) for source in weights),
@@ -120,12 +110,10 @@ def embed(
         threads=threads,
     )
     paths, labels, groups = paths_labels_groups(dataset)
-    perplexity = min(perplexity, (len(paths) - 1) / 3)
     made = []
     for name in methods:
         vectors = vectors_of(name, paths, options, progress=progress)
-        tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-        points = tsne.fit_transform(vectors)
+        points, taken = tsne(vectors, perplexity=perplexity, seed=seed)
         made.append(
             Embedding(
                 title=METHODS[name].title.removesuffix(" + linear SVM"),
@@ -133,7 +121,7 @@ def embed(
                 labels=labels,
                 purity=knn_purity(vectors, labels, groups.tolist()),
                 purity_2d=knn_purity(points, labels, groups.tolist()),
-                perplexity=perplexity,
+                perplexity=taken,
                 seed=seed,
             )
         )
@@ -148,6 +136,6 @@ def embed(
             for one in made
         ],
         dataset.classes,
-        title=f"{dataset.root.name}: t-SNE, perplexity {perplexity:g}, seed {seed}",
+        title=f"{dataset.root.name}: t-SNE, perplexity {taken:g}, seed {seed}",
     )
     return made

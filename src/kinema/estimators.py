@@ -93,6 +93,15 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return np.stack([table.video_vector() for table in tables])
         return np.stack([table.features.mean(axis=0) for table in tables])
 
+    def table(self, path: str | os.PathLike[str]) -> FeatureTable:
+        """The features of one video's clips; rows are as the network gives them.
+
+        Raises:
+            ValueError: the video is missing or cannot be read; it is named.
+        """
+        self._check_paths([Path(path)])
+        return self._table(self._extractor(), Path(path))
+
     def settings(self) -> dict[str, Any]:
         """What decides over the features, see `Extractor.settings`."""
         return self._extractor().settings()

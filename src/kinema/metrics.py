@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import pairwise_distances
 
 NUM_RESAMPLES = 2000
 """Of the bootstrap."""
+
+NUM_NEIGHBOURS = 10
+"""Of k-NN purity."""
+
+DISTANCE_ROWS = 1024
+"""Videos whose distances to all others are held at once."""
 
 
 def hits(scores: np.ndarray, labels: Sequence[Sequence[int]], k: int) -> np.ndarray:
@@ -75,3 +82,39 @@ def confusion_matrix(true: np.ndarray, predicted: np.ndarray, num_classes: int) 
     matrix = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(matrix, (true, predicted), 1)
     return matrix
+
+
+def knn_purity(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    groups: Sequence[str],
+    *,
+    num_neighbours: int = NUM_NEIGHBOURS,
+) -> float:
+    """The share of a video's nearest neighbours that are of its class, mean over all videos.
+
+    Videos of its own group do not count as neighbours: they are near for other reasons.
+
+    Args:
+        vectors: (n, D).
+        labels: (n,).
+        groups: n names.
+        num_neighbours: how many of each are looked at; fewer where there are no more.
+
+    Raises:
+        ValueError: all videos are of one group.
+    """
+    _, group = np.unique(list(groups), return_inverse=True)
+    if len(group) == 0 or (group == group[0]).all():
+        raise ValueError("`groups` must hold at least two different groups.")
+    labels = np.asarray(labels)
+    shares = []
+    for start in range(0, len(vectors), DISTANCE_ROWS):
+        rows = slice(start, start + DISTANCE_ROWS)
+        distances = pairwise_distances(vectors[rows], vectors)
+        distances[group[rows, None] == group] = np.inf
+        for row, label in zip(distances, labels[rows], strict=True):
+            nearest = np.argsort(row, kind="stable")[:num_neighbours]
+            nearest = nearest[np.isfinite(row[nearest])]
+            shares.append(np.mean(labels[nearest] == label))
+    return float(np.mean(shares))

@@ -27,9 +27,10 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -43,6 +44,9 @@ DEMUXERS = (
     "4xm,roq,smjpeg,jpegxl_anim"
 )
 """FFmpeg demuxers that read one file and hold video. See Note [One path opens one file]."""
+
+MOST_KEPT = 512
+"""Items that `spread` holds at once."""
 
 FRAME_NAME = re.compile(r"(\d{6})\.jpg")
 """Names of the pictures of a frame folder, `%06d.jpg` from 1 (C3D v1.0, `image_io.cpp`)."""
@@ -187,6 +191,30 @@ class VideoReader:
         info = self.info
         frames = "unknown" if info.num_frames is None else info.num_frames
         return f"VideoReader({str(self.path)!r}, {info.width}x{info.height}, {frames} frames)"
+
+
+def spread(items: Iterable[Any], positions: Sequence[float]) -> list[Any]:
+    """Items of a stream of unknown length at some places of it, in constant memory.
+
+    Place p of n items is item round(p (n - 1)): 0 is the first, 1 the last. Of more than 512 items
+    every second is kept, of more than 1024 every fourth, and so on: then the item before is given.
+
+    Args:
+        items: at least one.
+        positions: from 0 to 1.
+    """
+    kept: list[Any] = []
+    step, count, last = 1, 0, None
+    for last in items:
+        if count % step == 0:
+            kept.append(last)
+            if len(kept) > MOST_KEPT:
+                kept, step = kept[::2], 2 * step
+        count += 1
+    if not count:
+        raise ValueError("`items` is empty.")
+    wanted = [round(position * (count - 1)) for position in positions]
+    return [last if index == count - 1 else kept[index // step] for index in wanted]
 
 
 @dataclass(frozen=True, eq=False)

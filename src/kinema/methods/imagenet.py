@@ -26,7 +26,7 @@ from kinema.files import read_tensors, write_tensors
 from kinema.methods import c3d
 from kinema.methods.svm import FeatureSVM
 from kinema.sources import fingerprint
-from kinema.video import VideoError, VideoReader
+from kinema.video import VideoError, VideoReader, spread
 
 FORMAT = "kinema-frames-1"
 NUM_FRAMES = 5
@@ -98,11 +98,12 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
 def _evenly(path: Path, count: int) -> list[np.ndarray]:
     """Some frames of a video, evenly spaced, first and last included."""
     try:
-        frames = [_resized(frame.image) for frame in VideoReader(path)]
+        return spread(
+            (_resized(frame.image) for frame in VideoReader(path)),
+            np.linspace(0, 1, count).tolist(),
+        )
     except (VideoError, FileNotFoundError) as error:
         raise VideoError(f"{path}: {error}") from None
-    chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
-    return [frames[index] for index in chosen]
 
 
 def _resized(image: np.ndarray) -> np.ndarray:

@@ -10,6 +10,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import LinearSVC
 
+from kinema.estimators import C3DFeatures
+from kinema.feature_table import FeatureTable, normalized
+
 SWEEP = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Costs to choose from: the paper does not state its own."""
 
@@ -64,6 +67,20 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
     def vectors(self, X: Any) -> np.ndarray:
         """(n, D) features of videos, side by side."""
         return np.hstack([transformer.transform(X) for transformer in self.features])
+
+    def clip_tables(self, path: Any) -> list[FeatureTable]:
+        """A table of a video's clips by each of the features; none if one of them has no clips."""
+        if not all(isinstance(transformer, C3DFeatures) for transformer in self.features):
+            return []
+        return [transformer.table(path) for transformer in self.features]
+
+    def decide_clips(self, tables: Sequence[FeatureTable]) -> np.ndarray:
+        """(m, K) scores of single clips, as if each were a video."""
+        columns = [
+            normalized(table.features) if transformer.l2 else table.features
+            for transformer, table in zip(self.features, tables, strict=True)
+        ]
+        return self.decide(np.hstack(columns))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """(n, K) signed distances; also for two classes."""
