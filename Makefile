@@ -45,6 +45,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/install.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/tables.py
 
 clean:

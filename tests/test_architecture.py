@@ -108,6 +108,7 @@ MAY_IMPORT = {
         "weights",
     },
     "report": {"compare", "files"},
+    "page": {"compare", "files", "prefetch", "progress", "report", "sources", "video"},
     "embedding": {"datasets", "methods", "metrics", "plots", "protocol", "weights"},
     "compactness": {"datasets", "feature_table", "methods", "plots", "protocol", "weights"},
     "demo": {
@@ -154,6 +155,7 @@ MAY_IMPORT = {
         "features",
         "mean",
         "metrics",
+        "page",
         "predict",
         "prepare",
         "train",

@@ -37,6 +37,7 @@ _ROOMS = (
     "methods",
     "metrics",
     "network",
+    "page",
     "predict",
     "prepare",
     "protocol",

@@ -587,12 +587,15 @@ def _names(text: str) -> list[str]:
 
 
 def _compare(dataset: Path, *, out: Path, **options: Any) -> int:
-    from kinema import report
+    from kinema import page, report
     from kinema.compare import compare
 
-    result = compare(dataset, cache=out / "features", progress=True, **options)
+    cache = out / "features"
+    result = compare(dataset, cache=cache, pictures=True, progress=True, **options)
     report.write(result, out)
+    page.write(result, out / "report.html", cache=cache, progress=True)
     print(report.as_markdown(result))
+    print(f"with filmstrips and maps: {out / 'report.html'}")
     return 1 if result.skipped else 0
 
 
