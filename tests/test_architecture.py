@@ -91,6 +91,8 @@ MAY_IMPORT = {
         "features",
         "files",
         "network",
+        "prefetch",
+        "progress",
         "sources",
         "video",
         "weights",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from kinema.methods import imagenet
+from kinema.methods import imagenet, svm
 from kinema.methods.imagenet import ImageNetFeatures
+from kinema.methods.svm import FeatureSVM
 from kinema.synthetic import write_video
 from kinema.video import VideoError, VideoReader
 
@@ -59,3 +62,29 @@ def test_a_video_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "x.mp4").write_bytes(b"no video")
     with pytest.raises(VideoError, match=r"x.mp4: "):
         ImageNetFeatures().transform([tmp_path / "x.mp4"])
+
+
+def test_a_large_cross_validation_is_shared_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 20)
+    vectors = generator.normal(size=(60, 8)) + labels[:, None] / 3
+    groups = np.tile(np.arange(20), 3)
+    small = FeatureSVM([]).fit_vectors(vectors, labels, groups)
+    monkeypatch.setattr(svm, "LARGE", 0)
+    large = FeatureSVM([], cache=tmp_path).fit_vectors(vectors, labels, groups)
+    assert large.sweep_ == small.sweep_  # processes say what one process says
+    (kept,) = tmp_path.iterdir()
+    content = json.loads(kept.read_text())
+    whole = dict(content["1.0"])
+    assert len(whole) == 5
+    # A fold that is there is believed; those that are not are computed.
+    content["1.0"] = {"0": whole["0"] + 3}
+    kept.write_text(json.dumps(content))
+    again = FeatureSVM([], cache=tmp_path).fit_vectors(vectors, labels, groups)
+    assert again.sweep_[1.0] == pytest.approx(small.sweep_[1.0] + 3 / 60)
+    kept.write_text("{")  # damaged
+    assert (
+        FeatureSVM([], cache=tmp_path).fit_vectors(vectors, labels, groups).sweep_ == small.sweep_
+    )
+    FeatureSVM([], cache=tmp_path).fit_vectors(vectors + 1, labels, groups)
+    assert len(list(tmp_path.iterdir())) == 2  # of other vectors

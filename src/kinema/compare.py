@@ -250,6 +250,7 @@ def compare(
         cost=cost,
         cache=None if cache is None else Path(cache),
         threads=threads,
+        progress=progress,
     )
     leaks = {name: _leaks(METHODS[name], options, dataset, chosen) for name in methods}
     if any(leaks.values()) and not force:

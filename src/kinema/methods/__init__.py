@@ -29,6 +29,7 @@ class Options:
         cost: C of the SVM; None for inner cross-validation.
         cache: a folder for what is dear.
         threads: CPU threads; None for all.
+        progress: whether to show the progress of what takes long.
     """
 
     weights: tuple[Weights, ...] = ()
@@ -38,6 +39,7 @@ class Options:
     cost: float | None = None
     cache: Path | None = None
     threads: int | None = None
+    progress: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from kinema.estimators import C3DFeatures
 from kinema.feature_table import FeatureTable
 from kinema.features import Extractor, still
+from kinema.methods import svm
 from kinema.methods.svm import FeatureSVM
 from kinema.network import Conv3d, Network
 from kinema.weights import Weights, random_weights
@@ -85,4 +86,4 @@ def features(options: Any, weights: Weights, kind: type[C3DFeatures] = C3DFeatur
 def _machine(
     options: Any, nets: tuple[Weights, ...], kind: type[C3DFeatures] = C3DFeatures
 ) -> FeatureSVM:
-    return FeatureSVM([features(options, net, kind) for net in nets], cost=options.cost)
+    return svm.make(options, [features(options, net, kind) for net in nets])

@@ -23,7 +23,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from kinema.feature_table import normalized
 from kinema.files import read_tensors, write_tensors
-from kinema.methods import c3d
+from kinema.methods import c3d, svm
 from kinema.methods.svm import FeatureSVM
 from kinema.sources import fingerprint
 from kinema.video import VideoError, VideoReader, spread
@@ -154,10 +154,10 @@ def _frames(options: Any) -> ImageNetFeatures:
 
 def alone(options: Any) -> FeatureSVM:
     """ImageNet's row."""
-    return FeatureSVM([_frames(options)], cost=options.cost)
+    return svm.make(options, [_frames(options)])
 
 
 def with_c3d(options: Any) -> FeatureSVM:
     """Beside the first net's features."""
     net = c3d.features(options, options.weights[0])
-    return FeatureSVM([net, _frames(options)], cost=options.cost)
+    return svm.make(options, [net, _frames(options)])

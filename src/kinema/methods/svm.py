@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import LinearSVC
 
 from kinema.estimators import C3DFeatures
 from kinema.feature_table import FeatureTable, normalized
+from kinema.files import atomic_path
+from kinema.prefetch import num_usable_cores
+from kinema.progress import Counted
 
 SWEEP = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Costs to choose from: the paper does not state its own."""
 
 MOST_FOLDS = 5
+
+LARGE = 10**8
+"""Videos x dimensions x classes from which a cross-validation takes minutes: it is shared among
+processes, shows its progress and can be stopped."""
 
 
 class FeatureSVM(ClassifierMixin, BaseEstimator):
@@ -26,6 +37,8 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
         features: transformers from video paths to (n, D); their outputs are concatenated.
         cost: C; None for the best of `SWEEP` by cross-validation on the training videos, in which
             groups are not torn apart. The smaller of equals is taken.
+        cache: a folder for the counts of a long cross-validation; a stopped one goes on from it.
+        progress: whether to show a long one's progress on standard error.
 
     Attributes:
         classes_: (K,) the labels, sorted.
@@ -34,9 +47,18 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
         num_dimensions_: of the concatenated features.
     """
 
-    def __init__(self, features: Sequence[Any], cost: float | None = None) -> None:
+    def __init__(
+        self,
+        features: Sequence[Any],
+        cost: float | None = None,
+        *,
+        cache: Path | None = None,
+        progress: bool = False,
+    ) -> None:
         self.features = features
         self.cost = cost
+        self.cache = cache
+        self.progress = progress
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> FeatureSVM:
         """Learn from videos.
@@ -55,10 +77,11 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise ValueError(f"`y` must hold at least two classes, got {self.classes_.tolist()}.")
         own = np.arange(len(labels)) if groups is None else np.asarray(groups)
-        self.sweep_ = {} if self.cost is not None else _sweep(vectors, labels, own)
+        self.sweep_ = {}
         if self.cost is not None:
             self.cost_ = self.cost
         else:
+            self.sweep_ = _sweep(vectors, labels, own, self.cache, self.progress)
             self.cost_ = max(self.sweep_, key=self.sweep_.__getitem__, default=1.0)
         self.num_dimensions_ = vectors.shape[1]
         self.svm_ = _svm(self.cost_).fit(vectors, labels)
@@ -104,22 +127,78 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
         return self.classes_[self.decision_function(X).argmax(axis=1)]
 
 
+def make(options: Any, features: Sequence[Any]) -> FeatureSVM:
+    """The machine of a method's features, as the comparison's options want it."""
+    return FeatureSVM(features, cost=options.cost, cache=options.cache, progress=options.progress)
+
+
 def _svm(cost: float) -> LinearSVC:
     return LinearSVC(C=cost, dual="auto", random_state=0, max_iter=10_000)
 
 
-def _sweep(vectors: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[float, float]:
+def _sweep(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    cache: Path | None,
+    progress: bool,
+) -> dict[float, float]:
     """Accuracy by C, of as many grouped folds as each class has groups for; empty if only one."""
     num_groups = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     num_folds = min(num_groups, MOST_FOLDS)
     if num_folds < 2:
         return {}
-    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=0)
-    right = dict.fromkeys(SWEEP, 0)
-    for train, test in folds.split(vectors, labels, groups):
-        if len(np.unique(labels[train])) < 2:
-            continue
-        for cost in SWEEP:
-            predicted = _svm(cost).fit(vectors[train], labels[train]).predict(vectors[test])
-            right[cost] += int((predicted == labels[test]).sum())
-    return {cost: count / len(labels) for cost, count in right.items()}
+    splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=0)
+    folds = [
+        (train, test)
+        for train, test in splitter.split(vectors, labels, groups)
+        if len(np.unique(labels[train])) > 1
+    ]
+    large = vectors.size * len(np.unique(labels)) > LARGE
+    kept = _Kept(cache if large else None, vectors, labels, groups)
+    right = {cost: dict(kept.of(cost)) for cost in SWEEP}
+    todo = [(fold, cost) for fold in range(len(folds)) for cost in SWEEP if fold not in right[cost]]
+    # Processes: LIBLINEAR draws from one stream of random numbers, which threads would share.
+    counts = Parallel(num_usable_cores() if large else 1, return_as="generator")(
+        delayed(_num_right)(vectors, labels, *folds[fold], cost) for fold, cost in todo
+    )
+    with Counted("cross-validation of C", len(todo), enabled=progress and large) as bar:
+        for (fold, cost), count in zip(todo, counts, strict=True):
+            right[cost][fold] = count
+            kept.keep(right)
+            bar.advance()
+    return {cost: sum(found.values()) / len(labels) for cost, found in right.items()}
+
+
+def _num_right(
+    vectors: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, cost: float
+) -> int:
+    predicted = _svm(cost).fit(vectors[train], labels[train]).predict(vectors[test])
+    return int((predicted == labels[test]).sum())
+
+
+class _Kept:
+    """Counts of a cross-validation in a file that goes by what they were computed from."""
+
+    def __init__(self, cache: Path | None, *arrays: np.ndarray) -> None:
+        self._file = None
+        if cache is not None:
+            content = hashlib.sha256(repr((SWEEP, MOST_FOLDS)).encode())
+            for array in arrays:
+                content.update(np.ascontiguousarray(array).tobytes())
+            self._file = Path(cache, f"{content.hexdigest()}.json")
+
+    def of(self, cost: float) -> dict[int, int]:
+        """Videos that are right by fold, as far as is known."""
+        if self._file is None or not self._file.is_file():
+            return {}
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))[str(cost)]
+            return {int(fold): int(count) for fold, count in found.items()}
+        except (ValueError, KeyError):  # damaged: it is made anew
+            return {}
+
+    def keep(self, right: dict[float, dict[int, int]]) -> None:
+        if self._file is not None:
+            with atomic_path(self._file) as partial:
+                partial.write_text(json.dumps(right) + "\n", encoding="utf-8")
