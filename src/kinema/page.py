@@ -26,7 +26,7 @@ from kinema.compare import Outcome, Result, Row, Timeline
 from kinema.files import atomic_path
 from kinema.prefetch import mapped, num_usable_cores
 from kinema.progress import Counted
-from kinema.report import LECTURE, how, summary
+from kinema.report import LECTURE, costs, how, summary
 from kinema.sources import fingerprint
 from kinema.video import VideoReader, spread
 
@@ -144,6 +144,7 @@ def _row(row: Row) -> dict[str, Any]:
         and [row.difference.mean, row.difference.low, row.difference.high],
         "num_dimensions": row.num_dimensions,
         "frames_per_second": row.frames_per_second,
+        "costs": costs(row),
         "purity": row.purity,
         "points": None if row.points is None else _whole(row.points),
         "splits": [_outcome(outcome) for outcome in row.outcomes],

@@ -125,6 +125,13 @@ def how(result: Result) -> list[str]:
     return lines
 
 
+def costs(row: Row) -> str:
+    """C of the SVMs of a row, each value once."""
+    return ", ".join(
+        dict.fromkeys(f"{outcome.cost:g}" for outcome in row.outcomes if outcome.cost is not None)
+    )
+
+
 def as_markdown(result: Result) -> str:
     """The table, the confusion of the first method, and the videos that it got most wrong."""
     first = result.rows[0]
@@ -196,11 +203,10 @@ def _table(result: Result) -> list[str]:
             d = row.difference
             difference = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
         speed = "" if row.frames_per_second is None else f"{row.frames_per_second:.0f}"
-        costs = [f"{outcome.cost:g}" for outcome in row.outcomes if outcome.cost is not None]
         title = row.title + (" (!)" if row.leaked else "") + (" *" if row.stands_in else "")
         lines.append(
             f"| {title} | {accuracies} | {mean} | {interval} | {difference} | "
-            f"{row.num_dimensions or ''} | {speed} | {', '.join(dict.fromkeys(costs))} |"
+            f"{row.num_dimensions or ''} | {speed} | {costs(row)} |"
         )
     return lines
 
