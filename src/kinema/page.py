@@ -113,6 +113,7 @@ def payload(result: Result, strip_height: int) -> dict[str, Any]:
     return {
         "dataset": result.dataset,
         "summary": summary(result),
+        "notes": list(result.notes),
         "how": how(result),
         "classes": list(result.classes),
         "videos": list(result.videos),

@@ -118,7 +118,6 @@ def how(result: Result) -> list[str]:
         lines.append(f"C of the SVMs: {settings['cost']:g}, as asked.")
     elif any(outcome.sweep for row in result.rows for outcome in row.outcomes):
         lines.append("C of the SVMs: by grouped cross-validation on the training videos.")
-    lines += result.notes
     lines += [f"Left out: {entry['path']}: {entry['reason']}" for entry in result.skipped[:20]]
     if len(result.skipped) > 20:
         lines.append(f"Left out: {len(result.skipped) - 20} more, see result.json.")
@@ -136,6 +135,7 @@ def as_markdown(result: Result) -> str:
     """The table, the confusion of the first method, and the videos that it got most wrong."""
     first = result.rows[0]
     lines = [f"# {result.dataset}", "", summary(result), "", *_table(result), ""]
+    lines += result.notes
     for row in result.rows:
         if row.leaked:
             lines.append(
