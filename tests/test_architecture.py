@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "sources": {"video"},
     "dataset_lists": {"sources"},
     "datasets": {"dataset_lists", "progress", "sources", "video"},
+    "copies": {"datasets", "files", "prefetch", "progress", "sources", "video"},
     "synthetic": {"files"},
     "weights": {"files", "network"},
     "checkpoint": {"files"},
@@ -95,7 +96,7 @@ MAY_IMPORT = {
         "video",
         "weights",
     },
-    "protocol": {"datasets", "methods", "progress", "video"},
+    "protocol": {"copies", "datasets", "methods", "progress", "video"},
     "compare": {
         "classifier",
         "datasets",
@@ -143,6 +144,7 @@ MAY_IMPORT = {
     "cli": {
         "compactness",
         "compare",
+        "copies",
         "embedding",
         "report",
         "convert",

@@ -756,6 +756,7 @@ def dataset_info(
     lists: Path | None = None,
     kind: Literal["auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv"] = "auto",
     decode: Annotated[bool, Flag] = False,
+    copies: Annotated[bool, Flag] = False,
     threads: int | None = None,
     all: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
@@ -770,19 +771,27 @@ def dataset_info(
         lists: Folder with the official lists, if it is not beside or below PATH.
         kind: What it is, if that is not to be found out by its lists.
         decode: Read every frame, to find damage further on.
+        copies: Look for near-copies (same recording or scene), and for those that are on both sides
+            of an official split.
         threads: Videos that are read at once; as many as there are processors by default.
         all: Show all classes and all that is missing or cannot be read.
         json: Print it as JSON.
     """
+    from kinema.copies import find_copies
     from kinema.datasets import inspect, load
 
-    report = inspect(
-        load(path, kind=kind, lists=lists), decode=decode, threads=threads, progress=True
-    )
+    dataset = load(path, kind=kind, lists=lists)
+    report = inspect(dataset, decode=decode, threads=threads, progress=True)
+    found = find_copies(dataset, threads=threads, progress=True) if copies else None
     if json:
-        print(json_module.dumps(report.as_mapping()))
-    else:
-        print(report.text(max_classes=None, max_names=None) if all else report.text())
+        facts = report.as_mapping()
+        if found is not None:
+            facts["copies"] = found.as_mapping(dataset.splits)
+        print(json_module.dumps(facts))
+        return 0
+    print(report.text(max_classes=None, max_names=None) if all else report.text())
+    if found is not None:
+        print(found.text(dataset.splits, max_names=None if all else 5))
     return 0
 
 

@@ -209,7 +209,9 @@ def compare(
         raise ValueError(f"`cost` must be more than 0, got {cost}.")
     if not weights:
         raise ValueError("`weights` must name at least one net.")
-    dataset, skipped = readable(dataset, kind=kind, lists=lists)
+    dataset, skipped = readable(
+        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
+    )
     check_classes(dataset)
     chosen = choose_splits(dataset, splits, folds)
     options = Options(
@@ -274,7 +276,7 @@ def fit_classifier(
     What it would say of new videos is what `compare` measures on held-out ones. The arguments are
     those of `compare`.
     """
-    dataset, _ = readable(dataset, kind=kind, lists=lists)
+    dataset, _ = readable(dataset, kind=kind, lists=lists, cache=cache, threads=threads)
     check_classes(dataset)
     transformer = C3DFeatures(weights, layer, stride, cache, threads=threads)
     machine = FeatureSVM([transformer], cost=cost).fit(*paths_labels_groups(dataset))
