@@ -120,7 +120,7 @@ def extract(
 @app.command
 def predict(
     *videos: Path,
-    weights: str | None = None,
+    weights: Annotated[list[str] | None, Flag] = None,
     classifier: Path | None = None,
     stride: int = 8,
     mean: str | None = None,
@@ -134,8 +134,9 @@ def predict(
 
     Args:
         videos: Video files or folders of pictures.
-        weights: Trained weights, a name or a file.
-        classifier: Linear SVM to use in place of the network's own classes (see `kinema demo`).
+        weights: Trained weights, a name or a file. Beside a classifier those that it was trained
+            on, if they lie elsewhere now; may be named several times.
+        classifier: Linear SVM to use in place of the network's own classes (see `kinema transfer`).
         stride: Frames from clip to clip; a classifier brings its own.
         mean: What to subtract, if the weights carry no mean: a file or B,G,R.
         top: How many classes to show.
@@ -401,20 +402,20 @@ def transfer(
         threads=threads,
         force=force,
     )
-    if len(nets) == 1 and l2:
-        classifier = fit_classifier(
-            dataset,
-            weights=nets[0],
-            layer=layer,
-            stride=stride,
-            cost=c,
-            kind=kind,
-            lists=lists,
-            cache=out / "features",
-            threads=threads,
-        )
-        classifier.save(out / "classifier.safetensors")
-        print(f"classifier of all these videos: {out / 'classifier.safetensors'}")
+    classifier = fit_classifier(
+        dataset,
+        weights=nets,
+        layer=layer,
+        stride=stride,
+        l2=l2,
+        cost=c,
+        kind=kind,
+        lists=lists,
+        cache=out / "features",
+        threads=threads,
+    )
+    classifier.save(out / "classifier.safetensors")
+    print(f"classifier of all these videos: {out / 'classifier.safetensors'}")
     return code
 
 
