@@ -54,14 +54,14 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Six scenes in `first`; in `second` copies of scene 0, and four others."""
+    """Six scenes in `first`; in `second` copies of scene 0, and seven others."""
     root = tmp_path_factory.mktemp("copies") / "scenes"
     for seed in range(6):
         write_video(root / "first" / f"scene{seed}.mp4", film(seed))
     for name, change in CHANGES.items():
         write_video(root / "second" / f"{name}.mp4", [change(image) for image in film(0)])
     write_video(root / "second" / "later.mp4", film(0, 25, 60))
-    for seed in range(6, 10):
+    for seed in range(6, 13):
         write_video(root / "second" / f"scene{seed}.mp4", film(seed))
     return root
 
@@ -73,10 +73,10 @@ def test_copies_are_found_and_other_scenes_are_not(folder):
     for name in (*CHANGES, "later"):
         assert groups[f"second/{name}.mp4"] == "first/scene0.mp4", name
     alone = [name for name in groups if "scene" in name and "scene0" not in name]
-    assert len(alone) == 9
+    assert len(alone) == 12
     assert all(groups[name] == name for name in alone)
     assert found.summary() == (
-        "10 of 19 videos look like another one (same recording or scene); 10 groups, the largest "
+        "10 of 22 videos look like another one (same recording or scene); 13 groups, the largest "
         "of 10."
     )
 
@@ -149,7 +149,7 @@ def test_the_same_whatever_the_threads_and_the_cache(folder, tmp_path):
     for other in (filled, kept):
         assert other.groups == one.groups
         np.testing.assert_array_equal(other.similarities, one.similarities)
-    assert len(list(tmp_path.iterdir())) == 18  # `same` has the bytes of scene 0
+    assert len(list(tmp_path.iterdir())) == 21  # `same` has the bytes of scene 0
 
 
 def test_videos_that_cannot_be_read_stand_alone(folder, tmp_path):
@@ -170,7 +170,7 @@ def test_folds_do_not_tear_near_copies_apart(folder, tmp_path):
         folder, methods=["c3d", "chance"], weights=[NET], folds=3, cost=1.0, cache=tmp_path,
         timed=False,
     )  # fmt: skip
-    assert any(note.startswith("groups by near-copies: 10 of 19 videos") for note in result.notes)
+    assert any(note.startswith("groups by near-copies: 10 of 22 videos") for note in result.notes)
     alike = {"first/scene0.mp4", *(f"second/{name}.mp4" for name in (*CHANGES, "later"))}
     tested = [{result.videos[index] for index in o.test} for o in result.rows[0].outcomes]
     assert sorted(name for fold in tested for name in fold) == list(result.videos)
@@ -189,15 +189,25 @@ def test_groups_and_splits_of_its_own_are_kept(folder, tmp_path):
     assert {s.group for s in group_copies(plain).samples} == set(find_copies(plain).groups)
 
 
-def test_too_much_alike_is_told(tmp_path):
+def test_one_scene_in_all_videos_is_told_and_taken_apart(tmp_path):
     for index in range(12):
-        write_video(
-            tmp_path / "v" / "ab"[index % 2] / f"{index:02d}.mp4", film(0, index, index + 9)
-        )
+        video = tmp_path / "v" / "ab"[index % 2] / f"{index:02d}.mp4"
+        write_video(video, film(0, index, index + 9))
     dataset = group_copies(load(tmp_path / "v"))
     assert any(note.startswith("12 of 12 videos hang together") for note in dataset.notes)
-    with pytest.raises(ValueError, match=r"at most the 1 groups of .*near-copies"):
+    assert len(make_folds(dataset)) == 5
+
+
+def test_fewer_scenes_than_folds(tmp_path):
+    for index in range(12):
+        video = tmp_path / "v" / "ab"[index // 3 % 2] / f"{index:02d}.mp4"
+        write_video(video, film(index % 3, index, index + 9))
+    dataset = group_copies(load(tmp_path / "v"))
+    with pytest.raises(
+        ValueError, match=r"`num_folds` \(=5\) must be at most the 3 groups of .*copies"
+    ):
         make_folds(dataset)
+    assert [len(split.test) for split in make_folds(dataset, 3)] == [4, 4, 4]
 
 
 def test_near_copies_on_both_sides_of_a_split():

@@ -205,22 +205,25 @@ def group_copies(
     """A dataset whose groups are its near-copies, with a note that says so.
 
     One that has groups of its own keeps them, and so does one with an official split. A group is
-    called after its first video. The arguments are those of `find_copies`.
+    called after its first video. Videos of a scene that more than half of all show stand alone:
+    folds cannot keep them on one side. The arguments are those of `find_copies`.
     """
     if dataset.splits or has_groups(dataset):
         return dataset
     copies = find_copies(dataset, cache=cache, threads=threads, progress=progress)
     notes = [f"groups by near-copies: {copies.summary()}"]
-    largest = max(Counter(copies.groups).values(), default=0)
-    if largest > max(len(copies.names) / 4, 10):
+    sizes = Counter(copies.groups)
+    too_large = {group for group, size in sizes.items() if size > len(copies.names) / 2}
+    if too_large:
         notes.append(
-            f"{largest} of {len(copies.names)} videos hang together as near-copies, so folds are "
-            "uneven: if they are no copies, name groups in a CSV file with path,label,group."
+            f"{max(sizes.values())} of {len(copies.names)} videos hang together as near-copies, "
+            "too many for one side of a fold: they are taken apart, so what is measured may be "
+            "that scenes are known again."
         )
     return dataclasses.replace(
         dataset,
         samples=tuple(
-            dataclasses.replace(sample, group=group)
+            sample if group in too_large else dataclasses.replace(sample, group=group)
             for sample, group in zip(dataset.samples, copies.groups, strict=True)
         ),
         notes=(*dataset.notes, *notes),
@@ -303,7 +306,9 @@ def _blocks(plain: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
         for other in range(start, len(plain), _BLOCK):
             theirs = np.concatenate(list(plain[other : other + _BLOCK])).T
             best = np.maximum(*(side @ theirs for side in both))
-            yield start, other, best.reshape(len(ours), NUM_FRAMES, -1, NUM_FRAMES).max(axis=(1, 3))
+            # One axis after the other: over both at once numpy takes five times as long.
+            best = best.reshape(len(ours), NUM_FRAMES, -1).max(axis=1)
+            yield start, other, best.reshape(len(ours), -1, NUM_FRAMES).max(axis=2)
 
 
 def _edges(frames: np.ndarray) -> np.ndarray:

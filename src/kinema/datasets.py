@@ -241,7 +241,7 @@ def make_folds(dataset: Dataset, num_folds: int = 5, seed: int = 0) -> tuple[Spl
     if len(groups) < num_folds:
         raise ValueError(
             f"`num_folds` (={num_folds}) must be at most the {len(groups)} groups of "
-            f"{dataset.root}: videos of one group, as near-copies are, stay together."
+            f"{dataset.root}: videos of one group (near-copies, say) stay together."
         )
     counts = [Counter[int]() for _ in range(num_folds)]
     sizes = [0] * num_folds
