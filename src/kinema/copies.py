@@ -48,9 +48,11 @@ NUM_FRAMES = 8
 HEIGHT, WIDTH = 18, 24
 
 SIMILARITY = 0.55
-"""From which on two videos count as near-copies. See `docs/results/copies.json` for why."""
+"""From which on two videos count as near-copies (docs/results/README.md shows why)."""
 
 _MOST_KEPT = 512
+"""Thumbnails of a video that are kept while it is read, however long it is."""
+
 _BORDER = 32
 """Rows and columns at the edge with no pixel brighter than this in any frame are no picture."""
 
