@@ -21,9 +21,6 @@ from kinema.files import read_tensors, write_tensors
 
 FORMAT = "kinema-classifier-2"
 
-_CLIPS = ("length", "stride", "sampling_rate", "short")
-"""Settings that decide over which frames make which clip."""
-
 
 @dataclass(frozen=True, eq=False)
 class Net:
@@ -40,6 +37,13 @@ class Net:
 
     def __str__(self) -> str:
         return f"{self.weights} (sha256 {str(self.settings.get('weights_sha256'))[:12]})"
+
+    @property
+    def clips(self) -> dict[str, Any]:
+        """Which frames make which clip: arguments of `ClipPlan`."""
+        return {
+            name: self.settings[name] for name in ("length", "stride", "sampling_rate", "short")
+        }
 
     def check_made_for(self, settings: Mapping[str, Any]) -> None:
         """Refuse features that were made in another way than those of the training."""
@@ -72,8 +76,8 @@ class Classifier:
     def __post_init__(self) -> None:
         if not self.nets:
             raise ValueError("`nets` must name at least one net.")
-        for name in _CLIPS:
-            values = [net.settings[name] for net in self.nets]
+        for name in self.nets[0].clips:
+            values = [net.clips[name] for net in self.nets]
             if any(value != values[0] for value in values):
                 raise ValueError(
                     f"the nets of a classifier must see the same clips, but {name} is "

@@ -276,7 +276,12 @@ def fit_classifier(
 
     What it would say of new videos is what `compare` measures on held-out ones: with one net the
     row c3d, with several c3d-nets. The arguments are those of `compare`.
+
+    Raises:
+        ValueError: as `compare`; or the nets see clips of different lengths.
     """
+    if not weights:
+        raise ValueError("`weights` must name at least one net.")
     dataset, _ = readable(dataset, kind=kind, lists=lists, cache=cache, threads=threads)
     check_classes(dataset)
     paths, labels, groups = paths_labels_groups(dataset)

@@ -198,8 +198,7 @@ def _extractors_for(
             )
     extractors = []
     for net in svm.nets:
-        settings = net.settings
-        resolved = by_checksum.get(settings["weights_sha256"])
+        resolved = by_checksum.get(net.settings["weights_sha256"])
         if resolved is None:
             try:
                 resolved = weights_room.resolve(net.weights)
@@ -208,10 +207,8 @@ def _extractors_for(
                     f"the classifier was trained on features of {net}, which is not there: name "
                     "its file with `weights`."
                 ) from None
-        plan = ClipPlan(
-            **{name: settings[name] for name in ("length", "stride", "sampling_rate", "short")}
-        )
-        extractor = Extractor(resolved, layer=settings["layer"], plan=plan, **how)
+        plan = ClipPlan(**net.clips)
+        extractor = Extractor(resolved, layer=net.settings["layer"], plan=plan, **how)
         net.check_made_for(extractor.settings())
         extractors.append(extractor)
     return extractors
