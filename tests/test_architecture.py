@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "sources": {"video"},
     "dataset_lists": {"sources"},
     "datasets": {"dataset_lists", "progress", "sources", "video"},
+    "copies": {"datasets", "files", "prefetch", "progress", "sources", "video"},
     "synthetic": {"files"},
     "weights": {"files", "network"},
     "checkpoint": {"files"},
@@ -97,7 +98,7 @@ MAY_IMPORT = {
         "video",
         "weights",
     },
-    "protocol": {"datasets", "methods", "progress", "video"},
+    "protocol": {"copies", "datasets", "methods", "progress", "video"},
     "compare": {
         "classifier",
         "datasets",
@@ -147,6 +148,7 @@ MAY_IMPORT = {
     "cli": {
         "compactness",
         "compare",
+        "copies",
         "embedding",
         "report",
         "convert",

@@ -151,10 +151,10 @@ def test_the_command_writes_a_classifier_that_predict_takes(folder, tmp_path, ca
 
 
 def test_the_classifier_is_that_of_all_videos(folder):
-    classifier = fit_classifier(folder, weights=NET, cost=1.0)
+    classifier = fit_classifier(folder, weights=[NET], cost=1.0)
     assert classifier.classes == ("blue", "green", "red")
     assert classifier.coefficients.shape == (3, 512)
-    assert classifier.settings["weights_sha256"] == NET.sha256
+    assert classifier.nets[0].settings["weights_sha256"] == NET.sha256
 
 
 def test_two_classes_of_five_videos_say_how_little_that_proves(tmp_path, capsys):

@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
+from kinema import C3DFeatures
 from kinema import network as networks
 from kinema.classifier import Classifier
+from kinema.cli import main
+from kinema.compare import fit_classifier
 from kinema.feature_table import FeatureTable, normalized
 from kinema.features import Extractor
+from kinema.methods.svm import FeatureSVM
 from kinema.predict import Prediction, Predictor
 from kinema.weights import Weights, random_weights
 
 from odd_videos import write_video
+from small_videos import write_folder
 
 SETTINGS = {"layer": "fc6", "length": 16, "stride": 8, "sampling_rate": 1, "short": "pad"}
 
@@ -52,7 +57,8 @@ def test_scores_are_liblinears(num_classes, tmp_path):
     classifier.save(tmp_path / "c.safetensors")
     again = Classifier.load(tmp_path / "c.safetensors")
     np.testing.assert_array_equal(again.scores(vectors), classifier.scores(vectors))
-    assert (again.classes, again.settings) == (classifier.classes, SETTINGS)
+    assert again.classes == classifier.classes
+    assert [(net.weights, net.settings) for net in again.nets] == [("c3d-mini", SETTINGS)]
 
 
 def test_features_are_normalised_first():
@@ -157,8 +163,88 @@ def test_a_classifier_brings_its_own_features(video, tmp_path):
     found = Predictor(classifier=tmp_path / "c.safetensors")(video)
     assert found.top(1)[0][0] == "this"
     assert found.score_kind == "distance"
-    with pytest.raises(ValueError, match="trained on features with weights_sha256"):
+    with pytest.raises(ValueError, match="are none that the classifier was trained on: c3d-mini"):
         Predictor(classifier=classifier, weights=random_weights(networks.c3d_mini(), seed=5))
+
+
+SMALL = networks.c3d_mini(3, input_shape=(3, 16, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("predict") / "colours")
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    """Names of three weight files, relative to the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for seed in range(3):
+        random_weights(SMALL, seed=seed, name=f"net{seed}").save(f"nets/{seed}.safetensors")
+    return [f"nets/{seed}.safetensors" for seed in range(3)]
+
+
+@pytest.mark.parametrize("l2", [True, False])
+def test_several_nets_are_put_side_by_side(colours, nets, tmp_path, monkeypatch, l2):
+    """As the SVM of the table decides; from another folder too."""
+    paths = sorted(colours.rglob("*.mp4"))
+    labels = [path.parent.name for path in paths]
+    features = [C3DFeatures(net, l2=l2) for net in nets]
+    machine = FeatureSVM(features, cost=1.0).fit(paths, labels)
+    expected = machine.decision_function(paths)
+    fit_classifier(colours, weights=nets, l2=l2, cost=1.0).save("c.safetensors")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    predictor = Predictor(classifier="../c.safetensors")
+    for path, scores in list(zip(paths, expected, strict=True))[::5]:
+        found = predictor(path)
+        np.testing.assert_allclose(found.scores, scores, atol=1e-5)
+        rows = [Extractor(f"../{net}")(path).features for net in nets]
+        if l2:
+            rows = [row / np.linalg.norm(row, axis=1, keepdims=True) for row in rows]
+        clips = machine.decide(np.hstack(rows))
+        np.testing.assert_allclose(found.clip_scores, clips, atol=1e-5)
+
+
+def test_nets_that_moved_or_changed_are_named(colours, nets, tmp_path):
+    video = next(colours.rglob("red*.mp4"))
+    classifier = fit_classifier(colours, weights=nets, cost=1.0)
+    scores = Predictor(classifier=classifier)(video).scores
+    (tmp_path / nets[1]).rename(tmp_path / "moved.safetensors")
+    with pytest.raises(
+        ValueError, match=r"nets/1.safetensors \(sha256 \w{12}\), which is not there"
+    ):
+        Predictor(classifier=classifier)
+    some = ["moved.safetensors", nets[0]]  # in any order, and not all
+    np.testing.assert_array_equal(
+        Predictor(classifier=classifier, weights=some)(video).scores, scores
+    )
+    with pytest.raises(ValueError, match="weights 'c3d-mini' .* are none that the classifier was"):
+        Predictor(classifier=classifier, weights=[*some, "c3d-mini"])
+    random_weights(SMALL, seed=7).save(nets[1])
+    with pytest.raises(ValueError, match=r"1.safetensors: the classifier was .* weights_sha256"):
+        Predictor(classifier=classifier)
+
+
+def test_nets_of_different_clips_are_refused(colours, nets):
+    shorter = random_weights(networks.c3d_mini(3, input_shape=(3, 8, 16, 16)), name="shorter")
+    with pytest.raises(
+        ValueError, match=r"same clips, but length is 16 in .*0.safetensors.* 8 in sh"
+    ):
+        fit_classifier(colours, weights=[nets[0], shorter], cost=1.0)
+
+
+def test_the_command_takes_several_nets(colours, nets, capsys):
+    options = [part for net in nets for part in ("--weights", net)]
+    command = ["transfer", str(colours), "--out", "worth", "--folds", "2", "--C", "1", "--no-l2"]
+    assert main([*command, *options]) == 0
+    assert "| C3D (all nets) + linear SVM |" in capsys.readouterr().out
+    command = ["predict", str(colours / "red" / "red_0.mp4"), "--json"]
+    command += ["--classifier", "worth/classifier.safetensors"]
+    assert main([*command, *options]) == 0
+    assert json.loads(capsys.readouterr().out)["top"][0]["class"] == "red"
+    assert main([*command[:-2], *options]) == 2
+    assert "`weights` must be one net, got 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

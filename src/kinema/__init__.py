@@ -25,6 +25,7 @@ _ROOMS = (
     "compactness",
     "compare",
     "convert",
+    "copies",
     "datasets",
     "download",
     "embedding",

@@ -120,7 +120,7 @@ def extract(
 @app.command
 def predict(
     *videos: Path,
-    weights: str | None = None,
+    weights: Annotated[list[str] | None, Flag] = None,
     classifier: Path | None = None,
     stride: int = 8,
     mean: str | None = None,
@@ -134,8 +134,9 @@ def predict(
 
     Args:
         videos: Video files or folders of pictures.
-        weights: Trained weights, a name or a file.
-        classifier: Linear SVM to use in place of the network's own classes (see `kinema demo`).
+        weights: Trained weights, a name or a file. Beside a classifier those that it was trained
+            on, if they lie elsewhere now; may be named several times.
+        classifier: Linear SVM to use in place of the network's own classes (see `kinema transfer`).
         stride: Frames from clip to clip; a classifier brings its own.
         mean: What to subtract, if the weights carry no mean: a file or B,G,R.
         top: How many classes to show.
@@ -401,20 +402,20 @@ def transfer(
         threads=threads,
         force=force,
     )
-    if len(nets) == 1 and l2:
-        classifier = fit_classifier(
-            dataset,
-            weights=nets[0],
-            layer=layer,
-            stride=stride,
-            cost=c,
-            kind=kind,
-            lists=lists,
-            cache=out / "features",
-            threads=threads,
-        )
-        classifier.save(out / "classifier.safetensors")
-        print(f"classifier of all these videos: {out / 'classifier.safetensors'}")
+    classifier = fit_classifier(
+        dataset,
+        weights=nets,
+        layer=layer,
+        stride=stride,
+        l2=l2,
+        cost=c,
+        kind=kind,
+        lists=lists,
+        cache=out / "features",
+        threads=threads,
+    )
+    classifier.save(out / "classifier.safetensors")
+    print(f"classifier of all these videos: {out / 'classifier.safetensors'}")
     return code
 
 
@@ -760,6 +761,7 @@ def dataset_info(
     lists: Path | None = None,
     kind: Literal["auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv"] = "auto",
     decode: Annotated[bool, Flag] = False,
+    copies: Annotated[bool, Flag] = False,
     threads: int | None = None,
     all: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
@@ -774,19 +776,27 @@ def dataset_info(
         lists: Folder with the official lists, if it is not beside or below PATH.
         kind: What it is, if that is not to be found out by its lists.
         decode: Read every frame, to find damage further on.
+        copies: Look for near-copies (same recording or scene), and for those that are on both sides
+            of an official split.
         threads: Videos that are read at once; as many as there are processors by default.
         all: Show all classes and all that is missing or cannot be read.
         json: Print it as JSON.
     """
+    from kinema.copies import find_copies
     from kinema.datasets import inspect, load
 
-    report = inspect(
-        load(path, kind=kind, lists=lists), decode=decode, threads=threads, progress=True
-    )
+    dataset = load(path, kind=kind, lists=lists)
+    report = inspect(dataset, decode=decode, threads=threads, progress=True)
+    found = find_copies(dataset, threads=threads, progress=True) if copies else None
     if json:
-        print(json_module.dumps(report.as_mapping()))
-    else:
-        print(report.text(max_classes=None, max_names=None) if all else report.text())
+        facts = report.as_mapping()
+        if found is not None:
+            facts["copies"] = found.as_mapping(dataset.splits)
+        print(json_module.dumps(facts))
+        return 0
+    print(report.text(max_classes=None, max_names=None) if all else report.text())
+    if found is not None:
+        print(found.text(dataset.splits, max_names=None if all else 5))
     return 0
 
 

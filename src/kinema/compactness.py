@@ -71,14 +71,17 @@ def compactness(
     """
     if not dimensions or min(dimensions) < 1:
         raise ValueError(f"`dimensions` must be whole numbers from 1 on, got {dimensions}.")
-    dataset, _ = readable(dataset, kind=kind, lists=lists)
-    chosen = choose_splits(dataset, splits)
     out = Path(out)
+    cache = out / "features"
+    dataset, _ = readable(
+        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
+    )
+    chosen = choose_splits(dataset, splits)
     options = Options(
         weights=tuple(weights_room.resolve(source) for source in weights),
         layer=layer,
         stride=stride,
-        cache=out / "features",
+        cache=cache,
         threads=threads,
     )
     paths, labels, groups = paths_labels_groups(dataset)

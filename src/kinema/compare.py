@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from kinema import weights as weights_room
-from kinema.classifier import Classifier
+from kinema.classifier import Classifier, Net
 from kinema.datasets import Dataset, Split
 from kinema.embedding import FEWEST_POINTS, tsne
 from kinema.estimators import C3DFeatures
@@ -239,7 +239,9 @@ def compare(
         raise ValueError("`pictures` takes a `cache`, or every video would be computed again.")
     if not weights:
         raise ValueError("`weights` must name at least one net.")
-    dataset, skipped = readable(dataset, kind=kind, lists=lists)
+    dataset, skipped = readable(
+        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
+    )
     check_classes(dataset)
     chosen = choose_splits(dataset, splits, folds)
     options = Options(
@@ -293,9 +295,10 @@ def compare(
 def fit_classifier(
     dataset: str | os.PathLike[str] | Dataset,
     *,
-    weights: str | os.PathLike[str] | Weights = "c3d-mini",
+    weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
     layer: str = "fc6",
     stride: int = 8,
+    l2: bool = True,
     cost: float | None = None,
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
@@ -304,22 +307,40 @@ def fit_classifier(
 ) -> Classifier:
     """The linear SVM of C3D's features of *all* videos of a dataset, for `kinema predict`.
 
-    What it would say of new videos is what `compare` measures on held-out ones. The arguments are
-    those of `compare`.
+    What it would say of new videos is what `compare` measures on held-out ones: with one net the
+    row c3d, with several c3d-nets. The arguments are those of `compare`.
+
+    Raises:
+        ValueError: as `compare`; or the nets see clips of different lengths.
     """
-    dataset, _ = readable(dataset, kind=kind, lists=lists)
+    if not weights:
+        raise ValueError("`weights` must name at least one net.")
+    dataset, _ = readable(dataset, kind=kind, lists=lists, cache=cache, threads=threads)
     check_classes(dataset)
-    transformer = C3DFeatures(weights, layer, stride, cache, threads=threads)
-    machine = FeatureSVM([transformer], cost=cost).fit(*paths_labels_groups(dataset))
+    paths, labels, groups = paths_labels_groups(dataset)
+    columns, nets = [], []
+    for source in weights:  # one after the other: each is packed once
+        transformer = C3DFeatures(source, layer, stride, cache, l2=l2, threads=threads)
+        columns.append(transformer.transform(paths))
+        nets.append(Net(_name(source), transformer.settings()))
+    machine = FeatureSVM([], cost=cost).fit_vectors(np.hstack(columns), labels, groups)
     coefficients, intercepts = machine.coefficients()
-    name = weights.name if isinstance(weights, Weights) else os.fspath(weights)
     return Classifier(
         classes=tuple(dataset.classes[label] for label in machine.classes_),
         coefficients=coefficients,
         intercepts=intercepts,
-        weights=name,
-        settings=transformer.settings(),
+        nets=tuple(nets),
+        l2=l2,
     )
+
+
+def _name(weights: str | os.PathLike[str] | Weights) -> str:
+    """What finds weights again, also from another folder."""
+    if isinstance(weights, Weights):
+        return weights.name
+    name = os.fspath(weights)
+    known = name in weights_room.BUILT_IN or name in weights_room.KNOWN_FILES
+    return name if known else os.path.abspath(name)
 
 
 def _leaks(method: Method, options: Options, dataset: Dataset, splits: Mapping[str, Split]) -> int:

@@ -230,6 +230,7 @@ def make_folds(dataset: Dataset, num_folds: int = 5, seed: int = 0) -> tuple[Spl
 
     Groups are never torn apart, and the videos of each class are spread over the folds as evenly as
     its groups allow. A class with one group only is, in the fold that has it, tested untrained.
+    `copies.group_copies` makes groups for a dataset that has none.
 
     Raises:
         ValueError: there are fewer groups than folds.
@@ -238,7 +239,10 @@ def make_folds(dataset: Dataset, num_folds: int = 5, seed: int = 0) -> tuple[Spl
     if num_folds < 2:
         raise ValueError(f"`num_folds` must be at least 2, got {num_folds}.")
     if len(groups) < num_folds:
-        raise ValueError(f"`num_folds` (={num_folds}) must be at most the {len(groups)} groups.")
+        raise ValueError(
+            f"`num_folds` (={num_folds}) must be at most the {len(groups)} groups of "
+            f"{dataset.root}: videos of one group (near-copies, say) stay together."
+        )
     counts = [Counter[int]() for _ in range(num_folds)]
     sizes = [0] * num_folds
     fold_of: dict[int, int] = {}

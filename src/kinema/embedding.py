@@ -96,17 +96,20 @@ def embed(
     """
     if not perplexity > 0:
         raise ValueError(f"`perplexity` must be more than 0, got {perplexity}.")
-    dataset, _ = readable(dataset, kind=kind, lists=lists)
+    out = Path(out)
+    cache = out / "features"
+    dataset, _ = readable(
+        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
+    )
     if len(dataset.samples) < FEWEST_POINTS:
         raise ValueError(
             f"{dataset.root} has {len(dataset.samples)} videos: a picture takes {FEWEST_POINTS}."
         )
-    out = Path(out)
     options = Options(
         weights=tuple(weights_room.resolve(source) for source in weights),
         layer=layer,
         stride=stride,
-        cache=out / "features",
+        cache=cache,
         threads=threads,
     )
     paths, labels, groups = paths_labels_groups(dataset)

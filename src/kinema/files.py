@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,28 @@ def read_tensors(path: Path, *, format: str) -> tuple[dict[str, np.ndarray], dic
             return {name: file.get_tensor(name) for name in file.keys()}, story  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"it is not a safetensors file, or damaged: {error}") from None
+
+
+def cached_tensors(
+    folder: Path,
+    key: Mapping[str, Any],
+    compute: Callable[[], dict[str, np.ndarray]],
+    *,
+    format: str,
+) -> dict[str, np.ndarray]:
+    """What `compute` gives, kept in a folder; a damaged file is made anew.
+
+    Args:
+        folder: made if it is missing.
+        key: all that decides over the arrays, JSON values.
+        compute: makes the arrays.
+        format: see `read_tensors`.
+    """
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    kept = folder / f"{name}.safetensors"
+    if kept.is_file():
+        with contextlib.suppress(ValueError):
+            return read_tensors(kept, format=format)[0]
+    tensors = compute()
+    write_tensors(kept, tensors, {"format": format})
+    return tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from kinema.classifier import Classifier
 from kinema.clips import ClipPlan
 from kinema.features import Extractor
 from kinema.weights import Weights
+
+AnyWeights = str | os.PathLike[str] | Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,21 +103,22 @@ class Predictor:
     """What tells the classes of a video, made once and used for many.
 
     Args:
-        weights: weights with fc8, whose softmax gives probabilities; with `classifier`, the
-            weights that it was trained on, if they are not known by name.
-        classifier: a linear SVM of `Classifier.train`, or its file, in place of fc8.
+        weights: weights with fc8, whose softmax gives probabilities; with `classifier`, one or
+            several that it was trained on and that its file does not lead to, in any order.
+        classifier: a linear SVM of `compare.fit_classifier`, or its file, in place of fc8.
         stride: frames from clip to clip; a classifier brings its own.
         mean: what to subtract, for weights that carry none.
         device, engine, threads: see `Engine`.
 
     Raises:
-        ValueError: neither is given, or the weights are untrained or have no classes.
+        ValueError: neither is given, the weights are untrained or have no classes, or they are not
+            those of the classifier.
     """
 
     def __init__(
         self,
         *,
-        weights: str | os.PathLike[str] | Weights | None = None,
+        weights: AnyWeights | Sequence[AnyWeights] | None = None,
         classifier: str | os.PathLike[str] | Classifier | None = None,
         stride: int = 8,
         mean: Any = None,
@@ -124,20 +127,31 @@ class Predictor:
         threads: int | None = None,
     ) -> None:
         how = {"mean": mean, "device": device, "engine": engine, "threads": threads}
+        if weights is None:
+            given = []
+        elif isinstance(weights, str | os.PathLike | Weights):
+            given = [weights_room.resolve(weights)]
+        else:
+            given = [weights_room.resolve(one) for one in weights]
         self._svm: Classifier | None = None
         if classifier is not None:
             self._svm = (
                 classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
             )
             self.classes = self._svm.classes
-            self._extractor = _extractor_for(self._svm, weights, how)
+            self._extractors = _extractors_for(self._svm, given, how)
             return
-        if weights is None:
+        if not given:
             raise ValueError(
                 "give `weights` that were trained on classes, or a `classifier` "
                 "(`kinema demo` makes one)."
             )
-        resolved = weights_room.resolve(weights)
+        if len(given) > 1:
+            raise ValueError(
+                f"`weights` must be one net, got {len(given)}; a `classifier` takes several "
+                "(`kinema transfer` makes one)."
+            )
+        (resolved,) = given
         if resolved.num_classes is None:
             raise ValueError(f"weights {resolved.name!r} have no fc8; give a `classifier`.")
         if not resolved.trained:
@@ -146,18 +160,19 @@ class Predictor:
                 "weights, or a `classifier` (`kinema demo` makes one)."
             )
         plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
-        self._extractor = Extractor(resolved, layer="prob", plan=plan, **how)
+        self._extractors = [Extractor(resolved, layer="prob", plan=plan, **how)]
         numbers = range(resolved.num_classes)
         self.classes = resolved.labels or tuple(f"class {number}" for number in numbers)
 
     def __call__(self, video: str | os.PathLike[str]) -> Prediction:
         """Class scores of one video; one that cannot be read is a `VideoError` that names it."""
-        table = self._extractor(video)
+        tables = [extractor(video) for extractor in self._extractors]
+        table = tables[0]  # of all, the clips are the same
         if self._svm is None:
             scores, clip_scores = table.features.mean(axis=0), table.features
         else:
-            scores = self._svm.scores(table.video_vector()[None])[0]
-            clip_scores = self._svm.scores(table.features)
+            scores = self._svm.video_scores(*tables)
+            clip_scores = self._svm.scores(*(one.features for one in tables))
         return Prediction(
             video=Path(video).name,
             classes=self.classes,
@@ -169,25 +184,34 @@ class Predictor:
         )
 
 
-def _extractor_for(
-    svm: Classifier, weights: str | os.PathLike[str] | Weights | None, how: dict[str, Any]
-) -> Extractor:
-    """What makes the features that a classifier was trained on."""
-    settings = svm.settings
-    plan = ClipPlan(
-        **{name: settings[name] for name in ("length", "stride", "sampling_rate", "short")}
-    )
-    try:
-        resolved = weights_room.resolve(weights or svm.weights)
-    except FileNotFoundError:
-        if weights is not None:
-            raise
-        raise ValueError(
-            f"the classifier was trained on features of {svm.weights!r}: give those `weights`."
-        ) from None
-    extractor = Extractor(resolved, layer=settings["layer"], plan=plan, **how)
-    svm.check_made_for(extractor.settings())
-    return extractor
+def _extractors_for(
+    svm: Classifier, given: Sequence[Weights], how: dict[str, Any]
+) -> list[Extractor]:
+    """What makes the features that a classifier was trained on, net by net."""
+    by_checksum = {weights.sha256: weights for weights in given}
+    wanted = {net.settings["weights_sha256"] for net in svm.nets}
+    for checksum, weights in by_checksum.items():
+        if checksum not in wanted:
+            raise ValueError(
+                f"weights {weights.name!r} (sha256 {checksum[:12]}) are none that the classifier "
+                f"was trained on: {', '.join(map(str, svm.nets))}."
+            )
+    extractors = []
+    for net in svm.nets:
+        resolved = by_checksum.get(net.settings["weights_sha256"])
+        if resolved is None:
+            try:
+                resolved = weights_room.resolve(net.weights)
+            except FileNotFoundError:
+                raise ValueError(
+                    f"the classifier was trained on features of {net}, which is not there: name "
+                    "its file with `weights`."
+                ) from None
+        plan = ClipPlan(**net.clips)
+        extractor = Extractor(resolved, layer=net.settings["layer"], plan=plan, **how)
+        net.check_made_for(extractor.settings())
+        extractors.append(extractor)
+    return extractors
 
 
 def _bars(values: np.ndarray, width: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kinema.copies import group_copies
 from kinema.datasets import Dataset, Split, load, make_folds
 from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
@@ -27,8 +28,14 @@ def readable(
     *,
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    progress: bool = False,
 ) -> tuple[Dataset, list[dict[str, str]]]:
-    """A dataset without the videos that cannot be opened, and which those are and why."""
+    """A dataset without the videos that cannot be opened, and which those are and why.
+
+    Where it has neither splits nor groups, near-copies are its groups, see `copies.group_copies`.
+    """
     if not isinstance(dataset, Dataset):
         dataset = load(dataset, kind=kind, lists=lists)
     skipped, kept = [], []
@@ -39,7 +46,8 @@ def readable(
             skipped.append({"path": str(sample.path), "reason": skip_reason(error)})
         else:
             kept.append(index)
-    return _subset(dataset, kept), skipped
+    opened = _subset(dataset, kept)
+    return group_copies(opened, cache=cache, threads=threads, progress=progress), skipped
 
 
 def _subset(dataset: Dataset, kept: Sequence[int]) -> Dataset:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import io
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from kinema.feature_table import normalized
-from kinema.files import read_tensors, write_tensors
+from kinema.files import cached_tensors
 from kinema.methods import c3d, svm
 from kinema.methods.svm import FeatureSVM
 from kinema.sources import fingerprint
@@ -74,19 +72,15 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
     def _row(self, path: Path) -> np.ndarray:
         if self.cache is None:
             return self._compute(path)
-        key = json.dumps(
-            {"network": "efficientnet-lite0", "frames": self.num_frames, "video": fingerprint(path)}
+        key = {
+            "network": "efficientnet-lite0",
+            "frames": self.num_frames,
+            "video": fingerprint(path),
+        }
+        made = cached_tensors(
+            Path(self.cache), key, lambda: {"features": self._compute(path)}, format=FORMAT
         )
-        name = hashlib.sha256(key.encode()).hexdigest()
-        kept = Path(self.cache, f"{name}.safetensors")
-        if kept.is_file():
-            try:
-                return read_tensors(kept, format=FORMAT)[0]["features"]
-            except ValueError:  # damaged: it is made anew
-                kept.unlink()
-        row = self._compute(path)
-        write_tensors(kept, {"features": row}, {"format": FORMAT})
-        return row
+        return made["features"]
 
     def _compute(self, path: Path) -> np.ndarray:
         return _features(_evenly(path, self.num_frames), self.threads).mean(axis=0)
