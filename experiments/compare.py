@@ -18,37 +18,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kinema import report
+from kinema import page, report
 from kinema.compare import Result, compare
 from kinema.files import atomic_path
 from kinema.synthetic import write_dataset
 
 HERE = Path(__file__).parent
-METHODS = ("c3d", "imagenet", "c3d+imagenet", "depth-1", "one-frame", "chance")
+CACHE = HERE / ".cache"
+METHODS = ("c3d", "c3d-nets", "imagenet", "c3d+imagenet", "depth-1", "one-frame", "chance")
+NETS = ("c3d-mini", "c3d-mini:1", "c3d-mini:2")
 
 
-def ucf101_3(cache: Path) -> Result:
+def ucf101_3() -> dict[str, Any]:
     data = Path(os.environ["KINEMA_DATA"])
-    return compare(
-        data / "ucf101-3" / "UCF-101",
-        lists=data.parent / "lists" / "ucf101",
-        methods=METHODS,
-        cache=cache,
-        progress=True,
-    )
+    lists = data.parent / "lists" / "ucf101"
+    return {"dataset": data / "ucf101-3" / "UCF-101", "lists": lists}
 
 
-def fights(cache: Path) -> Result:
-    data = Path(os.environ["KINEMA_DATA"])
-    return compare(data / "fights", methods=METHODS, cache=cache, progress=True)
+def fights() -> dict[str, Any]:
+    return {"dataset": Path(os.environ["KINEMA_DATA"], "fights")}
 
 
-def drawn(cache: Path) -> Result:
-    write_dataset(cache / "drawn", num_train=40, num_test=40, num_frames=32)
-    return compare(cache / "drawn", methods=METHODS, cache=cache, progress=True)
+def drawn() -> dict[str, Any]:
+    write_dataset(CACHE / "drawn", num_train=40, num_test=40, num_frames=32)
+    return {"dataset": CACHE / "drawn"}
 
 
-TABLES: dict[str, Callable[[Path], Result]] = {
+TABLES: dict[str, Callable[[], dict[str, Any]]] = {
     "ucf101-3": ucf101_3,
     "fights": fights,
     "drawn": drawn,
@@ -69,9 +65,12 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in TABLES:
         sys.exit(f"usage: python experiments/compare.py {'|'.join(TABLES)}")
     name = sys.argv[1]
-    cache = HERE / ".cache"
-    cache.mkdir(exist_ok=True)
-    result = TABLES[name](cache)
+    CACHE.mkdir(exist_ok=True)
+    options = TABLES[name]()
+    result = compare(
+        **options, methods=METHODS, weights=NETS, cache=CACHE, pictures=True, progress=True
+    )
+    page.write(result, CACHE / f"{name}.html", cache=CACHE, progress=True)
     out = HERE.parent / "docs" / "results"
     content = without_scores(result)
     with atomic_path(out / f"{name}.json") as partial:

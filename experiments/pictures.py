@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from kinema.compactness import compactness
-from kinema.embedding import NUM_NEIGHBOURS, embed
+from kinema.embedding import embed
 from kinema.files import atomic_path
+from kinema.metrics import NUM_NEIGHBOURS
 
 HERE = Path(__file__).parent
 METHODS = ("c3d", "imagenet")

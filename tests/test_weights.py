@@ -139,3 +139,15 @@ def test_known_files_are_described():
     for known in weights_room.KNOWN_FILES.values():
         assert known.url.startswith(("http://", "https://"))
         assert known.what
+
+
+def test_another_draw_of_random_weights_has_a_name():
+    first, same, other = (resolve(name) for name in ("c3d-mini", "c3d-mini:0", "c3d-mini:7"))
+    assert first.sha256 == same.sha256 != other.sha256
+    assert other.name == "c3d-mini:7"
+    assert not other.trained
+    np.testing.assert_array_equal(
+        other["conv1a.weight"], random_weights(other.network, seed=7)["conv1a.weight"]
+    )
+    with pytest.raises(FileNotFoundError, match="c3d-mini:x"):
+        resolve("c3d-mini:x")

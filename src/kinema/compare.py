@@ -339,8 +339,7 @@ def _name(weights: str | os.PathLike[str] | Weights) -> str:
     if isinstance(weights, Weights):
         return weights.name
     name = os.fspath(weights)
-    known = name in weights_room.BUILT_IN or name in weights_room.KNOWN_FILES
-    return name if known else os.path.abspath(name)
+    return name if weights_room.is_name(name) else os.path.abspath(name)
 
 
 def _leaks(method: Method, options: Options, dataset: Dataset, splits: Mapping[str, Split]) -> int:

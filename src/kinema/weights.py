@@ -308,25 +308,25 @@ def carried_over(
 
 
 class BuiltIn(NamedTuple):
-    """Weights that need no file: one line on what they are, and how they are made."""
+    """Weights that need no file: one line on what they are, and their network."""
 
     what: str
-    make: Callable[[], Weights]
+    network: Callable[[], Network]
 
 
 BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
     {
         "c3d-mini": BuiltIn(
-            "the small C3D, seeded random weights, not trained",
-            lambda: random_weights(networks.c3d_mini(), name="c3d-mini"),
+            "the small C3D, seeded random weights, not trained; c3d-mini:1 is of seed 1",
+            networks.c3d_mini,
         ),
         "c3d-random": BuiltIn(
             "C3D, seeded random weights, for tests and timing",
-            lambda: random_weights(networks.c3d(), name="c3d-random"),
+            networks.c3d,
         ),
     }
 )
-"""Weights that need no file."""
+"""Weights that need no file; `NAME:SEED` is another draw of them."""
 
 
 @dataclass(frozen=True)
@@ -384,8 +384,9 @@ def resolve(weights: str | os.PathLike[str] | Weights) -> Weights:
     if isinstance(weights, Weights):
         return weights
     name = os.fspath(weights)
-    if name in BUILT_IN:
-        return BUILT_IN[name].make()
+    plain, seed = _name_and_seed(name)
+    if plain in BUILT_IN:
+        return random_weights(BUILT_IN[plain].network(), seed=seed, name=name)
     if name in KNOWN_FILES:
         path = cache_folder() / f"{name}.safetensors"
         if not path.is_file():
@@ -397,3 +398,13 @@ def resolve(weights: str | os.PathLike[str] | Weights) -> Weights:
         known = ", ".join([*BUILT_IN, *KNOWN_FILES])
         raise FileNotFoundError(f"`weights` {name!r} is neither a file nor one of: {known}.")
     return Weights.load(name)
+
+
+def is_name(weights: str) -> bool:
+    """Whether this names weights wherever one is, and is no file."""
+    return _name_and_seed(weights)[0] in BUILT_IN or weights in KNOWN_FILES
+
+
+def _name_and_seed(name: str) -> tuple[str, int]:
+    plain, _, seed = name.partition(":")
+    return (plain, int(seed)) if seed.isdecimal() else (name, 0)
