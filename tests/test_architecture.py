@@ -83,6 +83,7 @@ MAY_IMPORT = {
         "video",
         "weights",
     },
+    "deconvolution": {"engine", "native", "network", "prefetch"},
     "estimators": {"clips", "feature_table", "features", "sources", "weights"},
     "predict": {"classifier", "clips", "features", "weights"},
     "methods": {

@@ -26,6 +26,7 @@ _ROOMS = (
     "compare",
     "convert",
     "datasets",
+    "deconvolution",
     "download",
     "embedding",
     "engine",
