@@ -96,6 +96,7 @@ MAY_IMPORT = {
         "video",
         "weights",
     },
+    "kernels": {"files", "methods", "network", "plots", "weights"},
     "protocol": {"datasets", "methods", "progress", "video"},
     "compare": {
         "classifier",
@@ -152,6 +153,7 @@ MAY_IMPORT = {
         "download",
         "export",
         "features",
+        "kernels",
         "mean",
         "predict",
         "prepare",

@@ -34,6 +34,7 @@ _ROOMS = (
     "export",
     "feature_table",
     "features",
+    "kernels",
     "mean",
     "methods",
     "metrics",

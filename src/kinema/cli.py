@@ -581,6 +581,36 @@ def compactness(
     return 0
 
 
+@app.command
+def kernels(
+    weights: str,
+    *,
+    out: Path,
+    layer: str = "conv1a",
+    count: int = 64,
+    beside: str | None = None,
+) -> int:
+    """Draw the kernels of a layer as filmstrips, and tell how much of them changes over time.
+
+    A strip is a kernel, its time steps from left to right; the strongest kernels come first. Grey
+    is no weight. Deeper layers show each kernel on the one input map on which it is strongest.
+
+    Args:
+        weights: Name (see `kinema weights list`) or file.
+        out: Folder to write to.
+        layer: A convolution.
+        count: The most kernels to draw.
+        beside: Other weights to draw beside, or imagenet: first kernels of a 2-D network,
+            EfficientNet-Lite0.
+    """
+    from kinema.kernels import kernels
+
+    for found in kernels(weights, out=out, layer=layer, count=count, beside=beside):
+        print(found.summary())
+    print(out / f"kernels-{layer}.png")
+    return 0
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 

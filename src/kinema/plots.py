@@ -191,3 +191,76 @@ def compactness(
     axes.legend(frameon=False, fontsize=9)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+
+
+def about_grey(values: np.ndarray) -> np.ndarray:
+    """Signed values as colours: zero is grey, the largest absolute value full colour or black.
+
+    Args:
+        values: (3, T, H, W), the order of the channels R, G, B.
+
+    Returns:
+        (T, H, W, 3) float32, 0 ... 1.
+    """
+    largest = float(np.abs(values).max()) or 1.0
+    colours = 0.5 + 0.5 * values / largest
+    return np.moveaxis(colours, 0, -1).astype(np.float32)
+
+
+_DPI = 110
+_WEIGHT, _STEP, _STRIP, _LABEL = 16, 3, 14, 16
+"""Pixels: of a weight, between time steps, between kernels, for a kernel's number."""
+
+
+def kernels(
+    path: str | os.PathLike[str], panels: Sequence[tuple[str, Mapping[int, np.ndarray]]]
+) -> None:
+    """A PNG with kernels as filmstrips, those of each network below its title, side by side.
+
+    Args:
+        path: the file.
+        panels: title, and (T, H, W, 3) colours 0 ... 1 by the kernel's number, in the order in
+            which to draw them.
+    """
+    drawn = [_strips(list(strips.values())) for _, strips in panels]
+    margin, top = 30, 60
+    width = sum(canvas.shape[1] for canvas, _ in drawn) + margin * (len(drawn) + 1)
+    height = max(canvas.shape[0] for canvas, _ in drawn) + top + margin
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    left = margin
+    for (title, strips), (canvas, corners) in zip(panels, drawn, strict=True):
+        h, w = canvas.shape[:2]
+        axes = figure.add_axes(
+            (left / width, 1 - (top + h) / height, w / width, h / height), xlim=(0, w), ylim=(h, 0)
+        )
+        axes.imshow(canvas, extent=(0, w, h, 0), interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        axes.set_title(title, fontsize=11, loc="left")
+        for number, (x, y) in zip(strips, corners, strict=True):
+            axes.text(x, y - 3, str(number), fontsize=7, color="#666666")
+        left += w + margin
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", facecolor="white")
+
+
+def _strips(strips: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Strips in rows on white, (h, w, 3) screen pixels, and the strips' corners, (x, y)."""
+    depth, rows, columns = strips[0].shape[:3]
+    width = depth * columns * _WEIGHT + (depth - 1) * _STEP
+    height = rows * _WEIGHT
+    per_row = max(round(np.sqrt(1.5 * len(strips) * (height + _LABEL) / width)), 1)
+    per_row = min(per_row, len(strips))
+    num_rows = -(-len(strips) // per_row)
+    canvas = np.ones(
+        (num_rows * (height + _LABEL + _STRIP), per_row * (width + _STRIP) - _STRIP, 3), np.float32
+    )
+    corners = []
+    for index, strip in enumerate(strips):
+        x = index % per_row * (width + _STRIP)
+        y = index // per_row * (height + _LABEL + _STRIP) + _LABEL
+        corners.append((x, y))
+        large = strip.repeat(_WEIGHT, axis=1).repeat(_WEIGHT, axis=2)
+        for t, frame in enumerate(large):
+            start = x + t * (columns * _WEIGHT + _STEP)
+            canvas[y : y + height, start : start + columns * _WEIGHT] = frame
+    return canvas, corners
