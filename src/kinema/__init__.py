@@ -31,6 +31,7 @@ _ROOMS = (
     "embedding",
     "engine",
     "estimators",
+    "excitation",
     "export",
     "feature_table",
     "features",
