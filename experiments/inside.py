@@ -3,8 +3,8 @@
     python experiments/inside.py
 
 It learns two small networks first, one from drawn actions, one from the training videos of three
-classes of UCF101 (in KINEMA_DATA, with the official lists beside); that takes minutes on two cores.
-All of it is kept in experiments/.cache, so a stopped run goes on.
+classes of UCF101 (in KINEMA_DATA, with the official lists beside); that takes minutes on two cores,
+and `pip install '.[train,imagenet]'`. It is kept in experiments/.cache, so a stopped run goes on.
 
 The networks start with a conv1a of a fiftieth of the usual size: short runs move kernels little,
 and of the usual size their first, random numbers would be most of what is seen.

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from kinema import excitation, plots
 from kinema import network as networks
-from kinema import plots
 from kinema.cli import main
 from kinema.clips import ClipPlan
 from kinema.excitation import excite
@@ -201,3 +201,12 @@ def test_no_videos_are_one_line(capsys, tmp_path):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert f"no video can be read; {tmp_path / 'bad.mp4'}: " in err
+
+
+def test_a_stopped_run_says_that_nothing_is_kept(capsys, tmp_path, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(excitation, "excite", stop)
+    assert main(["excite", str(tmp_path), "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == "kinema: stopped; the same command begins anew.\n"

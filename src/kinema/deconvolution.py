@@ -10,8 +10,8 @@ Then the chosen activation alone goes down, every other one zero:
     convolution    the same kernels transposed: each value puts its kernel, times itself, where the
                    kernel had looked; no biases
 
-That differs from the gradient in the ReLU alone, so the two are equal where nothing on the way down
-is negative.
+The gradient differs in the ReLU alone: it passes what had passed on the way up. Where nothing is
+negative, up or down, the projection is the gradient times the activation.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def project(
         threads: CPU threads; None for all.
 
     Returns:
-        (C, T, H, W) float32, in the order of the clip's channels (B, G, R): larger where more of
-        the channel makes the activation larger. All zero if the activation is not positive.
+        (C, T, H, W) float32, in the order of the clip's channels (B, G, R): positive where more
+        of the channel speaks for the activation. All zero if the activation is not positive.
 
     Raises:
         ValueError: no such position, or a layer that nothing goes back through.

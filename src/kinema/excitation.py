@@ -185,7 +185,7 @@ def excite(
             layer,
             num_videos=search.num_videos,
             num_clips=search.num_clips,
-            maps=_draw(search, sources, extractor, out, maps, progress=progress),
+            maps=_draw(search, sources, extractor, out, maps, threads=threads, progress=progress),
             skipped=tuple(search.skipped),
         )
         _save(report, extractor, per_video=per_video)
@@ -313,6 +313,7 @@ def _draw(
     out: Path,
     maps: Sequence[int],
     *,
+    threads: int | None,
     progress: bool,
 ) -> tuple[ExcitedMap, ...]:
     """A picture for each map that is asked for, or that stands out."""
@@ -323,7 +324,8 @@ def _draw(
             excitations, strips = [], []
             records = search.strongest[:, number]
             for record in records[records["activation"] > 0]:
-                excitation, strip = _project(sources[record["video"]], record, number, extractor)
+                source = sources[record["video"]]
+                excitation, strip = _project(source, record, number, extractor, threads)
                 excitations.append(excitation)
                 strips.append(strip)
                 bar.advance()
@@ -335,7 +337,7 @@ def _draw(
 
 
 def _project(
-    source: Source, record: np.void, number: int, extractor: Extractor
+    source: Source, record: np.void, number: int, extractor: Extractor, threads: int | None
 ) -> tuple[Excitation, plots.Projection]:
     """Read one clip again and project its strongest activation to pixels."""
     network, mean = extractor.weights.network, extractor.weights.mean
@@ -354,7 +356,9 @@ def _project(
         activation=float(record["activation"]),
         position=position,
     )
-    pixels = project(extractor.engine, extractor.weights, inputs, (number, *position))
+    pixels = project(
+        extractor.engine, extractor.weights, inputs, (number, *position), threads=threads
+    )
     when = "" if excitation.start_seconds is None else f", clip from {clip.start_seconds:.2f} s"
     title = f"{source.name}{when}, activation {excitation.activation:.4g}"
     return excitation, _strip(title, clip, pixels, extractor.plan)
