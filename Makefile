@@ -11,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
-CORE := $(addprefix tests/test_,$(addsuffix .py,native engine features estimators predict cli compare))
+CORE := $(addprefix tests/test_,$(addsuffix .py,native engine features estimators predict cli compare deconvolution excitation kernels))
 NATIVE := CMakeLists.txt $(wildcard src/kinema/native/*.cpp src/kinema/native/*.h)
 
 .PHONY: demo test test-core lint wheel bench clean

@@ -102,3 +102,46 @@ def test_times_are_the_committed_ones():
         rows = speed[f"depth-{depth} x4"]
         ours, theirs = (1e3 / rows[way]["clips_per_second"] for way in ("native", "torch"))
         assert re.search(rf"\| {depth}x3x3 \|.*\| {ours:.0f} \| {theirs:.0f} \|", TWO_D)
+
+
+def test_insides_numbers_are_the_committed_ones():
+    page = " ".join((ROOT / "docs" / "inside.md").read_text(encoding="utf-8").split())
+    content = json.loads((ROOT / "docs" / "results" / "inside.json").read_text(encoding="utf-8"))
+    drawn, sports = content["excitation"]["drawn"], content["excitation"]["ucf101-3"]
+    assert f"Test videos: {100 * content['accuracy']['drawn']:.0f} % right" in page
+    assert f"Test videos: {100 * content['accuracy']['ucf101-3']:.0f} % right" in page
+    for row, title in (
+        ("drawn: motion", "conv1a of drawn"),
+        ("ucf101-3: sports", "conv1a of ucf101-3"),
+        ("ucf101-3 before learning", "conv1a of ucf101-3, start, not trained"),
+    ):
+        assert f"| {row} | {100 * content['kernels'][title]['change_over_time']:.1f} % |" in page
+    expected, deviation = (100 * x for x in content["kernels"]["conv1a of drawn"]["by_chance"])
+    assert f"| random numbers | {expected:.1f} ± {deviation:.1f} % |" in page
+    for layers in content["deeper"].values():
+        for share in layers.values():
+            assert abs(share["change_over_time"] - share["by_chance"][0]) < 0.01
+    turning = [
+        sum(video.startswith("counterclockwise/") for video in found["strongest"])
+        for found in drawn["maps"]
+    ]
+    assert f"{turning[0]} are of counterclockwise wheels" in page
+    assert f"Of the next two maps' {turning[1]} and {turning[2]} are" in page
+    assert f"({drawn['num_videos']} test videos" in page
+    assert f"the {sports['num_videos']} test videos" in page
+    punches = [v for v in sports["maps"][0]["strongest"] if v.startswith("Punch/")]
+    groups = {re.search(r"_g\d+_", video)[0] for video in punches}
+    assert (
+        f"{len(punches)} of its nine strongest clips are of Punch, from {len(groups)} groups"
+        in page
+    )
+
+
+def test_insides_example_by_hand():
+    """docs/inside.md; tests/test_deconvolution.py holds the code to the same numbers."""
+    page = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
+    frame = np.array([[4, 7], [5, 1]])
+    first, second = frame, 10 - frame
+    assert f"2·7 - 3·9 + 20 = {2 * first.max() - 3 * second.max() + 20}" in page
+    down = np.where(first == first.max(), 2 * 7, 0)
+    assert f"{block(down)}\n" in page

@@ -583,6 +583,96 @@ def compactness(
     return 0
 
 
+@app.command
+def kernels(
+    weights: str,
+    *,
+    out: Path,
+    layer: str = "conv1a",
+    count: int = 64,
+    beside: str | None = None,
+) -> int:
+    """Draw the kernels of a layer as filmstrips, and tell how much of them changes over time.
+
+    A strip is a kernel, its time steps from left to right; the strongest kernels come first. Grey
+    is no weight. Deeper layers show each kernel on the one input map on which it is strongest.
+
+    Args:
+        weights: Name (see `kinema weights list`) or file.
+        out: Folder to write to.
+        layer: A convolution.
+        count: The most kernels to draw.
+        beside: Other weights to draw beside, or imagenet: first kernels of a 2-D network,
+            EfficientNet-Lite0.
+    """
+    from kinema.kernels import kernels
+
+    for found in kernels(weights, out=out, layer=layer, count=count, beside=beside):
+        print(found.summary())
+    print(out / f"kernels-{layer}.png")
+    return 0
+
+
+@app.command
+def excite(
+    *paths: Path,
+    out: Path,
+    weights: str = "c3d-mini",
+    layer: str = "conv5a",
+    map: Annotated[list[int] | None, Flag] = None,
+    count: int = 9,
+    per_video: int = 1,
+    stride: int = 16,
+    mean: str | None = None,
+    threads: int | None = None,
+) -> int:
+    """Find the clips that excite maps of a layer most, and draw what in them does.
+
+    What does is found by deconvolution (Zeiler and Fergus): the strongest activation alone is
+    brought back to pixels, where grey is nothing. A video that cannot be read is left out.
+
+    Args:
+        paths: Videos, folders of pictures (000001.jpg, ...), and folders to search for videos.
+        out: Folder to write to: LAYER-MAP.png, excite.json.
+        weights: Name (see `kinema weights list`) or file.
+        layer: A convolution, a pooling or a fully connected layer.
+        map: Number of a map of the layer, from 0; may be named several times. Three that stand
+            out among the videos by default.
+        count: Clips of a map.
+        per_video: At most so many of them from one video.
+        stride: Frames from the start of one clip to the start of the next.
+        mean: What to subtract, if the weights carry no mean: a file or B,G,R.
+        threads: CPU threads; all by default.
+    """
+    from kinema.excitation import excite
+
+    try:
+        report = excite(
+            paths,
+            out=out,
+            weights=weights,
+            layer=layer,
+            maps=map or (),
+            count=count,
+            per_video=per_video,
+            stride=stride,
+            mean=mean,
+            threads=threads,
+            progress=True,
+        )
+    except KeyboardInterrupt:
+        _say("kinema: stopped; the same command begins anew.")
+        return 130
+    for entry in report.skipped[:10]:
+        _say(f"skipped {entry['path']}: {entry['reason']}")
+    if len(report.skipped) > 10:
+        _say(f"... and {len(report.skipped) - 10} more skipped.")
+    print(report.summary())
+    if weights == "c3d-mini":
+        _say("c3d-mini has seeded random weights, not trained ones: its maps have learned nothing.")
+    return 1 if report.skipped else 0
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 

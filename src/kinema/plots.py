@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from kinema.files import atomic_path
 
@@ -191,3 +193,144 @@ def compactness(
     axes.legend(frameon=False, fontsize=9)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+
+
+def about_grey(values: np.ndarray) -> np.ndarray:
+    """Signed values as colours: zero is grey, the largest absolute value full colour or black.
+
+    Args:
+        values: (3, T, H, W), the order of the channels R, G, B.
+
+    Returns:
+        (T, H, W, 3) float32, 0 ... 1.
+    """
+    largest = float(np.abs(values).max()) or 1.0
+    colours = 0.5 + 0.5 * values / largest
+    return np.moveaxis(colours, 0, -1).astype(np.float32)
+
+
+_DPI = 110
+_WEIGHT, _STEP, _STRIP, _LABEL = 16, 3, 14, 16
+"""Pixels: of a weight, between time steps, between kernels, for a kernel's number."""
+
+
+def kernels(
+    path: str | os.PathLike[str], panels: Sequence[tuple[str, Mapping[int, np.ndarray]]]
+) -> None:
+    """A PNG with kernels as filmstrips, those of each network below its title, side by side.
+
+    Args:
+        path: the file.
+        panels: title, and (T, H, W, 3) colours 0 ... 1 by the kernel's number, in the order in
+            which to draw them.
+    """
+    drawn = [_strips(list(strips.values())) for _, strips in panels]
+    margin, top = 30, 60
+    width = sum(canvas.shape[1] for canvas, _ in drawn) + margin * (len(drawn) + 1)
+    height = max(canvas.shape[0] for canvas, _ in drawn) + top + margin
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    left = margin
+    for (title, strips), (canvas, corners) in zip(panels, drawn, strict=True):
+        h, w = canvas.shape[:2]
+        axes = figure.add_axes(
+            (left / width, 1 - (top + h) / height, w / width, h / height), xlim=(0, w), ylim=(h, 0)
+        )
+        axes.imshow(canvas, extent=(0, w, h, 0), interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        axes.set_title(title, fontsize=11, loc="left")
+        for number, (x, y) in zip(strips, corners, strict=True):
+            axes.text(x, y - 3, str(number), fontsize=7, color="#666666")
+        left += w + margin
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", facecolor="white")
+
+
+def _strips(strips: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Strips in rows on white, (h, w, 3) screen pixels, and the strips' corners, (x, y)."""
+    depth, rows, columns = strips[0].shape[:3]
+    width = depth * columns * _WEIGHT + (depth - 1) * _STEP
+    height = rows * _WEIGHT
+    per_row = max(round(np.sqrt(1.5 * len(strips) * (height + _LABEL) / width)), 1)
+    per_row = min(per_row, len(strips))
+    num_rows = -(-len(strips) // per_row)
+    canvas = np.ones(
+        (num_rows * (height + _LABEL + _STRIP), per_row * (width + _STRIP) - _STRIP, 3), np.float32
+    )
+    corners = []
+    for index, strip in enumerate(strips):
+        x = index % per_row * (width + _STRIP)
+        y = index // per_row * (height + _LABEL + _STRIP) + _LABEL
+        corners.append((x, y))
+        large = strip.repeat(_WEIGHT, axis=1).repeat(_WEIGHT, axis=2)
+        for t, frame in enumerate(large):
+            start = x + t * (columns * _WEIGHT + _STEP)
+            canvas[y : y + height, start : start + columns * _WEIGHT] = frame
+    return canvas, corners
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Some frames of a clip and what an activation projects to in them.
+
+    Attributes:
+        title: which clip.
+        whole: (H, W, 3) uint8, one frame.
+        rows, columns: the part of it that is shown below.
+        frames: (n, h, w, 3) uint8, that part of some frames.
+        values: (n, h, w, 3) colours 0 ... 1, see `about_grey`.
+        numbers: of the frames.
+    """
+
+    title: str
+    whole: np.ndarray
+    rows: slice
+    columns: slice
+    frames: np.ndarray
+    values: np.ndarray
+    numbers: Sequence[int]
+
+
+_FRAME, _GAP, _LINE = 92, 3, 20
+"""Pixels: of a frame, between frames, of a line of text."""
+
+
+def projections(path: str | os.PathLike[str], strips: Sequence[Projection], *, title: str) -> None:
+    """A PNG with filmstrips, below each its projection; before it a frame with the part's place."""
+    block = 2 * _LINE + 2 * _FRAME + _GAP
+    columns = 1 + max(len(strip.numbers) for strip in strips)
+    width = max(columns * (_FRAME + _GAP) + 3 * _LINE, 520)
+    height = len(strips) * block + 4 * _LINE
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+
+    def write(x: float, y: float, text: str, **style: Any) -> None:
+        figure.text(x / width, 1 - y / height, text, va="center", **style)
+
+    def draw(x: float, y: float, image: np.ndarray) -> matplotlib.axes.Axes:
+        axes = figure.add_axes(
+            (x / width, 1 - (y + _FRAME) / height, _FRAME / width, _FRAME / height)
+        )
+        axes.imshow(image, interpolation="nearest")
+        axes.set_axis_off()
+        return axes
+
+    write(_LINE, _LINE, title, fontsize=11)
+    legend = "yellow: the part of the frame at the right; below it what the activation projects to"
+    write(_LINE, 1.9 * _LINE, legend, fontsize=7, color="#666666")
+    for index, strip in enumerate(strips):
+        top = 3 * _LINE + index * block
+        write(_LINE, top + 8, strip.title, fontsize=8)
+        down = top + 2 * _LINE - 4
+        rows, places = strip.rows, strip.columns
+        draw(_LINE, down, strip.whole).add_patch(
+            Rectangle(
+                (places.start - 0.5, rows.start - 0.5), places.stop - places.start,
+                rows.stop - rows.start, fill=False, color="#ffcc00", lw=1.5,
+            )
+        )  # fmt: skip
+        for column, number in enumerate(strip.numbers):
+            right = 2 * _LINE + (column + 1) * (_FRAME + _GAP)
+            write(right, top + _LINE + 6, f"frame {number}", fontsize=6, color="#666666")
+            draw(right, down, strip.frames[column])
+            draw(right, down + _FRAME + _GAP, strip.values[column])
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", facecolor="white")

@@ -142,6 +142,19 @@ def _network() -> Any:
         return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
 
 
+def first_kernels() -> np.ndarray:
+    """Kernels of the first convolution (32, 3, 1, 3, 3) float32, B, G, R, as those of one frame.
+
+    Each with the factor of the batch normalisation that follows it. They move by two pixels.
+    """
+    network = _network()
+    normalization = network._bn0
+    factors = normalization.weight / (normalization.running_var + normalization.eps).sqrt()
+    kernels = network._conv_stem.weight * factors[:, None, None, None]
+    rgb: np.ndarray = kernels.detach().numpy()
+    return np.ascontiguousarray(rgb[:, ::-1, None])
+
+
 def _frames(options: Any) -> ImageNetFeatures:
     return ImageNetFeatures(l2=options.l2, cache=options.cache, threads=options.threads)
 
