@@ -1,7 +1,7 @@
 """From one activation back to the pixels that caused it: Zeiler and Fergus's deconvolution.
 
-"Visualizing and Understanding Convolutional Networks" (ECCV 2014, section 2.1), along time as well;
-C3D's paper looks into its network by it (section 3.3). The clip goes up through the network once.
+"Visualizing and Understanding Convolutional Networks" (ECCV 2014), along time as well;
+C3D's paper looks into its network by it. The clip goes up through the network once.
 Then the chosen activation alone goes down, every other one zero:
 
     max pooling    each value goes to the sample that was its window's maximum on the way up (the
