@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kinema import excitation, plots
 from kinema import network as networks
+from kinema import plots
 from kinema.cli import main
 from kinema.clips import ClipPlan
 from kinema.excitation import excite
@@ -203,10 +203,37 @@ def test_no_videos_are_one_line(capsys, tmp_path):
     assert f"no video can be read; {tmp_path / 'bad.mp4'}: " in err
 
 
-def test_a_stopped_run_says_that_nothing_is_kept(capsys, tmp_path, monkeypatch):
-    def stop(*arguments, **options):
-        raise KeyboardInterrupt
+def test_a_stopped_search_goes_on_where_it_stopped(videos, tmp_path, monkeypatch, capsys):
+    options = {"weights": hand_made(), "layer": "conv1a", "maps": [RED], "stride": 8}
+    excite(videos, out=tmp_path / "whole", **options)
+    runs, run = [], Extractor.run
 
-    monkeypatch.setattr(excitation, "excite", stop)
-    assert main(["excite", str(tmp_path), "--out", str(tmp_path / "out")]) == 130
-    assert capsys.readouterr().err == "kinema: stopped; the same command begins anew.\n"
+    def counted(self, inputs):
+        runs.append(len(inputs))
+        if stops and len(runs) == 4:
+            raise KeyboardInterrupt
+        return run(self, inputs)
+
+    monkeypatch.setattr(Extractor, "run", counted)
+    stops = True
+    with pytest.raises(KeyboardInterrupt):
+        excite(videos, out=tmp_path / "out", **options)
+    stops = False
+    done = len(list((tmp_path / "out" / "found").iterdir()))
+    assert 1 <= done < 3
+    runs.clear()
+    excite(videos, out=tmp_path / "out", **options)
+    assert 0 < sum(runs) < 21  # each of the three videos has seven clips
+    for name in ("excite.json", "conv1a-0.png"):
+        again, whole = (tmp_path / folder / name for folder in ("out", "whole"))
+        assert again.read_bytes() == whole.read_bytes()
+    runs.clear()
+    for file in (tmp_path / "out" / "found").iterdir():
+        file.write_bytes(b"damaged")
+    excite(videos, out=tmp_path / "out", **{**options, "maps": [BRIGHTENING]})
+    assert sum(runs) == 21
+    runs.clear()
+    excite(videos, out=tmp_path / "out", **{**options, "maps": [BRIGHTENING]})
+    assert runs == []
+    excite(videos, out=tmp_path / "out", **options, per_video=2)
+    assert sum(runs) == 21

@@ -646,23 +646,19 @@ def excite(
     """
     from kinema.excitation import excite
 
-    try:
-        report = excite(
-            paths,
-            out=out,
-            weights=weights,
-            layer=layer,
-            maps=map or (),
-            count=count,
-            per_video=per_video,
-            stride=stride,
-            mean=mean,
-            threads=threads,
-            progress=True,
-        )
-    except KeyboardInterrupt:
-        _say("kinema: stopped; the same command begins anew.")
-        return 130
+    report = excite(
+        paths,
+        out=out,
+        weights=weights,
+        layer=layer,
+        maps=map or (),
+        count=count,
+        per_video=per_video,
+        stride=stride,
+        mean=mean,
+        threads=threads,
+        progress=True,
+    )
     for entry in report.skipped[:10]:
         _say(f"skipped {entry['path']}: {entry['reason']}")
     if len(report.skipped) > 10:

@@ -8,6 +8,7 @@ projected back to pixels (`deconvolution`).
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -23,10 +24,10 @@ from kinema import weights as weights_room
 from kinema.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
 from kinema.deconvolution import check_projectable, project
 from kinema.features import Batch, Extractor
-from kinema.files import atomic_path, locked_folder
+from kinema.files import atomic_path, locked_folder, read_tensors, write_tensors
 from kinema.prefetch import prefetched
 from kinema.progress import Counted, Progress
-from kinema.sources import Source, find_videos, size_in_bytes
+from kinema.sources import Source, find_videos, fingerprint, size_in_bytes
 from kinema.video import VideoError, VideoReader, skip_reason
 from kinema.weights import Weights
 
@@ -147,8 +148,8 @@ def excite(
     """Find the clips that excite maps of a layer most, and draw what in them does.
 
     Writes `out/LAYER-MAP.png` for each map: frames of each clip, and below them the projection of
-    its strongest activation. `out/excite.json` holds which clips they are. A run that is stopped
-    leaves nothing to go on with.
+    its strongest activation. `out/excite.json` holds which clips they are, `out/found` what each
+    finished video gave: a run that was stopped goes on from it, and one with other maps is quick.
 
     Args:
         paths: videos, and folders to search for videos.
@@ -179,7 +180,10 @@ def excite(
     extractor = Extractor(resolved, layer=layer, plan=plan, mean=mean, threads=threads, batch=BATCH)
     out = Path(out)
     with locked_folder(out):
-        search = _search(sources, extractor, count=count, per_video=per_video, progress=progress)
+        kept = _Kept(out / "found", extractor, per_video)
+        search = _search(
+            sources, extractor, kept=kept, count=count, per_video=per_video, progress=progress
+        )
         report = ExcitationReport(
             out,
             layer,
@@ -200,6 +204,9 @@ def _check_maps(maps: Sequence[int], layer: str, shape: Sequence[int]) -> None:
 
 # --- the search -----------------------------------------------------------------------------------
 
+FORMAT = "kinema-found-1"
+
+_COLUMNS = ("activation", "start", "place")
 _RECORD = np.dtype([("activation", np.float32), ("video", int), ("start", int), ("place", int)])
 """An activation, the number of its video, its clip's first frame, its place in the map."""
 
@@ -244,6 +251,7 @@ def _search(
     sources: Sequence[Source],
     extractor: Extractor,
     *,
+    kept: _Kept,
     count: int,
     per_video: int,
     progress: bool,
@@ -255,22 +263,27 @@ def _search(
     sizes = [size_in_bytes(source.path) for source in sources]
     with Progress(enabled=progress) as bar:
         bar.start(len(sources), sum(sizes))
-        for video, event in prefetched(_events(sources, extractor)):
+        for video, event in prefetched(_events(sources, extractor, kept)):
             if isinstance(event, Batch):
-                within = _strongest([within, _records(video, event, extractor)], per_video)
+                within = _strongest([within, _records(event, extractor)], per_video)
                 num_clips += len(event.clips)
                 bar.advance(num_clips=len(event.clips), size=sizes[video] * event.progress)
                 continue
-            if event is None:
+            if isinstance(event, Exception):
+                path = str(sources[video].path)
+                search.skipped.append({"path": path, "reason": skip_reason(event)})
+            else:
+                if event is None:
+                    kept.keep(sources[video].path, within, num_clips)
+                else:
+                    within, num_clips = event
+                within["video"] = video
                 search.strongest = _strongest([search.strongest, within], count)
                 search.num_videos += 1
                 search.num_clips += num_clips
                 search.mean += (within["activation"][0] - search.mean) / search.num_videos
-            else:
-                path = str(sources[video].path)
-                search.skipped.append({"path": path, "reason": skip_reason(event)})
             within, num_clips = nothing, 0
-            bar.finish_video(size=sizes[video])
+            bar.finish_video(size=sizes[video], found=isinstance(event, tuple))
     if not search.num_videos:
         first = search.skipped[0]
         raise ValueError(f"no video can be read; {first['path']}: {first['reason']}")
@@ -278,11 +291,18 @@ def _search(
 
 
 def _events(
-    sources: Sequence[Source], extractor: Extractor
-) -> Iterator[tuple[int, Batch | Exception | None]]:
-    """Each video's batches, then what ended it: an error, or None. Runs in the decoding thread."""
+    sources: Sequence[Source], extractor: Extractor, kept: _Kept
+) -> Iterator[tuple[int, Batch | Exception | tuple[np.ndarray, int] | None]]:
+    """Each video's batches, then what ended it: an error, or None. Runs in the decoding thread.
+
+    Of a video that an earlier run has finished, what is kept of it.
+    """
     for video, source in enumerate(sources):
         try:
+            found = kept.of(source.path)
+            if found is not None:
+                yield video, found
+                continue
             for batch in extractor.batches(source.path):
                 yield video, batch
         except Exception as error:  # whatever one video does, the run goes on to the next
@@ -291,14 +311,48 @@ def _events(
             yield video, None
 
 
-def _records(video: int, batch: Batch, extractor: Extractor) -> np.ndarray:
+class _Kept:
+    """The strongest activations of finished videos, in a folder: a stopped search goes on there."""
+
+    def __init__(self, folder: Path, extractor: Extractor, per_video: int) -> None:
+        self._folder = folder
+        self._key = {
+            "settings": extractor.settings(),
+            "engine": repr(extractor.engine),
+            "per_video": per_video,
+        }
+
+    def of(self, path: Path) -> tuple[np.ndarray, int] | None:
+        """Records and the number of clips; None if the video is not finished."""
+        file = self._file(path)
+        if not file.is_file():
+            return None
+        try:
+            columns, _ = read_tensors(file, format=FORMAT)
+        except ValueError:  # damaged: it is made anew
+            return None
+        records = np.empty(columns["activation"].shape, _RECORD)
+        for name in _COLUMNS:
+            records[name] = columns[name]
+        return records, columns["num_clips"].item()
+
+    def keep(self, path: Path, records: np.ndarray, num_clips: int) -> None:
+        columns = {name: records[name] for name in _COLUMNS}
+        columns["num_clips"] = np.array(num_clips)
+        write_tensors(self._file(path), columns, {"format": FORMAT})
+
+    def _file(self, path: Path) -> Path:
+        key = json.dumps({**self._key, "video": fingerprint(path)}, sort_keys=True)
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+
+
+def _records(batch: Batch, extractor: Extractor) -> np.ndarray:
     """The strongest activation of each clip in each map: (clips, maps) records."""
     num_maps = extractor.layer_shape[0]
     outputs = extractor.run(batch.inputs).reshape(len(batch.clips), num_maps, -1)
     records = np.empty(outputs.shape[:2], _RECORD)
     records["place"] = outputs.argmax(axis=2)
     records["activation"] = outputs.max(axis=2)
-    records["video"] = video
     records["start"] = np.array([clip.start_frame for clip in batch.clips])[:, None]
     return records
 
