@@ -90,16 +90,14 @@ def _row(result: Result, row: Row) -> dict[str, Any]:
 def summary(result: Result) -> str:
     """What was compared, and what the numbers mean, in a few sentences."""
     num = len(result.splits)
-    splits = (
-        f"{num} splits ({', '.join(result.splits)})" if num > 1 else f"split {result.splits[0]}"
-    )
-    mean = (
-        "the mean over the splits, and the 95 % interval" if num > 1 else "with its 95 % interval"
-    )
+    splits, mean = f"split {result.splits[0]}", "Accuracy in %, and its 95 % interval"
+    if num > 1:
+        splits = f"{num} splits ({', '.join(result.splits)})"
+        mean = "Accuracy in %: the mean over the splits, and the 95 % interval"
+    paired = "; the difference to the first row is paired by video" if len(result.rows) > 1 else ""
     return (
-        f"{len(result.videos)} videos, {len(result.classes)} classes, {splits}. Accuracy in %: "
-        f"{mean} over all test videos with whole groups resampled; the difference to the first row "
-        "is paired by video."
+        f"{len(result.videos)} videos, {len(result.classes)} classes, {splits}. {mean} over all "
+        f"test videos with whole groups resampled{paired}."
     )
 
 
