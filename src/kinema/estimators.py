@@ -192,11 +192,11 @@ def _column(X: Any) -> list[Any]:
     ]
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _make_extractor(
     weights: Any, changed: int, layer: str, stride: int, threads: int | None
 ) -> Extractor:
-    """Kept between calls, because packing weights takes longer than a short video.
+    """Kept between calls, because packing weights takes longer than a short video; so are three nets.
 
     `changed` is the time of a weight file's last change, so that a new file is seen.
     """
