@@ -196,7 +196,7 @@ def _column(X: Any) -> list[Any]:
 def _make_extractor(
     weights: Any, changed: int, layer: str, stride: int, threads: int | None
 ) -> Extractor:
-    """Kept between calls, because packing weights takes longer than a short video; so are three nets.
+    """Kept between calls, three nets and one more: packing weights takes longer than a short video.
 
     `changed` is the time of a weight file's last change, so that a new file is seen.
     """
