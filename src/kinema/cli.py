@@ -13,7 +13,7 @@ import json as json_module
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,10 +103,7 @@ def extract(
         keep_partial=keep_partial,
         progress=True,
     )
-    for entry in report.skipped[:10]:
-        _say(f"skipped {entry['path']}: {entry['reason']}")
-    if len(report.skipped) > 10:
-        _say(f"... and {len(report.skipped) - 10} more skipped.")
+    _say_skipped(report.skipped)
     for note in report.notes:
         _say(note)
     for name in report.partial:
@@ -226,10 +223,7 @@ def prepare(
         threads=threads,
         progress=True,
     )
-    for entry in report.skipped[:10]:
-        _say(f"skipped {entry['path']}: {entry['reason']}")
-    if len(report.skipped) > 10:
-        _say(f"... and {len(report.skipped) - 10} more skipped.")
+    _say_skipped(report.skipped)
     for note in report.notes:
         _say(note)
     print(report.summary())
@@ -659,10 +653,7 @@ def excite(
         threads=threads,
         progress=True,
     )
-    for entry in report.skipped[:10]:
-        _say(f"skipped {entry['path']}: {entry['reason']}")
-    if len(report.skipped) > 10:
-        _say(f"... and {len(report.skipped) - 10} more skipped.")
+    _say_skipped(report.skipped)
     print(report.summary())
     if weights == "c3d-mini":
         _say("c3d-mini has seeded random weights, not trained ones: its maps have learned nothing.")
@@ -884,6 +875,13 @@ def dataset_info(
     if found is not None:
         print(found.text(dataset.splits, max_names=None if all else 5))
     return 0
+
+
+def _say_skipped(skipped: Sequence[Mapping[str, str]]) -> None:
+    for entry in skipped[:10]:
+        _say(f"skipped {entry['path']}: {entry['reason']}")
+    if len(skipped) > 10:
+        _say(f"... and {len(skipped) - 10} more skipped.")
 
 
 def _say(line: str) -> None:
