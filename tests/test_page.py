@@ -379,3 +379,29 @@ def test_the_command_writes_it(folder, tmp_path, capsys):
     assert {"report.html", "result.json", "result.md"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
+
+
+def test_long_names_stay_on_the_page(opened, result, tmp_path):
+    long = "x" * 180
+    odd = dataclasses.replace(
+        result,
+        classes=(long, "b", "c"),
+        videos=tuple(f"{long}/{name}" for name in result.videos),
+    )
+    page.fill(odd, tmp_path / "report.html", [b""] * 24, 84)
+    for width in (1280, 390):
+        tab = opened(tmp_path / "report.html", viewport={"width": width, "height": 844})
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        inside = "pen.measureText(shortened(pen, names[0], 100)).width"
+        pen = "const pen = document.createElement('canvas').getContext('2d')"
+        assert 50 < tab.evaluate(f"(() => {{ {pen}; return {inside}; }})()") <= 100
+
+
+def test_the_keyboard_chooses_a_field(opened, result):
+    counts = result.confusion(result.rows[0])
+    tab = opened()
+    tab.locator("#confusion").focus()
+    for key, field in (("ArrowDown", (0, 0)), ("ArrowDown", (1, 0)), ("ArrowRight", (1, 1))):
+        tab.keyboard.press(key)
+        assert tab.locator("#count").inner_text() == f"{counts[field]} of 24 videos"
+    assert tab.locator("#class").input_value() == "1"
