@@ -82,3 +82,23 @@ def test_commands(folder, tmp_path, capsys):
     assert "C3D (1 net): 10: " in capsys.readouterr().out
     assert main(["embed", str(folder), *options, "--perplexity", "0"]) == 2
     assert "`perplexity` must be more than 0" in capsys.readouterr().err
+    assert main(["embed", str(folder), *options, "--methods", ","]) == 2
+    assert "`methods` must be some of" in capsys.readouterr().err
+    assert main(["compactness", str(folder), *options, "--C", "0"]) == 2
+    assert "`cost` must be more than 0" in capsys.readouterr().err
+
+
+def test_a_video_that_is_left_out_is_told(folder, tmp_path, capsys):
+    for label in ("blue", "red"):
+        (tmp_path / "v" / label).mkdir(parents=True)
+        for video in sorted((folder / label).iterdir())[:4]:
+            (tmp_path / "v" / label / video.name).symlink_to(video)
+    (tmp_path / "v" / "red" / "torn.mp4").write_bytes(b"no video")
+    NET.save(tmp_path / "net.safetensors")
+    options = ["--out", str(tmp_path / "o"), "--weights", str(tmp_path / "net.safetensors")]
+    for command in (["embed"], ["compactness", "--folds", "2"]):
+        assert main([*command, str(tmp_path / "v"), *options]) == 1
+        assert "torn.mp4: it cannot be read as a video" in capsys.readouterr().err
+    (tmp_path / "v" / "blue").rename(tmp_path / "blue")
+    with pytest.raises(ValueError, match=r"a comparison takes two\. Left out: .*torn\.mp4"):
+        compactness(tmp_path / "v", out=tmp_path / "o", weights=[NET])

@@ -13,7 +13,8 @@ import json as json_module
 import os
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -527,7 +528,7 @@ def embed(
             f"{one.purity_2d:.3f} in the picture"
         )
     print(f"{out / 'embedding.png'} and .svg: perplexity {made[0].perplexity:g}, seed {seed}")
-    return 0
+    return _left_out(made[0].skipped)
 
 
 @app.command
@@ -541,6 +542,7 @@ def compactness(
     stride: int = 8,
     c: Annotated[float | None, Parameter(name="--C")] = 1.0,
     split: Annotated[list[str] | None, Flag] = None,
+    folds: int = 5,
     kind: DatasetKind = "auto",
     lists: Path | None = None,
     threads: int | None = None,
@@ -556,6 +558,7 @@ def compactness(
         stride: Frames from clip to clip.
         c: Cost of the SVM.
         split: Official split, may be named several times; all of them by default.
+        folds: Grouped folds, where there is no official split.
         kind: What the dataset is.
         lists: Folder of its official lists.
         threads: CPU threads; all by default.
@@ -571,6 +574,7 @@ def compactness(
         stride=stride,
         cost=c,
         splits=split,
+        folds=folds,
         kind=kind,
         lists=lists,
         threads=threads,
@@ -580,7 +584,7 @@ def compactness(
         values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
         print(f"{one.title}: {values}")
     print(out / "compactness.png")
-    return 0
+    return _left_out(made[0].skipped)
 
 
 @app.command
@@ -671,6 +675,15 @@ def excite(
     if weights == "c3d-mini":
         _say("c3d-mini has seeded random weights, not trained ones: its maps have learned nothing.")
     return 1 if report.skipped else 0
+
+
+def _left_out(skipped: Sequence[Mapping[str, str]]) -> int:
+    """Tell of videos that were left out; the exit code."""
+    for entry in skipped[:10]:
+        _say(f"left out {entry['path']}: {entry['reason']}")
+    if len(skipped) > 10:
+        _say(f"... and {len(skipped) - 10} more left out.")
+    return 1 if skipped else 0
 
 
 def _names(text: str) -> list[str]:
@@ -902,6 +915,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows few characters
             stream.reconfigure(errors="replace")
+    # A picture shows boxes for what its font lacks; a warning for each of them helps nobody.
+    warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, TypeError, FileNotFoundError, ImportError) as error:

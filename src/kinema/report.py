@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,10 @@ def _row(result: Result, row: Row) -> dict[str, Any]:
         "leaked_videos": row.leaked,
         "knn_purity": row.purity,
         "confusion": result.confusion(row).tolist(),
-        "misses": result.misses(row),
+        "misses": [
+            {**miss, "margin": miss["margin"] if math.isfinite(miss["margin"]) else None}
+            for miss in result.misses(row)
+        ],
         "splits": [
             {
                 "split": outcome.split,
@@ -154,8 +158,8 @@ def as_markdown(result: Result) -> str:
             "| video | split | class | said | ahead by |",
             "| --- | --- | --- | --- | --- |",
             *(
-                f"| {miss['video']} | {miss['split']} | {miss['class']} | {miss['predicted']} | "
-                f"{miss['margin']:.2f} |"
+                f"| {_cell(miss['video'])} | {miss['split']} | {_cell(miss['class'])} | "
+                f"{_cell(miss['predicted'])} | {_margin(miss['margin'])} |"
                 for miss in misses
             ),
         ]
@@ -186,6 +190,15 @@ def as_markdown(result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _cell(text: str) -> str:
+    """A name in a table of Markdown, as it is."""
+    return re.sub(r"([|<\\`])", r"\\\1", " ".join(text.split()))
+
+
+def _margin(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "no training video"
+
+
 def _table(result: Result) -> list[str]:
     lines = [
         f"| method | {' | '.join(result.splits)} | mean | interval | difference | dimensions | "
@@ -212,7 +225,7 @@ def _table(result: Result) -> list[str]:
 
 
 def _confusion(result: Result, row: Row) -> list[str]:
-    counts, names = result.confusion(row), result.classes
+    counts, names = result.confusion(row), [_cell(name) for name in result.classes]
     if len(names) <= MOST_CONFUSION_CLASSES:
         return [
             f"| true \\ said | {' | '.join(names)} |",
@@ -240,4 +253,5 @@ def write(result: Result, out: str | os.PathLike[str]) -> None:
     with atomic_path(out / "result.json") as partial:
         partial.write_text(json.dumps(as_mapping(result), indent=1) + "\n", encoding="utf-8")
     with atomic_path(out / "result.md") as partial:
-        partial.write_text(as_markdown(result), encoding="utf-8")
+        # Names of files that are no UTF-8 hold what cannot be written.
+        partial.write_text(as_markdown(result), encoding="utf-8", errors="backslashreplace")
