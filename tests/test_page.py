@@ -397,6 +397,21 @@ def test_long_names_stay_on_the_page(opened, result, tmp_path):
         assert 50 < tab.evaluate(f"(() => {{ {pen}; return {inside}; }})()") <= 100
 
 
+def test_a_map_cannot_be_dragged_away(opened):
+    tab = opened()
+    canvas = tab.locator(".map canvas + canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    tab.locator(".map").first.get_by_label("closer").click()
+    for _ in range(4):
+        tab.mouse.move(box["x"] + 20, box["y"] + 60)
+        tab.mouse.down()
+        tab.mouse.move(box["x"] + box["width"] - 20, box["y"] + 400, steps=4)
+        tab.mouse.up()
+    view = tab.evaluate("maps[0].view")
+    assert view == {"zoom": 2, "x": 0, "y": 0}
+
+
 def test_the_keyboard_chooses_a_field(opened, result):
     counts = result.confusion(result.rows[0])
     tab = opened()

@@ -12,7 +12,7 @@ from kinema import network as networks
 from kinema.cli import main
 from kinema.compactness import compactness
 from kinema.datasets import load, make_folds
-from kinema.embedding import embed
+from kinema.embedding import embed, tsne
 from kinema.metrics import knn_purity
 from kinema.weights import random_weights
 
@@ -55,6 +55,11 @@ def test_embed_draws_and_counts(folder, tmp_path):
         embed(folder, out=tmp_path, methods=["chance"], weights=[NET])
 
 
+def test_features_that_are_all_the_same_lie_in_one_place():
+    points, _ = tsne(np.ones((6, 5), np.float32))
+    np.testing.assert_array_equal(points, np.zeros((6, 2)))
+
+
 def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
     (found,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 10, 400))
     assert list(found.accuracy) == [2, 10, 512]  # a split has fewer than 400 training videos
@@ -71,6 +76,16 @@ def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
         expected.append((svm.fit(learned, labels[train]).predict(tested) == labels[test]).mean())
     assert found.accuracy[2] == pytest.approx(np.mean(expected))
     assert (tmp_path / "compactness.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_dimensions_are_without_pca(folder, tmp_path, monkeypatch):
+    """Three dimensions, asked for and all there are: one number, not the mean of two."""
+    vectors = np.random.default_rng(0).normal(size=(24, 3)) * (1, 5, 20)
+    monkeypatch.setattr("kinema.compactness.vectors_of", lambda *args, **options: vectors)
+    (asked,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 3))
+    (plain,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2,))
+    assert list(asked.accuracy) == [2, 3]
+    assert asked.accuracy == plain.accuracy
 
 
 def test_commands(folder, tmp_path, capsys):

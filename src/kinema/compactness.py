@@ -104,7 +104,7 @@ def compactness(
     made = []
     for name in methods:
         vectors = vectors_of(name, paths, options, progress=progress)
-        most = min(min(len(split.train) for split in chosen.values()), vectors.shape[1])
+        most = min(min(len(split.train) for split in chosen.values()), vectors.shape[1] - 1)
         found: dict[int, list[float]] = {}
         for split in chosen.values():
             train, test = list(split.train), list(split.test)

@@ -43,6 +43,10 @@ NUM_TIMED = 5
 """Videos that a method's speed is measured on, without its cache."""
 
 
+FEW_GROUPS = 10
+"""With fewer groups among the test videos, resampling them shows too little of what may happen."""
+
+
 @dataclass(frozen=True, eq=False)
 class Timeline:
     """What a method said of the clips of one video.
@@ -347,6 +351,12 @@ def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
     notes = list(dataset.notes)
     if dataset.missing:
         notes.append(f"{len(dataset.missing)} listed videos are not there.")
+    tested = {dataset.samples[index].group for split in splits.values() for index in split.test}
+    if len(tested) < FEW_GROUPS:
+        notes.append(
+            f"the test videos are of {len(tested)} group{'s'[: len(tested) != 1]} only: an interval "
+            "from so few is too narrow."
+        )
     smallest = min(len(split.test) for split in splits.values())
     if smallest < 30:
         notes.append(

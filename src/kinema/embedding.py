@@ -64,6 +64,8 @@ def tsne(
         (n, 2) float32, and the perplexity.
     """
     perplexity = min(perplexity, (len(vectors) - 1) / 3)
+    if not np.ptp(vectors, axis=0).any():  # scikit-learn's would divide by zero, and crash
+        return np.zeros((len(vectors), 2), np.float32), perplexity
     points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
     return points, perplexity
 

@@ -98,10 +98,12 @@ def summary(result: Result) -> str:
         f"{num} splits ({', '.join(result.splits)})" if num > 1 else f"split {result.splits[0]}"
     )
     mean = (
-        "the mean over the splits, and the 95 % interval" if num > 1 else "with its 95 % interval"
+        ": the mean over the splits, and the 95 % interval"
+        if num > 1
+        else ", with its 95 % interval"
     )
     return (
-        f"{len(result.videos)} videos, {len(result.classes)} classes, {splits}. Accuracy in %: "
+        f"{len(result.videos)} videos, {len(result.classes)} classes, {splits}. Accuracy in %"
         f"{mean} over all test videos with whole groups resampled; the difference to the first row "
         "is paired by video."
     )
