@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
@@ -230,6 +231,36 @@ def test_a_class_that_no_video_is_there_to_learn(tmp_path):
     json.dumps(as_mapping(result), allow_nan=False)
     assert "| no training video |" in as_markdown(result)
     assert "the test videos are of 4 groups only: an interval from so few" in as_markdown(result)
+
+
+def test_a_split_without_a_cross_validation_is_told(tmp_path):
+    lines = ["path,label,split,group"]
+    for label in ("red", "blue"):
+        for number in range(6):
+            write_video(tmp_path / f"{label}{number}.mp4", draw(label, number, 16))
+            side = "test" if number > 3 else "train"
+            group = label + (str(number) if label == "red" else "")
+            lines.append(f"{label}{number}.mp4,{label},{side},{group}")
+    (tmp_path / "videos.csv").write_text("\n".join(lines))
+    result = compare(tmp_path / "videos.csv", methods=["c3d", "chance"], weights=[NET], timed=False)
+    assert "C of the SVMs is 1, by no cross-validation, in given: a class" in as_markdown(result)
+    row = result.rows[0]
+    both = dataclasses.replace(
+        result,
+        rows=(
+            dataclasses.replace(
+                row,
+                outcomes=(
+                    *row.outcomes,
+                    dataclasses.replace(row.outcomes[0], split="x", sweep={0.1: 0.5, 1.0: 0.75}),
+                ),
+            ),
+        ),
+        splits=("given", "x"),
+    )
+    assert "| split | 0.1 | 1 |\n| --- | --- | --- |\n| given |  |  |\n| x | 50.0 | 75.0 |" in (
+        as_markdown(both)
+    )
 
 
 def test_names_that_are_hard_to_write(tmp_path, capsys):

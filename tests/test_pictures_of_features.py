@@ -80,7 +80,8 @@ def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
 
 def test_all_dimensions_are_without_pca(folder, tmp_path, monkeypatch):
     """Three dimensions, asked for and all there are: one number, not the mean of two."""
-    vectors = np.random.default_rng(0).normal(size=(24, 3)) * (1, 5, 20)
+    far = np.repeat([1.0, 5.0, 25.0], 8)[:, None]  # a class is how far; PCA's are as far as one
+    vectors = far * np.random.default_rng(0).uniform(0.8, 1.2, (24, 3))
     monkeypatch.setattr("kinema.compactness.vectors_of", lambda *args, **options: vectors)
     (asked,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 3))
     (plain,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2,))

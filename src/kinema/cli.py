@@ -367,7 +367,8 @@ def transfer(
 ) -> int:
     """Tell what features are worth on labelled videos: a linear SVM on each split.
 
-    Writes result.md, result.json, the features, and the classifier for `kinema predict`.
+    Writes result.md, result.json, report.html, the features, and the classifier for `kinema
+    predict`.
 
     Args:
         dataset: A folder or CSV file, see `kinema dataset info`.

@@ -354,8 +354,8 @@ def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
     tested = {dataset.samples[index].group for split in splits.values() for index in split.test}
     if len(tested) < FEW_GROUPS:
         notes.append(
-            f"the test videos are of {len(tested)} group{'s'[: len(tested) != 1]} only: an interval "
-            "from so few is too narrow."
+            f"the test videos are of {len(tested)} group{'s'[: len(tested) != 1]} only: an "
+            "interval from so few is too narrow."
         )
     smallest = min(len(split.test) for split in splits.values())
     if smallest < 30:

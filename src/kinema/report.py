@@ -124,6 +124,17 @@ def how(result: Result) -> list[str]:
         lines.append(f"C of the SVMs: {settings['cost']:g}, as asked.")
     elif any(outcome.sweep for row in result.rows for outcome in row.outcomes):
         lines.append("C of the SVMs: by grouped cross-validation on the training videos.")
+    untried = [
+        outcome.split
+        for row in result.rows
+        for outcome in row.outcomes
+        if settings["cost"] is None and outcome.cost is not None and not outcome.sweep
+    ]
+    if untried:
+        lines.append(
+            f"C of the SVMs is 1, by no cross-validation, in {', '.join(dict.fromkeys(untried))}: a "
+            "class has one group of training videos only."
+        )
     lines += [f"Left out: {entry['path']}: {entry['reason']}" for entry in result.skipped[:20]]
     if len(result.skipped) > 20:
         lines.append(f"Left out: {len(result.skipped) - 20} more, see result.json.")
@@ -165,7 +176,7 @@ def as_markdown(result: Result) -> str:
                 for miss in misses
             ),
         ]
-    sweep = first.outcomes[0].sweep
+    sweep = next((outcome.sweep for outcome in first.outcomes if outcome.sweep), None)
     if sweep:
         lines += [
             "",
@@ -175,7 +186,9 @@ def as_markdown(result: Result) -> str:
             "| --- |" + " --- |" * len(sweep),
             *(
                 f"| {outcome.split} | "
-                + " | ".join(f"{100 * value:.1f}" for value in outcome.sweep.values())
+                + " | ".join(
+                    f"{100 * outcome.sweep[cost]:.1f}" if outcome.sweep else "" for cost in sweep
+                )
                 + " |"
                 for outcome in first.outcomes
             ),
