@@ -98,6 +98,12 @@ def test_commands(folder, tmp_path, capsys):
     assert "C3D (1 net): 10: " in capsys.readouterr().out
     assert main(["embed", str(folder), *options, "--perplexity", "0"]) == 2
     assert "`perplexity` must be more than 0" in capsys.readouterr().err
+    assert main(["embed", str(folder), *options, "--seed=-1"]) == 2
+    assert "`seed` must be from 0" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "o"):
+        assert main(["compactness", str(folder), "--out", str(out)]) == 2
+        assert "file is there, where a folder is needed" in capsys.readouterr().err
     assert main(["embed", str(folder), *options, "--methods", ","]) == 2
     assert "`methods` must be some of" in capsys.readouterr().err
     assert main(["compactness", str(folder), *options, "--C", "0"]) == 2

@@ -926,6 +926,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (FileExistsError, NotADirectoryError) as error:
+        _say(f"kinema: {error.filename}: a file is there, where a folder is needed.")
+        return 2
     except OSError as error:
         what = f"{error.filename or 'writing'}: {error.strerror}." if error.strerror else error
         _say(f"kinema: {what}")

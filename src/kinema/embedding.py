@@ -100,6 +100,8 @@ def embed(
     """
     if not perplexity > 0:
         raise ValueError(f"`perplexity` must be more than 0, got {perplexity}.")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"`seed` must be from 0 to {2**32 - 1}, got {seed}.")
     nets = tuple(weights_room.resolve(source) for source in weights)
     check_methods(methods, nets)
     out = Path(out)

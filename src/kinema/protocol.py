@@ -109,7 +109,9 @@ def check_classes(dataset: Dataset, skipped: Sequence[Mapping[str, str]] = ()) -
     Raises:
         ValueError: fewer than two classes, or a class of one video.
     """
-    why = "".join(f" Left out: {entry['path']}: {entry['reason']}." for entry in skipped[:3])
+    why = "".join(
+        f" Left out: {entry['path']}: {entry['reason'].rstrip('.')}." for entry in skipped[:3]
+    )
     if len(skipped) > 3:
         why += f" And {len(skipped) - 3} more."
     counts = np.zeros(len(dataset.classes), int)

@@ -132,8 +132,8 @@ def how(result: Result) -> list[str]:
     ]
     if untried:
         lines.append(
-            f"C of the SVMs is 1, by no cross-validation, in {', '.join(dict.fromkeys(untried))}: a "
-            "class has one group of training videos only."
+            f"C of the SVMs is 1, by no cross-validation, in {', '.join(dict.fromkeys(untried))}: "
+            "a class has one group of training videos only."
         )
     lines += [f"Left out: {entry['path']}: {entry['reason']}" for entry in result.skipped[:20]]
     if len(result.skipped) > 20:
