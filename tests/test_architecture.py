@@ -112,7 +112,7 @@ MAY_IMPORT = {
         "weights",
     },
     "kernels": {"files", "methods", "network", "plots", "weights"},
-    "protocol": {"copies", "datasets", "methods", "progress", "video"},
+    "protocol": {"copies", "datasets", "methods", "progress", "video", "weights"},
     "compare": {
         "classifier",
         "datasets",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -187,7 +189,12 @@ def test_too_few(tmp_path, keep, message):
     [
         ({"methods": ["c3d", "best"]}, "`methods` must be some of c3d, c3d-nets, .* got best"),
         ({"methods": []}, "`methods` must be some of"),
+        ({"methods": ["c3d", "c3d"]}, "`methods` names c3d twice"),
         ({"cost": 0.0}, "`cost` must be more than 0"),
+        ({"cost": np.inf}, "`cost` must be more than 0 and finite"),
+        ({"weights": [NET, NET]}, "`weights` names one net twice .small, small; sha256 "),
+        ({"folds": 99}, r"`folds` \(=99\) must be at most 12, the groups of .* fewer folds"),
+        ({"folds": 1}, "`folds` must be at least 2"),
         ({"weights": []}, "`weights` must name at least one net"),
         ({"splits": ["1"]}, "has no official split"),
         ({"layer": "conv9"}, "`layer` must be one of"),
@@ -196,6 +203,85 @@ def test_too_few(tmp_path, keep, message):
 def test_wrong_settings(folder, change, message):
     with pytest.raises(ValueError, match=message):
         compare(folder, **{"methods": ["c3d"], "weights": [NET], "timed": False, **change})
+
+
+def test_what_left_a_class_lonely_is_named(tmp_path):
+    for label, count in {"red": 3, "blue": 1}.items():
+        for number in range(count):
+            write_video(tmp_path / "v" / label / f"{number}.mp4", draw(label, number, 16))
+    (tmp_path / "v" / "blue" / "torn.mp4").write_bytes(b"no video")
+    with pytest.raises(
+        ValueError, match=r"class blue has one video .*torn\.mp4: it cannot be read"
+    ):
+        compare(tmp_path / "v", methods=["c3d"], weights=[NET])
+
+
+def test_a_class_that_no_video_is_there_to_learn(tmp_path):
+    """It is always wrong, by no number: JSON has none for it."""
+    lines = ["path,label,split"]
+    for label, side in (("red", "train"), ("blue", "train"), ("green", "test"), ("red", "test")):
+        for number in range(2):
+            name = f"{side}_{label}{number}.mp4"
+            write_video(tmp_path / name, draw(label, number + 5 * (side == "test"), 16))
+            lines.append(f"{name},{label},{side}")
+    (tmp_path / "videos.csv").write_text("\n".join(lines))
+    result = compare(tmp_path / "videos.csv", methods=["c3d"], weights=[NET], cost=1.0, timed=False)
+    misses = as_mapping(result)["rows"][0]["misses"]
+    assert [miss["margin"] for miss in misses if miss["class"] == "green"] == [None, None]
+    json.dumps(as_mapping(result), allow_nan=False)
+    assert "| no training video |" in as_markdown(result)
+    assert "the test videos are of 4 groups only: an interval from so few" in as_markdown(result)
+
+
+def test_a_split_without_a_cross_validation_is_told(tmp_path):
+    lines = ["path,label,split,group"]
+    for label in ("red", "blue"):
+        for number in range(6):
+            write_video(tmp_path / f"{label}{number}.mp4", draw(label, number, 16))
+            side = "test" if number > 3 else "train"
+            group = label + (str(number) if label == "red" else "")
+            lines.append(f"{label}{number}.mp4,{label},{side},{group}")
+    (tmp_path / "videos.csv").write_text("\n".join(lines))
+    result = compare(tmp_path / "videos.csv", methods=["c3d", "chance"], weights=[NET], timed=False)
+    assert "C of the SVMs is 1, by no cross-validation, in given: a class" in as_markdown(result)
+    row = result.rows[0]
+    both = dataclasses.replace(
+        result,
+        rows=(
+            dataclasses.replace(
+                row,
+                outcomes=(
+                    *row.outcomes,
+                    dataclasses.replace(row.outcomes[0], split="x", sweep={0.1: 0.5, 1.0: 0.75}),
+                ),
+            ),
+        ),
+        splits=("given", "x"),
+    )
+    assert "| split | 0.1 | 1 |\n| --- | --- | --- |\n| given |  |  |\n| x | 50.0 | 75.0 |" in (
+        as_markdown(both)
+    )
+
+
+def test_names_that_are_hard_to_write(tmp_path, capsys):
+    """Bytes that are no UTF-8, dollars, and what Markdown and HTML take for their own."""
+    for label, name in (("red", os.fsdecode(b"n\xe9 $x$")), ("blue", "a|b <i>`c")):
+        for number in range(4):
+            video = tmp_path / "v" / name / f"{number} {name}.mp4"
+            try:
+                write_video(video, draw(label, number, 16))
+            except (OSError, ValueError):
+                pytest.skip("this file system, or FFmpeg, takes no such names")
+    NET.save(tmp_path / "net.safetensors")
+    options = ["--out", str(tmp_path / "o"), "--weights", str(tmp_path / "net.safetensors")]
+    for command in ("transfer", "embed", "compactness"):
+        folds = [] if command == "embed" else ["--folds", "2"]
+        code = main([command, str(tmp_path / "v"), *folds, *options])
+        assert code == 0, capsys.readouterr().err
+    text = (tmp_path / "o" / "result.md").read_text(encoding="utf-8")
+    assert "| a\\|b \\<i>\\`c |" in text
+    assert "n\\udce9" in text
+    assert (tmp_path / "o" / "report.html").read_bytes().decode()
 
 
 def test_videos_that_cannot_be_read_are_left_out_for_all(folder, tmp_path):

@@ -195,7 +195,8 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         table(5).save(path)
+    assert caught.value.filename == str(path)  # a disk that is full says no name itself
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -379,3 +379,44 @@ def test_the_command_writes_it(folder, tmp_path, capsys):
     assert {"report.html", "result.json", "result.md"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
+
+
+def test_long_names_stay_on_the_page(opened, result, tmp_path):
+    long = "x" * 180
+    odd = dataclasses.replace(
+        result,
+        classes=(long, "b", "c"),
+        videos=tuple(f"{long}/{name}" for name in result.videos),
+    )
+    page.fill(odd, tmp_path / "report.html", [b""] * 24, 84)
+    for width in (1280, 390):
+        tab = opened(tmp_path / "report.html", viewport={"width": width, "height": 844})
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        inside = "pen.measureText(shortened(pen, names[0], 100)).width"
+        pen = "const pen = document.createElement('canvas').getContext('2d')"
+        assert 50 < tab.evaluate(f"(() => {{ {pen}; return {inside}; }})()") <= 100
+
+
+def test_a_map_cannot_be_dragged_away(opened):
+    tab = opened()
+    canvas = tab.locator(".map canvas + canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    tab.locator(".map").first.get_by_label("closer").click()
+    for _ in range(4):
+        tab.mouse.move(box["x"] + 20, box["y"] + 60)
+        tab.mouse.down()
+        tab.mouse.move(box["x"] + box["width"] - 20, box["y"] + 400, steps=4)
+        tab.mouse.up()
+    view = tab.evaluate("maps[0].view")
+    assert view == {"zoom": 2, "x": 0, "y": 0}
+
+
+def test_the_keyboard_chooses_a_field(opened, result):
+    counts = result.confusion(result.rows[0])
+    tab = opened()
+    tab.locator("#confusion").focus()
+    for key, field in (("ArrowDown", (0, 0)), ("ArrowDown", (1, 0)), ("ArrowRight", (1, 1))):
+        tab.keyboard.press(key)
+        assert tab.locator("#count").inner_text() == f"{counts[field]} of 24 videos"
+    assert tab.locator("#class").input_value() == "1"

@@ -12,7 +12,7 @@ from kinema import network as networks
 from kinema.cli import main
 from kinema.compactness import compactness
 from kinema.datasets import load, make_folds
-from kinema.embedding import embed
+from kinema.embedding import embed, tsne
 from kinema.metrics import knn_purity
 from kinema.weights import random_weights
 
@@ -55,6 +55,11 @@ def test_embed_draws_and_counts(folder, tmp_path):
         embed(folder, out=tmp_path, methods=["chance"], weights=[NET])
 
 
+def test_features_that_are_all_the_same_lie_in_one_place():
+    points, _ = tsne(np.ones((6, 5), np.float32))
+    np.testing.assert_array_equal(points, np.zeros((6, 2)))
+
+
 def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
     (found,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 10, 400))
     assert list(found.accuracy) == [2, 10, 512]  # a split has fewer than 400 training videos
@@ -73,6 +78,17 @@ def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
     assert (tmp_path / "compactness.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_all_dimensions_are_without_pca(folder, tmp_path, monkeypatch):
+    """Three dimensions, asked for and all there are: one number, not the mean of two."""
+    far = np.repeat([1.0, 5.0, 25.0], 8)[:, None]  # a class is how far; PCA's are as far as one
+    vectors = far * np.random.default_rng(0).uniform(0.8, 1.2, (24, 3))
+    monkeypatch.setattr("kinema.compactness.vectors_of", lambda *args, **options: vectors)
+    (asked,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 3))
+    (plain,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2,))
+    assert list(asked.accuracy) == [2, 3]
+    assert asked.accuracy == plain.accuracy
+
+
 def test_commands(folder, tmp_path, capsys):
     NET.save(tmp_path / "net.safetensors")
     options = ["--out", str(tmp_path / "o"), "--weights", str(tmp_path / "net.safetensors")]
@@ -82,3 +98,29 @@ def test_commands(folder, tmp_path, capsys):
     assert "C3D (1 net): 10: " in capsys.readouterr().out
     assert main(["embed", str(folder), *options, "--perplexity", "0"]) == 2
     assert "`perplexity` must be more than 0" in capsys.readouterr().err
+    assert main(["embed", str(folder), *options, "--seed=-1"]) == 2
+    assert "`seed` must be from 0" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "o"):
+        assert main(["compactness", str(folder), "--out", str(out)]) == 2
+        assert "file is there, where a folder is needed" in capsys.readouterr().err
+    assert main(["embed", str(folder), *options, "--methods", ","]) == 2
+    assert "`methods` must be some of" in capsys.readouterr().err
+    assert main(["compactness", str(folder), *options, "--C", "0"]) == 2
+    assert "`cost` must be more than 0" in capsys.readouterr().err
+
+
+def test_a_video_that_is_left_out_is_told(folder, tmp_path, capsys):
+    for label in ("blue", "red"):
+        (tmp_path / "v" / label).mkdir(parents=True)
+        for video in sorted((folder / label).iterdir())[:4]:
+            (tmp_path / "v" / label / video.name).symlink_to(video)
+    (tmp_path / "v" / "red" / "torn.mp4").write_bytes(b"no video")
+    NET.save(tmp_path / "net.safetensors")
+    options = ["--out", str(tmp_path / "o"), "--weights", str(tmp_path / "net.safetensors")]
+    for command in (["embed"], ["compactness", "--folds", "2"]):
+        assert main([*command, str(tmp_path / "v"), *options]) == 1
+        assert "torn.mp4: it cannot be read as a video" in capsys.readouterr().err
+    (tmp_path / "v" / "blue").rename(tmp_path / "blue")
+    with pytest.raises(ValueError, match=r"a comparison takes two\. Left out: .*torn\.mp4"):
+        compactness(tmp_path / "v", out=tmp_path / "o", weights=[NET])

@@ -13,6 +13,7 @@ import json as json_module
 import os
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -360,7 +361,8 @@ def transfer(
 ) -> int:
     """Tell what features are worth on labelled videos: a linear SVM on each split.
 
-    Writes result.md, result.json, the features, and the classifier for `kinema predict`.
+    Writes result.md, result.json, report.html, the features, and the classifier for `kinema
+    predict`.
 
     Args:
         dataset: A folder or CSV file, see `kinema dataset info`.
@@ -521,7 +523,8 @@ def embed(
             f"{one.purity_2d:.3f} in the picture"
         )
     print(f"{out / 'embedding.png'} and .svg: perplexity {made[0].perplexity:g}, seed {seed}")
-    return 0
+    _say_skipped(made[0].skipped)
+    return 1 if made[0].skipped else 0
 
 
 @app.command
@@ -535,6 +538,7 @@ def compactness(
     stride: int = 8,
     c: Annotated[float | None, Parameter(name="--C")] = 1.0,
     split: Annotated[list[str] | None, Flag] = None,
+    folds: int = 5,
     kind: DatasetKind = "auto",
     lists: Path | None = None,
     threads: int | None = None,
@@ -550,6 +554,7 @@ def compactness(
         stride: Frames from clip to clip.
         c: Cost of the SVM.
         split: Official split, may be named several times; all of them by default.
+        folds: Grouped folds, where there is no official split.
         kind: What the dataset is.
         lists: Folder of its official lists.
         threads: CPU threads; all by default.
@@ -565,6 +570,7 @@ def compactness(
         stride=stride,
         cost=c,
         splits=split,
+        folds=folds,
         kind=kind,
         lists=lists,
         threads=threads,
@@ -574,7 +580,8 @@ def compactness(
         values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
         print(f"{one.title}: {values}")
     print(out / "compactness.png")
-    return 0
+    _say_skipped(made[0].skipped)
+    return 1 if made[0].skipped else 0
 
 
 @app.command
@@ -896,6 +903,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows few characters
             stream.reconfigure(errors="replace")
+    # A picture shows boxes for what its font lacks; a warning for each of them helps nobody.
+    warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, TypeError, FileNotFoundError, ImportError) as error:
@@ -904,6 +913,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (FileExistsError, NotADirectoryError) as error:
+        _say(f"kinema: {error.filename}: a file is there, where a folder is needed.")
+        return 2
     except OSError as error:
         what = f"{error.filename or 'writing'}: {error.strerror}." if error.strerror else error
         _say(f"kinema: {what}")

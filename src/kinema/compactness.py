@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,16 @@ from kinema.datasets import Dataset
 from kinema.feature_table import normalized
 from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
-from kinema.protocol import choose_splits, paths_labels_groups, readable, vectors_of
+from kinema.protocol import (
+    NUM_FOLDS,
+    check_classes,
+    check_methods,
+    choose_splits,
+    paths_labels_groups,
+    readable,
+    title_of,
+    vectors_of,
+)
 from kinema.weights import Weights
 
 DIMENSIONS = (10, 50, 100, 500)
@@ -31,10 +40,12 @@ class Compactness:
         title: of the features.
         accuracy: mean over the splits, by number of dimensions; the last one is all of them,
             without PCA. Numbers that a split's training videos do not allow are left out.
+        skipped: `{"path", "reason"}` of each video that was left out.
     """
 
     title: str
     accuracy: dict[int, float]
+    skipped: tuple[Mapping[str, str], ...] = ()
 
 
 def compactness(
@@ -48,6 +59,7 @@ def compactness(
     cost: float | None = 1.0,
     dimensions: Sequence[int] = DIMENSIONS,
     splits: Sequence[str] | None = None,
+    folds: int = NUM_FOLDS,
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
     threads: int | None = None,
@@ -64,21 +76,25 @@ def compactness(
         weights, layer, stride: of C3D.
         cost: C of the SVM; None for cross-validation on the training videos.
         dimensions: to project to, besides all.
-        splits: official ones by name; None for all, or for grouped folds.
+        splits: official ones by name; None for all, or, where there is none, grouped folds.
+        folds: how many.
         kind, lists: see `datasets.load`.
         threads: CPU threads; None for all.
         progress: whether to show progress on standard error.
     """
     if not dimensions or min(dimensions) < 1:
         raise ValueError(f"`dimensions` must be whole numbers from 1 on, got {dimensions}.")
+    nets = tuple(weights_room.resolve(source) for source in weights)
+    check_methods(methods, nets, cost=cost)
     out = Path(out)
     cache = out / "features"
-    dataset, _ = readable(
+    dataset, skipped = readable(
         dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
     )
-    chosen = choose_splits(dataset, splits)
+    check_classes(dataset, skipped)
+    chosen = choose_splits(dataset, splits, folds)
     options = Options(
-        weights=tuple(weights_room.resolve(source) for source in weights),
+        weights=nets,
         layer=layer,
         stride=stride,
         cache=cache,
@@ -88,7 +104,7 @@ def compactness(
     made = []
     for name in methods:
         vectors = vectors_of(name, paths, options, progress=progress)
-        most = min(min(len(split.train) for split in chosen.values()), vectors.shape[1])
+        most = min(min(len(split.train) for split in chosen.values()), vectors.shape[1] - 1)
         found: dict[int, list[float]] = {}
         for split in chosen.values():
             train, test = list(split.train), list(split.test)
@@ -103,10 +119,11 @@ def compactness(
                 right = float((said == labels[test]).mean())
                 found.setdefault(count or vectors.shape[1], []).append(right)
         accuracy = {count: float(np.mean(values)) for count, values in found.items()}
-        made.append(Compactness(METHODS[name].title.removesuffix(" + linear SVM"), accuracy))
+        title = METHODS[name].title.removesuffix(" + linear SVM")
+        made.append(Compactness(title, accuracy, tuple(skipped)))
     plots.compactness(
         out / "compactness.png",
         {one.title: one.accuracy for one in made},
-        title=f"{dataset.root.name}: accuracy against PCA dimensions",
+        title=f"{title_of(dataset)}: accuracy against PCA dimensions",
     )
     return made

@@ -30,9 +30,11 @@ from kinema.metrics import Interval, confusion_matrix, group_interval, knn_purit
 from kinema.protocol import (
     NUM_FOLDS,
     check_classes,
+    check_methods,
     choose_splits,
     paths_labels_groups,
     readable,
+    title_of,
     vectors_of,
 )
 from kinema.video import VideoReader
@@ -43,6 +45,10 @@ NUM_TIMED = 5
 
 TIMED_ROUNDS = 3
 """Of which the median counts: other work on the machine shows."""
+
+
+FEW_GROUPS = 10
+"""With fewer groups among the test videos, resampling them shows too little of what may happen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,24 +238,17 @@ def compare(
     Raises:
         ValueError: a setting is wrong, the dataset cannot be split, or weights saw test videos.
     """
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown or not methods:
-        raise ValueError(
-            f"`methods` must be some of {', '.join(METHODS)}; got {', '.join(unknown) or 'none'}."
-        )
-    if cost is not None and not cost > 0:
-        raise ValueError(f"`cost` must be more than 0, got {cost}.")
+    nets = tuple(weights_room.resolve(source) for source in weights)
+    check_methods(methods, nets, cost=cost)
     if pictures and cache is None:
         raise ValueError("`pictures` takes a `cache`, or every video would be computed again.")
-    if not weights:
-        raise ValueError("`weights` must name at least one net.")
     dataset, skipped = readable(
         dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
     )
-    check_classes(dataset)
+    check_classes(dataset, skipped)
     chosen = choose_splits(dataset, splits, folds)
     options = Options(
-        weights=tuple(weights_room.resolve(source) for source in weights),
+        weights=nets,
         layer=layer,
         stride=stride,
         l2=l2,
@@ -272,7 +271,7 @@ def compare(
                  timed=timed, pictures=pictures, progress=progress)
         )  # fmt: skip
     return Result(
-        dataset=dataset.root.name,
+        dataset=title_of(dataset),
         classes=dataset.classes,
         videos=tuple(sample.name for sample in dataset.samples),
         labels=paths_labels_groups(dataset)[1],
@@ -319,8 +318,8 @@ def fit_classifier(
     """
     if not weights:
         raise ValueError("`weights` must name at least one net.")
-    dataset, _ = readable(dataset, kind=kind, lists=lists, cache=cache, threads=threads)
-    check_classes(dataset)
+    dataset, skipped = readable(dataset, kind=kind, lists=lists, cache=cache, threads=threads)
+    check_classes(dataset, skipped)
     paths, labels, groups = paths_labels_groups(dataset)
     columns, nets = [], []
     for source in weights:  # one after the other: each is packed once
@@ -356,11 +355,17 @@ def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
     notes = list(dataset.notes)
     if dataset.missing:
         notes.append(f"{len(dataset.missing)} listed videos are not there.")
+    tested = {dataset.samples[index].group for split in splits.values() for index in split.test}
+    if len(tested) < FEW_GROUPS:
+        notes.append(
+            f"the test videos are of {len(tested)} group{'s'[: len(tested) != 1]} only: an "
+            "interval from so few is too narrow."
+        )
     smallest = min(len(split.test) for split in splits.values())
     if smallest < 30:
         notes.append(
-            f"a split has {smallest} test videos only, so one video is "
-            f"{100 / max(smallest, 1):.0f} points: this proves little."
+            f"a split has {smallest} test video{'' if smallest == 1 else 's'} only, so one video "
+            f"is {100 / max(smallest, 1):.0f} points: this proves little."
         )
     return notes
 

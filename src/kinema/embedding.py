@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from kinema import weights as weights_room
 from kinema.datasets import Dataset
 from kinema.methods import METHODS, Options
 from kinema.metrics import NUM_NEIGHBOURS, knn_purity
-from kinema.protocol import paths_labels_groups, readable, vectors_of
+from kinema.protocol import check_methods, paths_labels_groups, readable, title_of, vectors_of
 from kinema.weights import Weights
 
 PERPLEXITY = 30.0
@@ -37,6 +37,7 @@ class Embedding:
         purity: see `metrics.knn_purity`, of the features.
         purity_2d: of the points.
         perplexity, seed: of t-SNE.
+        skipped: `{"path", "reason"}` of each video that was left out.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Embedding:
     purity_2d: float
     perplexity: float
     seed: int
+    skipped: tuple[Mapping[str, str], ...] = ()
 
 
 def tsne(
@@ -62,6 +64,8 @@ def tsne(
         (n, 2) float32, and the perplexity.
     """
     perplexity = min(perplexity, (len(vectors) - 1) / 3)
+    if not np.ptp(vectors, axis=0).any():  # scikit-learn's would divide by zero, and crash
+        return np.zeros((len(vectors), 2), np.float32), perplexity
     points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
     return points, perplexity
 
@@ -96,9 +100,13 @@ def embed(
     """
     if not perplexity > 0:
         raise ValueError(f"`perplexity` must be more than 0, got {perplexity}.")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"`seed` must be from 0 to {2**32 - 1}, got {seed}.")
+    nets = tuple(weights_room.resolve(source) for source in weights)
+    check_methods(methods, nets)
     out = Path(out)
     cache = out / "features"
-    dataset, _ = readable(
+    dataset, skipped = readable(
         dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
     )
     if len(dataset.samples) < FEWEST_POINTS:
@@ -106,7 +114,7 @@ def embed(
             f"{dataset.root} has {len(dataset.samples)} videos: a picture takes {FEWEST_POINTS}."
         )
     options = Options(
-        weights=tuple(weights_room.resolve(source) for source in weights),
+        weights=nets,
         layer=layer,
         stride=stride,
         cache=cache,
@@ -126,6 +134,7 @@ def embed(
                 purity_2d=knn_purity(points, labels, groups.tolist()),
                 perplexity=taken,
                 seed=seed,
+                skipped=tuple(skipped),
             )
         )
     plots.embeddings(
@@ -139,6 +148,6 @@ def embed(
             for one in made
         ],
         dataset.classes,
-        title=f"{dataset.root.name}: t-SNE, perplexity {taken:g}, seed {seed}",
+        title=f"{title_of(dataset)}: t-SNE, perplexity {taken:g}, seed {seed}",
     )
     return made

@@ -48,8 +48,10 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
         os.replace(partial, path)
         if os.name == "posix":
             _flush_to_disk(path.parent)
-    except BaseException:
+    except BaseException as error:
         _remove(partial)
+        if isinstance(error, OSError) and error.filename in (None, partial, str(partial)):
+            error.filename = str(path)  # a full disk, say: it is told by no other name
         raise
 
 

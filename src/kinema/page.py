@@ -89,7 +89,10 @@ def fill(
         "data": content,
     }
     template = re.split(r"\{\{(\w+)\}\}", TEMPLATE.read_text(encoding="utf-8"))
-    with atomic_path(path) as partial, open(partial, "w", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as partial,
+        open(partial, "w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         for index, text in enumerate(template):
             if index % 2 == 0:
                 file.write(text)

@@ -37,6 +37,11 @@ class Strip:
     clip_seconds: np.ndarray
 
 
+def _plain(text: str) -> str:
+    """A name as it is: dollars begin no formula, bytes that are no UTF-8 are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
 def filmstrips(
     path: str | os.PathLike[str], strips: Sequence[Strip], classes: Sequence[str], *, title: str
 ) -> None:
@@ -59,17 +64,17 @@ def filmstrips(
         said = strip.prediction.replace("_", " ")
         truth = "" if right else f"  (it is {strip.label.replace('_', ' ')})"
         row.suptitle(
-            f"{'✓' if right else '✗'} {said}{truth}",
+            _plain(f"{'✓' if right else '✗'} {said}{truth}"),
             x=0.02, ha="left", fontsize=10, color=RIGHT if right else WRONG, weight="bold",
         )  # fmt: skip
         _timeline(row.add_subplot(grid[1, :]), strip, low, high)
     handles = [
         matplotlib.lines.Line2D(
-            [], [], color=COLOURS[i % len(COLOURS)], lw=3, label=name.replace("_", " ")
+            [], [], color=COLOURS[i % len(COLOURS)], lw=3, label=_plain(name.replace("_", " "))
         )
         for i, name in enumerate(classes)
     ]
-    figure.suptitle(title, fontsize=11, y=1.0, va="bottom")
+    figure.suptitle(_plain(title), fontsize=11, y=1.0, va="bottom")
     figure.legend(handles=handles, loc="lower center", ncol=len(classes), frameon=False,
                   bbox_to_anchor=(0.5, -0.035), fontsize=9)  # fmt: skip
     with atomic_path(path) as partial:
@@ -159,11 +164,13 @@ def embeddings(
         axes = figure.add_subplot(1, len(panels), number)
         for index, label in enumerate(classes):
             here = points[labels == index]
-            axes.scatter(here[:, 0], here[:, 1], s=14, color=colours(index), label=label, lw=0)
+            axes.scatter(
+                here[:, 0], here[:, 1], s=14, color=colours(index), label=_plain(label), lw=0
+            )
         axes.set_title(name, fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(_plain(title), fontsize=11)
     if len(classes) <= 20:
         handles, names = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="lower center", ncol=5, frameon=False, fontsize=9,
@@ -189,7 +196,7 @@ def compactness(
     axes.set_xticks([], minor=True)
     axes.set_xlabel("dimensions")
     axes.set_ylabel("accuracy, %")
-    axes.set_title(title, fontsize=11)
+    axes.set_title(_plain(title), fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
@@ -237,7 +244,7 @@ def kernels(
         )
         axes.imshow(canvas, extent=(0, w, h, 0), interpolation="nearest", aspect="auto")
         axes.set_axis_off()
-        axes.set_title(title, fontsize=11, loc="left")
+        axes.set_title(_plain(title), fontsize=11, loc="left")
         for number, (x, y) in zip(strips, corners, strict=True):
             axes.text(x, y - 3, str(number), fontsize=7, color="#666666")
         left += w + margin
@@ -313,12 +320,12 @@ def projections(path: str | os.PathLike[str], strips: Sequence[Projection], *, t
         axes.set_axis_off()
         return axes
 
-    write(_LINE, _LINE, title, fontsize=11)
+    write(_LINE, _LINE, _plain(title), fontsize=11)
     legend = "yellow: the part of the frame at the right; below it what the activation projects to"
     write(_LINE, 1.9 * _LINE, legend, fontsize=7, color="#666666")
     for index, strip in enumerate(strips):
         top = 3 * _LINE + index * block
-        write(_LINE, top + 8, strip.title, fontsize=8)
+        write(_LINE, top + 8, _plain(strip.title), fontsize=8)
         down = top + 2 * _LINE - 4
         rows, places = strip.rows, strip.columns
         draw(_LINE, down, strip.whole).add_patch(

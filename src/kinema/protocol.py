@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
 from kinema.progress import Counted
 from kinema.video import VideoReader, skip_reason
+from kinema.weights import Weights
 
 NUM_FOLDS = 5
 """Where a dataset has no official split."""
@@ -66,26 +68,71 @@ def _subset(dataset: Dataset, kept: Sequence[int]) -> Dataset:
     )
 
 
-def check_classes(dataset: Dataset) -> None:
+def check_methods(
+    names: Sequence[str], weights: Sequence[Weights], *, cost: float | None = None
+) -> None:
+    """Refuse settings that would give no row, the same row twice, or fail after all features.
+
+    Raises:
+        ValueError: a method is unknown or named twice, there is none, a net is named twice, or the
+            cost is no positive number.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or not names:
+        raise ValueError(
+            f"`methods` must be some of {', '.join(METHODS)}; got {', '.join(unknown) or 'none'}."
+        )
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"`methods` names {', '.join(twice)} twice: name it once.")
+    if not weights:
+        raise ValueError("`weights` must name at least one net.")
+    by_checksum: dict[str, Weights] = {}
+    for net in weights:
+        if net.sha256 in by_checksum:
+            raise ValueError(
+                f"`weights` names one net twice ({by_checksum[net.sha256].name}, {net.name}; "
+                f"sha256 {net.sha256[:12]}): name it once."
+            )
+        by_checksum[net.sha256] = net
+    if cost is not None and not 0 < cost < math.inf:
+        raise ValueError(f"`cost` must be more than 0 and finite (--C), got {cost:g}.")
+
+
+def check_classes(dataset: Dataset, skipped: Sequence[Mapping[str, str]] = ()) -> None:
     """Refuse what cannot be both learned and tested.
+
+    Args:
+        dataset: what can be read.
+        skipped: `{"path", "reason"}` of what cannot, which may be why.
 
     Raises:
         ValueError: fewer than two classes, or a class of one video.
     """
+    why = "".join(
+        f" Left out: {entry['path']}: {entry['reason'].rstrip('.')}." for entry in skipped[:3]
+    )
+    if len(skipped) > 3:
+        why += f" And {len(skipped) - 3} more."
     counts = np.zeros(len(dataset.classes), int)
     for sample in dataset.samples:
         for label in sample.labels:
             counts[label] += 1
     if (counts > 0).sum() < 2:
         raise ValueError(
-            f"{dataset.root} has videos of {(counts > 0).sum()} class: a comparison takes two."
+            f"{dataset.root} has videos of {(counts > 0).sum()} class: a comparison takes two.{why}"
         )
     lonely = [dataset.classes[label] for label in np.flatnonzero(counts == 1)]
     if lonely:
         raise ValueError(
             f"{dataset.root}: class {lonely[0]} has one video that can be read, so it cannot be "
-            "both learned and tested: add videos, or take the class out."
+            f"both learned and tested: add videos, or take the class out.{why}"
         )
+
+
+def title_of(dataset: Dataset) -> str:
+    """What a picture or a page calls it: its folder; a CSV file's videos may have no common one."""
+    return dataset.root.name or dataset.kind
 
 
 def choose_splits(
@@ -97,6 +144,14 @@ def choose_splits(
         return {name: dataset.split(name) for name in chosen}
     if names:
         raise ValueError(f"`splits` {', '.join(names)}: {dataset.root} has no official split.")
+    if folds < 2:
+        raise ValueError(f"`folds` must be at least 2, got {folds}.")
+    groups = len({sample.group for sample in dataset.samples})
+    if groups < folds:
+        raise ValueError(
+            f"`folds` (={folds}) must be at most {groups}, the groups of {dataset.root}: videos of "
+            "one group (near-copies, say) stay on one side. Ask for fewer folds, or add videos."
+        )
     made = make_folds(dataset, folds)
     return {f"fold {number}": split for number, split in enumerate(made, start=1)}
 
@@ -109,8 +164,6 @@ def vectors_of(
     Raises:
         ValueError: the method has no features.
     """
-    if name not in METHODS:
-        raise ValueError(f"`methods` must be some of {', '.join(METHODS)}; got {name}.")
     estimator = METHODS[name].make(options)
     if not isinstance(estimator, FeatureSVM):
         raise ValueError(f"the method {name} has no features.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,10 @@ def _row(result: Result, row: Row) -> dict[str, Any]:
         "leaked_videos": row.leaked,
         "knn_purity": row.purity,
         "confusion": result.confusion(row).tolist(),
-        "misses": result.misses(row),
+        "misses": [
+            {**miss, "margin": miss["margin"] if math.isfinite(miss["margin"]) else None}
+            for miss in result.misses(row)
+        ],
         "splits": [
             {
                 "split": outcome.split,
@@ -116,6 +120,17 @@ def how(result: Result) -> list[str]:
         lines.append(f"C of the SVMs: {settings['cost']:g}, as asked.")
     elif any(outcome.sweep for row in result.rows for outcome in row.outcomes):
         lines.append("C of the SVMs: by grouped cross-validation on the training videos.")
+    untried = [
+        outcome.split
+        for row in result.rows
+        for outcome in row.outcomes
+        if settings["cost"] is None and outcome.cost is not None and not outcome.sweep
+    ]
+    if untried:
+        lines.append(
+            f"C of the SVMs is 1, by no cross-validation, in {', '.join(dict.fromkeys(untried))}: "
+            "a class has one group of training videos only."
+        )
     lines += [f"Left out: {entry['path']}: {entry['reason']}" for entry in result.skipped[:20]]
     if len(result.skipped) > 20:
         lines.append(f"Left out: {len(result.skipped) - 20} more, see result.json.")
@@ -152,12 +167,12 @@ def as_markdown(result: Result) -> str:
             "| video | split | class | said | ahead by |",
             "| --- | --- | --- | --- | --- |",
             *(
-                f"| {miss['video']} | {miss['split']} | {miss['class']} | {miss['predicted']} | "
-                f"{miss['margin']:.2f} |"
+                f"| {_cell(miss['video'])} | {miss['split']} | {_cell(miss['class'])} | "
+                f"{_cell(miss['predicted'])} | {_margin(miss['margin'])} |"
                 for miss in misses
             ),
         ]
-    sweep = first.outcomes[0].sweep
+    sweep = next((outcome.sweep for outcome in first.outcomes if outcome.sweep), None)
     if sweep:
         lines += [
             "",
@@ -167,7 +182,9 @@ def as_markdown(result: Result) -> str:
             "| --- |" + " --- |" * len(sweep),
             *(
                 f"| {outcome.split} | "
-                + " | ".join(f"{100 * value:.1f}" for value in outcome.sweep.values())
+                + " | ".join(
+                    f"{100 * outcome.sweep[cost]:.1f}" if outcome.sweep else "" for cost in sweep
+                )
                 + " |"
                 for outcome in first.outcomes
             ),
@@ -182,6 +199,15 @@ def as_markdown(result: Result) -> str:
             *(f"| {name} | {value} |" for name, value in LECTURE),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A name in a table of Markdown, as it is."""
+    return re.sub(r"([|<\\`])", r"\\\1", " ".join(text.split()))
+
+
+def _margin(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "no training video"
 
 
 def _table(result: Result) -> list[str]:
@@ -210,7 +236,7 @@ def _table(result: Result) -> list[str]:
 
 
 def _confusion(result: Result, row: Row) -> list[str]:
-    counts, names = result.confusion(row), result.classes
+    counts, names = result.confusion(row), [_cell(name) for name in result.classes]
     if len(names) <= MOST_CONFUSION_CLASSES:
         return [
             f"| true \\ said | {' | '.join(names)} |",
@@ -238,4 +264,5 @@ def write(result: Result, out: str | os.PathLike[str]) -> None:
     with atomic_path(out / "result.json") as partial:
         partial.write_text(json.dumps(as_mapping(result), indent=1) + "\n", encoding="utf-8")
     with atomic_path(out / "result.md") as partial:
-        partial.write_text(as_markdown(result), encoding="utf-8")
+        # Names of files that are no UTF-8 hold what cannot be written.
+        partial.write_text(as_markdown(result), encoding="utf-8", errors="backslashreplace")

@@ -195,7 +195,7 @@ class _Kept:
         try:
             found = json.loads(self._file.read_text(encoding="utf-8"))[str(cost)]
             return {int(fold): int(count) for fold, count in found.items()}
-        except (ValueError, KeyError):  # damaged: it is made anew
+        except (ValueError, KeyError, TypeError, AttributeError):  # damaged: it is made anew
             return {}
 
     def keep(self, right: dict[float, dict[int, int]]) -> None:
