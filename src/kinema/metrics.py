@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import pairwise_distances
 
 NUM_RESAMPLES = 2000
 """Of the bootstrap."""
@@ -104,6 +103,8 @@ def knn_purity(
     Raises:
         ValueError: all videos are of one group.
     """
+    from sklearn.metrics import pairwise_distances  # learning, which counts hits, does without it
+
     _, group = np.unique(list(groups), return_inverse=True)
     if len(group) == 0 or (group == group[0]).all():
         raise ValueError("`groups` must hold at least two different groups.")
