@@ -172,7 +172,7 @@ def test_two_classes_of_five_videos_say_how_little_that_proves(tmp_path, capsys)
 @pytest.mark.parametrize(
     ("keep", "message"),
     [
-        ({"red": 3}, "a comparison takes two"),
+        ({"red": 3}, "of one class: a comparison takes two"),
         ({"red": 3, "blue": 1}, "class blue has one video that can be read"),
     ],
 )

@@ -119,9 +119,8 @@ def check_classes(dataset: Dataset, skipped: Sequence[Mapping[str, str]] = ()) -
         for label in sample.labels:
             counts[label] += 1
     if (counts > 0).sum() < 2:
-        raise ValueError(
-            f"{dataset.root} has videos of {(counts > 0).sum()} class: a comparison takes two.{why}"
-        )
+        found = "one class" if counts.any() else "no class"
+        raise ValueError(f"{dataset.root} has videos of {found}: a comparison takes two.{why}")
     lonely = [dataset.classes[label] for label in np.flatnonzero(counts == 1)]
     if lonely:
         raise ValueError(
