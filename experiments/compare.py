@@ -11,7 +11,6 @@ row c3d-random: trained ones cannot be had without its authors' site.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 
 from kinema import page, report
 from kinema.compare import Result, compare
-from kinema.files import atomic_path
+from kinema.files import atomic_path, write_json
 from kinema.synthetic import write_dataset
 
 HERE = Path(__file__).parent
@@ -72,9 +71,7 @@ def main() -> None:
     )
     page.write(result, CACHE / f"{name}.html", cache=CACHE, progress=True)
     out = HERE.parent / "docs" / "results"
-    content = without_scores(result)
-    with atomic_path(out / f"{name}.json") as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(out / f"{name}.json", without_scores(result))
     with atomic_path(out / f"{name}.md") as partial:
         partial.write_text(report.as_markdown(result), encoding="utf-8")
     print(report.as_markdown(result))

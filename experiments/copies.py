@@ -31,7 +31,7 @@ from kinema import copies
 from kinema.compare import compare
 from kinema.copies import SIMILARITY, find_copies, similar_pairs, sketch
 from kinema.datasets import Dataset, load
-from kinema.files import atomic_path
+from kinema.files import atomic_path, write_json
 from kinema.synthetic import write_video
 from kinema.video import VideoReader
 
@@ -184,8 +184,7 @@ def main() -> None:
         "comparing": {"num_videos": NUM_UCF101, "seconds": round(seconds_for_many(), 1)},
     }
     histogram(ucf101, fights)
-    with atomic_path(RESULTS / "copies.json") as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULTS / "copies.json", content)
     print(json.dumps(content, indent=1))
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from kinema.clip_store import ClipStore
 from kinema.datasets import load
 from kinema.excitation import excite
-from kinema.files import atomic_path
+from kinema.files import atomic_path, write_json
 from kinema.kernels import Kernels, kernels
 from kinema.network import c3d_mini
 from kinema.prepare import prepare
@@ -131,8 +131,7 @@ def main() -> None:
             "ucf101-3": about_excitation("ucf101-3", tested, "conv5a"),
         },
     }
-    with atomic_path(DOCS / "results" / "inside.json") as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(DOCS / "results" / "inside.json", content)
     print(json.dumps(content, indent=1))
 
 

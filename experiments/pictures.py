@@ -18,7 +18,7 @@ from typing import Any
 
 from kinema.compactness import compactness
 from kinema.embedding import embed
-from kinema.files import atomic_path
+from kinema.files import atomic_path, write_json
 from kinema.metrics import NUM_NEIGHBOURS
 
 HERE = Path(__file__).parent
@@ -56,8 +56,7 @@ def main() -> None:
     for picture in ("embedding", "compactness"):
         with atomic_path(results / f"{name}-{picture}.png") as partial:
             shutil.copyfile(options["out"] / f"{picture}.png", partial)
-    with atomic_path(results / f"{name}-pictures.json") as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(results / f"{name}-pictures.json", content)
     print(json.dumps(content, indent=1))
 
 

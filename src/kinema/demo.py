@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from rich.table import Table
 from kinema.classifier import Classifier
 from kinema.feature_table import FeatureTable
 from kinema.features import Extractor, extract, still
-from kinema.files import atomic_path
+from kinema.files import write_json
 from kinema.plots import Strip, filmstrips
 from kinema.synthetic import CLASSES, Sample, write_dataset
 from kinema.video import VideoReader
@@ -72,8 +71,7 @@ def demo(out: Path) -> dict[str, Any]:
         },
     }
     classifier.save(out / "classifier.safetensors")
-    with atomic_path(out / "result.json") as partial:
-        partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "result.json", result)
     _draw(out / "predictions.png", _of(samples, "test"), tables, classifier)
     _show(console, result)
     console.print(

@@ -8,8 +8,6 @@ projected back to pixels (`deconvolution`).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +22,7 @@ from kinema import weights as weights_room
 from kinema.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
 from kinema.deconvolution import check_projectable, project
 from kinema.features import Batch, Extractor
-from kinema.files import atomic_path, locked_folder, read_tensors, write_tensors
+from kinema.files import cache_file, locked_folder, read_tensors, write_json, write_tensors
 from kinema.prefetch import prefetched
 from kinema.progress import Counted, Progress
 from kinema.sources import Source, find_videos, fingerprint, size_in_bytes
@@ -342,8 +340,7 @@ class _Kept:
         write_tensors(self._file(path), columns, {"format": FORMAT})
 
     def _file(self, path: Path) -> Path:
-        key = json.dumps({**self._key, "video": fingerprint(path)}, sort_keys=True)
-        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+        return cache_file(self._folder, {**self._key, "video": fingerprint(path)})
 
 
 def _records(batch: Batch, extractor: Extractor) -> np.ndarray:
@@ -489,5 +486,4 @@ def _save(report: ExcitationReport, extractor: Extractor, *, per_video: int) -> 
         "maps": [dataclasses.asdict(found) for found in report.maps],
         "skipped": report.skipped,
     }
-    with atomic_path(report.out / "excite.json") as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(report.out / "excite.json", content)

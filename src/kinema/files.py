@@ -151,6 +151,26 @@ def read_tensors(path: Path, *, format: str) -> tuple[dict[str, np.ndarray], dic
         raise ValueError(f"it is not a safetensors file, or damaged: {error}") from None
 
 
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON values for people and programs to read, atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def cache_file(
+    folder: str | os.PathLike[str], key: Mapping[str, Any], suffix: str = ".safetensors"
+) -> Path:
+    """Where a cache keeps what a key decides over.
+
+    Args:
+        folder: the cache.
+        key: all that decides over the content, JSON values; their order plays no part.
+        suffix: of the file's name.
+    """
+    text = json.dumps(key, sort_keys=True)
+    return Path(folder, f"{hashlib.sha256(text.encode()).hexdigest()}{suffix}")
+
+
 def cached_tensors(
     folder: Path,
     key: Mapping[str, Any],
@@ -162,12 +182,11 @@ def cached_tensors(
 
     Args:
         folder: made if it is missing.
-        key: all that decides over the arrays, JSON values.
+        key: all that decides over the arrays, see `cache_file`.
         compute: makes the arrays.
         format: see `read_tensors`.
     """
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    kept = folder / f"{name}.safetensors"
+    kept = cache_file(folder, key)
     if kept.is_file():
         with contextlib.suppress(ValueError):
             return read_tensors(kept, format=format)[0]

@@ -8,7 +8,6 @@ The page's own part, its style and its script, stands in page.html; here is what
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import json
 import math
@@ -23,7 +22,7 @@ import numpy as np
 
 import kinema
 from kinema.compare import Outcome, Result, Row, Timeline
-from kinema.files import atomic_path
+from kinema.files import atomic_path, cache_file
 from kinema.prefetch import mapped, num_usable_cores
 from kinema.progress import Counted
 from kinema.report import LECTURE, costs, how, summary
@@ -205,8 +204,8 @@ def _strips(paths: Sequence[Path], height: int, cache: Path | None, progress: bo
         try:
             kept = None
             if cache is not None:
-                key = f"{fingerprint(path)} {height} {STRIP_FRAMES} {STRIP_QUALITY}"
-                kept = cache / f"{hashlib.sha256(key.encode()).hexdigest()}.webp"
+                key = {"strip": [height, STRIP_FRAMES, STRIP_QUALITY], "video": fingerprint(path)}
+                kept = cache_file(cache, key, ".webp")
                 if kept.is_file():
                     return kept.read_bytes()
             made = filmstrip(path, height)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kinema.compare import Result, Row
-from kinema.files import atomic_path
+from kinema.files import atomic_path, write_json
 
 LECTURE = (
     ("ImageNet + linear SVM", 68.8),
@@ -261,8 +260,7 @@ def _confusion(result: Result, row: Row) -> list[str]:
 def write(result: Result, out: str | os.PathLike[str]) -> None:
     """Write `out/result.json` and `out/result.md`."""
     out = Path(out)
-    with atomic_path(out / "result.json") as partial:
-        partial.write_text(json.dumps(as_mapping(result), indent=1) + "\n", encoding="utf-8")
+    write_json(out / "result.json", as_mapping(result))
     with atomic_path(out / "result.md") as partial:
         # Names of files that are no UTF-8 hold what cannot be written.
         partial.write_text(as_markdown(result), encoding="utf-8", errors="backslashreplace")

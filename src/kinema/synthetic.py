@@ -34,7 +34,7 @@ import av
 import cv2
 import numpy as np
 
-from kinema.files import atomic_path
+from kinema.files import atomic_path, write_json
 
 NUM_PICTURES = 16
 """Pictures of a turn; C3D's clip length, see Note [Only motion]."""
@@ -293,5 +293,4 @@ def _check_settings(folder: Path, settings: Mapping[str, int]) -> None:
                 "another folder, or the same settings."
             )
         return
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    write_json(path, settings)
