@@ -117,7 +117,6 @@ MAY_IMPORT = {
         "classifier",
         "datasets",
         "embedding",
-        "estimators",
         "methods",
         "metrics",
         "protocol",

@@ -409,6 +409,7 @@ def transfer(
         lists=lists,
         cache=out / "features",
         threads=threads,
+        progress=True,
     )
     classifier.save(out / "classifier.safetensors")
     print(f"classifier of all these videos: {out / 'classifier.safetensors'}")

@@ -23,7 +23,6 @@ from kinema import weights as weights_room
 from kinema.classifier import Classifier, Net
 from kinema.datasets import Dataset, Split
 from kinema.embedding import FEWEST_POINTS, tsne
-from kinema.estimators import C3DFeatures
 from kinema.methods import METHODS, Method, Options
 from kinema.methods.svm import FeatureSVM
 from kinema.metrics import Interval, confusion_matrix, group_interval, knn_purity
@@ -307,6 +306,7 @@ def fit_classifier(
     lists: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    progress: bool = False,
 ) -> Classifier:
     """The linear SVM of C3D's features of *all* videos of a dataset, for `kinema predict`.
 
@@ -318,21 +318,33 @@ def fit_classifier(
     """
     if not weights:
         raise ValueError("`weights` must name at least one net.")
-    dataset, skipped = readable(dataset, kind=kind, lists=lists, cache=cache, threads=threads)
+    dataset, skipped = readable(
+        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
+    )
     check_classes(dataset, skipped)
+    options = Options(
+        weights=tuple(weights_room.resolve(source) for source in weights),
+        layer=layer,
+        stride=stride,
+        l2=l2,
+        cost=cost,
+        cache=None if cache is None else Path(cache),
+        threads=threads,
+        progress=progress,
+    )
+    method = "c3d-nets"
     paths, labels, groups = paths_labels_groups(dataset)
-    columns, nets = [], []
-    for source in weights:  # one after the other: each is packed once
-        transformer = C3DFeatures(source, layer, stride, cache, l2=l2, threads=threads)
-        columns.append(transformer.transform(paths))
-        nets.append(Net(_name(source), transformer.settings()))
-    machine = FeatureSVM([], cost=cost).fit_vectors(np.hstack(columns), labels, groups)
+    vectors = vectors_of(method, paths, options, progress=progress)
+    machine = METHODS[method].make(options).fit_vectors(vectors, labels, groups)
     coefficients, intercepts = machine.coefficients()
     return Classifier(
         classes=tuple(dataset.classes[label] for label in machine.classes_),
         coefficients=coefficients,
         intercepts=intercepts,
-        nets=tuple(nets),
+        nets=tuple(
+            Net(_name(source), features.settings())
+            for source, features in zip(weights, machine.features, strict=True)
+        ),
         l2=l2,
     )
 
