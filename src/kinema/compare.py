@@ -403,7 +403,6 @@ def _row(
     outcomes = []
     for split_name, split in splits.items():
         train, test = list(split.train), list(split.test)
-        estimator = method.make(options)
         if vectors is not None:
             estimator.fit_vectors(vectors[train], labels[train], groups[train])
             scores = estimator.decide(vectors[test])
