@@ -10,11 +10,12 @@ experiments/.cache.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
+
+from compare import TABLES
 
 from kinema.compactness import compactness
 from kinema.embedding import embed
@@ -23,21 +24,15 @@ from kinema.metrics import NUM_NEIGHBOURS
 
 HERE = Path(__file__).parent
 METHODS = ("c3d", "imagenet")
-DATASETS: dict[str, dict[str, Any]] = {
-    "ucf101-3": {"below": "ucf101-3/UCF-101", "lists": "ucf101"},
-    "fights": {"below": "fights", "lists": None},
-}
+DATASETS = ("ucf101-3", "fights")
 
 
 def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in DATASETS:
         sys.exit(f"usage: python experiments/pictures.py {'|'.join(DATASETS)}")
     name = sys.argv[1]
-    data = Path(os.environ["KINEMA_DATA"])
-    lists = DATASETS[name]["lists"]
     options: dict[str, Any] = {
-        "dataset": data / DATASETS[name]["below"],
-        "lists": lists and data.parent / "lists" / lists,
+        **TABLES[name](),
         "out": HERE / ".cache" / f"pictures-{name}",
         "methods": METHODS,
         "progress": True,
