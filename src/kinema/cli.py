@@ -144,7 +144,7 @@ def predict(
         threads: CPU threads of the network; all by default.
     """
     from kinema.predict import Predictor
-    from kinema.video import VideoError
+    from kinema.skipped import VideoError
 
     if not videos:
         raise ValueError("name at least one video.")

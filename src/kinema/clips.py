@@ -31,7 +31,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kinema.video import Frame, VideoError
+from kinema.skipped import VideoError
+from kinema.video import Frame
 
 C3D_RESIZE = (128, 171)
 """Height and width that frames are resized to (Tran et al., section 3.1; C3D v1.0 prototxts)."""

@@ -39,8 +39,9 @@ from kinema.datasets import Dataset, Split
 from kinema.files import cached_tensors
 from kinema.prefetch import mapped, num_usable_cores
 from kinema.progress import Counted
+from kinema.skipped import skip_reason
 from kinema.sources import fingerprint
-from kinema.video import VideoReader, skip_reason, spread
+from kinema.video import VideoReader, spread
 
 FORMAT = "kinema-sketch-1"
 

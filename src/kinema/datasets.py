@@ -54,8 +54,9 @@ from kinema.dataset_lists import (
     stem_of,
 )
 from kinema.progress import Display
+from kinema.skipped import skip_reason
 from kinema.sources import is_frame_folder, videos_below
-from kinema.video import VideoInfo, VideoReader, skip_reason
+from kinema.video import VideoInfo, VideoReader
 
 KINDS = ("folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv")
 

@@ -25,8 +25,9 @@ from kinema.features import Batch, Extractor
 from kinema.files import cache_file, locked_folder, read_tensors, write_json, write_tensors
 from kinema.prefetch import prefetched
 from kinema.progress import Counted, Progress
+from kinema.skipped import VideoError, skip_reason
 from kinema.sources import Source, find_videos, fingerprint, size_in_bytes
-from kinema.video import VideoError, VideoReader, skip_reason
+from kinema.video import VideoReader
 from kinema.weights import Weights
 
 COUNT = 9

@@ -36,8 +36,9 @@ from kinema.files import atomic_path, locked_folder, remove_partial_files
 from kinema.mean import load_mean
 from kinema.prefetch import prefetched
 from kinema.progress import Progress
+from kinema.skipped import VideoError, skip_reason
 from kinema.sources import Source, find_videos, fingerprint, size_in_bytes
-from kinema.video import VideoError, VideoReader, skip_reason
+from kinema.video import VideoReader
 from kinema.weights import Weights
 
 # --- one video ------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from kinema.clips import C3D_RESIZE, ClipPlan, resize_frame, stream_clips
 from kinema.files import atomic_path
 from kinema.prefetch import prefetched
 from kinema.progress import Progress
+from kinema.skipped import skip_reason
 from kinema.sources import find_videos
-from kinema.video import VideoReader, skip_reason
+from kinema.video import VideoReader
 from kinema.weights import check_mean
 
 

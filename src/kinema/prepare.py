@@ -31,8 +31,9 @@ from kinema.datasets import Dataset, Sample, Split, load
 from kinema.prefetch import mapped, num_usable_cores
 from kinema.progress import Progress
 from kinema.recipes import RECIPES
+from kinema.skipped import VideoError, skip_reason
 from kinema.sources import fingerprint, size_in_bytes
-from kinema.video import Frame, VideoError, VideoReader, skip_reason
+from kinema.video import Frame, VideoReader
 
 SCHEMES = ("whole", "five")
 

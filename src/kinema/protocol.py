@@ -18,7 +18,8 @@ from kinema.datasets import Dataset, Split, load, make_folds
 from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
 from kinema.progress import Counted
-from kinema.video import VideoReader, skip_reason
+from kinema.skipped import skip_reason
+from kinema.video import VideoReader
 from kinema.weights import Weights
 
 NUM_FOLDS = 5

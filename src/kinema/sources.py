@@ -27,11 +27,28 @@ class Source:
         path: the video file or folder of pictures.
         name: its path below the common root of the run, with "/".
         starts: first frames of the wanted clips, in the order of the rows; None for the plan's.
+        start_seconds, stop_seconds: the part of the file that counts; None is its end.
     """
 
     path: Path
     name: str
     starts: tuple[int, ...] | None = None
+    start_seconds: float = 0.0
+    stop_seconds: float | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is less than the whole file."""
+        return self.start_seconds > 0 or self.stop_seconds is not None
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __str__(self) -> str:
+        if not self.is_part:
+            return str(self.path)
+        stop = "" if self.stop_seconds is None else f"{self.stop_seconds:g}"
+        return f"{self.path}#t={self.start_seconds:g},{stop}"
 
 
 def find_videos(

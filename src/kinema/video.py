@@ -27,6 +27,7 @@ import math
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
+
+from kinema.skipped import VideoError
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,asf_o,ogg,gif,apng,"
@@ -52,33 +55,31 @@ FRAME_NAME = re.compile(r"(\d{6})\.jpg")
 """Names of the pictures of a frame folder, `%06d.jpg` from 1 (C3D v1.0, `image_io.cpp`)."""
 
 
-class VideoError(ValueError):
-    """A video cannot be used, and why.
-
-    Attributes:
-        frame_index: number of the first frame that could not be read, when frames before it could.
-    """
-
-    def __init__(self, reason: str, *, frame_index: int | None = None) -> None:
-        super().__init__(reason)
-        self.frame_index = frame_index
+COLOURS = ("file", "original")
+"""How YUV becomes RGB: by the matrix that the file names, or by the one that the original used."""
 
 
-def skip_reason(error: Exception) -> str:
-    """Why a video was skipped, in one line."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file."
-    if isinstance(error, PermissionError):
-        return "it may not be read (no permission)."
-    if isinstance(error, MemoryError):
-        return "it needs more memory than there is."
-    if isinstance(error, OSError) and error.strerror:
-        return f"its features cannot be written, or it cannot be read ({error.strerror})."
-    if not isinstance(error, VideoError):
-        return " ".join(f"unexpected {type(error).__name__}: {error}".split())
-    if error.frame_index is not None:
-        return f"broken at frame {error.frame_index}: {error}"
-    return str(error)
+def check_colours(colours: str) -> None:
+    """Refuse what is not one of `COLOURS`."""
+    if colours not in COLOURS:
+        raise ValueError(f"`colours` must be one of {', '.join(COLOURS)}; got {colours!r}.")
+
+
+class Allowance:
+    """How long a video may take, in seconds of wall-clock time from now on; None is for ever."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._seconds = seconds
+        self._until = math.inf if seconds is None else time.monotonic() + seconds
+
+    def excuse(self, seconds: float) -> None:
+        """Time that passed without being the video's fault is not counted."""
+        self._until += seconds
+
+    def check(self) -> None:
+        """Raise a `VideoError` if the time is over."""
+        if time.monotonic() > self._until:
+            raise VideoError(f"it takes longer than {self._seconds:g} s (`video_seconds`).")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,13 +132,24 @@ class VideoReader:
 
     Args:
         path: a video file, or a folder with pictures 000001.jpg, 000002.jpg, ...
+        colours: one of `COLOURS`.
+        allowance: how long it may take, in all its walks together; None is for ever.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
         VideoError: it is no readable video; or, while iterating, it breaks at a frame.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        colours: str = "file",
+        allowance: Allowance | None = None,
+    ) -> None:
+        check_colours(colours)
+        self.colours = colours
+        self.allowance = allowance or Allowance()
         self.path = Path(path)
         kind = path_kind(self.path)
         self._source: _FileSource | _FolderSource = (

@@ -23,8 +23,9 @@ from kinema.feature_table import normalized
 from kinema.files import cached_tensors
 from kinema.methods import c3d, svm
 from kinema.methods.svm import FeatureSVM
+from kinema.skipped import VideoError
 from kinema.sources import fingerprint
-from kinema.video import VideoError, VideoReader, spread
+from kinema.video import VideoReader, spread
 
 FORMAT = "kinema-frames-1"
 NUM_FRAMES = 5
