@@ -44,7 +44,7 @@ def result(rng: np.random.Generator) -> Result:
         classes=tuple(f"Class_{k:03d}" for k in range(NUM_CLASSES)),
         videos=tuple(f"Class_{k:03d}/v_Class_{k:03d}_{i:05d}.avi" for i, k in enumerate(labels)),
         labels=labels,
-        paths=(),
+        sources=(),
         splits=tuple(str(s) for s in range(NUM_SPLITS)),
         rows=tuple(row(name, labels, part, rng) for name in METHODS),
         settings={"kind": "ucf101", "weights": [], "layer": "fc6", "stride": 8, "l2": True,

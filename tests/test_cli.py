@@ -79,7 +79,7 @@ def test_more_skipped_than_allowed_exits_with_1(capsys, video, weights, tmp_path
         (["predict"], "at least one video"),
         (["predict", "v.mp4"], "give `weights`"),
         (["predict", "v.mp4", "--classifier", "gone"], "classifier gone: no such file"),
-        (["predict", "v.mp4", "--top", "0"], "--top must be"),
+        (["predict", "v.mp4", "--top", "0"], "`top` must be"),
         (["weights", "info", "gone"], "'gone' is neither"),
         (["weights", "convert", "gone", "w.safetensors"], "gone: no such file"),
         (["weights", "pull", "gone"], "gone"),
@@ -103,8 +103,7 @@ def test_predict_prints_a_timeline_or_json(capsys, video, weights):
     assert "v.mp4: 4 clips, probability by clip" in out
     assert "walk" in out
     code, out, _ = run(capsys, "predict", video, video, "--weights", weights, "--json")
-    first, second = map(json.loads, out.splitlines())
-    assert first == second
+    first = json.loads(out)  # a video that is named twice is one
     assert {entry["class"] for entry in first["top"]} == {"walk", "run"}
     assert [clip["start_seconds"] for clip in first["clips"]] == pytest.approx(
         [0, 0.32, 0.64, 0.96]
@@ -118,7 +117,7 @@ def test_predict_goes_on_after_a_bad_video(capsys, video, weights, tmp_path):
     assert code == 1
     assert "bad.mp4: it cannot be read" in err
     assert "gone.mp4: no such file" in err
-    assert json.loads(out)["video"] == "v.mp4"
+    assert json.loads(out)["video"] == str(video)
 
 
 def test_weights_list_and_info(capsys, weights):
@@ -185,11 +184,13 @@ def test_weights_mean_is_the_average_of_whole_clips(capsys, tmp_path):
     for name, count in [("a.mp4", 40), ("b.mp4", 16), ("short.mp4", 9)]:
         write_video(folder / name, count)
     (folder / "bad.mp4").write_bytes(b"x")
-    code, out, err = run(capsys, "weights", "mean", folder, "--out", tmp_path / "mean.npz")
-    assert code == 0
+    command = ["weights", "mean", folder, "--out", tmp_path / "mean.npz"]
+    assert run(capsys, *command, "--max-skipped", 2)[0] == 0
+    code, out, err = run(capsys, *command)
+    assert code == 1
     assert "mean of 3 clips" in out
-    assert f"left out {folder / 'bad.mp4'}" in err
-    assert f"left out {folder / 'short.mp4'}" in err
+    assert f"skipped {folder / 'bad.mp4'}" in err
+    assert f"skipped {folder / 'short.mp4'}" in err
     total = np.zeros((16, 128, 171, 3))
     for name, num_clips in [("a.mp4", 2), ("b.mp4", 1)]:
         capture = cv2.VideoCapture(str(folder / name))

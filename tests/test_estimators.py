@@ -140,9 +140,11 @@ def test_the_cache_is_used_and_tells_settings_and_content_apart(
     features = C3DFeatures(weights, cache=tmp_path / "cache")
     first = features.fit_transform(paths[:2])
     calls = []
-    extract = Extractor.__call__
+    batches = Extractor.batches
     monkeypatch.setattr(
-        Extractor, "__call__", lambda self, path: calls.append(path) or extract(self, path)
+        Extractor,
+        "batches",
+        lambda self, video: calls.append(video.source.path) or batches(self, video),
     )
     np.testing.assert_array_equal(features.transform(paths[:2]), first)
     moved = tmp_path / "moved.mp4"

@@ -25,6 +25,7 @@ from kinema.feature_table import FORMATS, FeatureTable
 from kinema.features import Extractor, extract
 from kinema.network import Conv3d, Linear, MaxPool3d, Network
 from kinema.prefetch import prefetched
+from kinema.skipped import Skipped
 from kinema.video import VideoReader
 from kinema.weights import Weights, random_weights
 
@@ -322,13 +323,13 @@ def test_a_video_that_changes_while_it_is_read_is_skipped(videos, tmp_path, monk
     path = videos / "a" / "v1.avi"
     batches = Extractor.batches
 
-    def overwritten(self, video, starts=None):
-        yield from batches(self, video, starts)
+    def overwritten(self, video):
+        yield from batches(self, video)
         path.write_bytes(path.read_bytes() + b"more")
 
     monkeypatch.setattr(Extractor, "batches", overwritten)
     report = run([path], tmp_path / "out")
-    assert report.skipped == [{"path": str(path), "reason": "it was changed while it was read."}]
+    assert report.skipped == [Skipped(str(path), "it was changed while it was read.")]
 
 
 def test_other_versions_are_noted(videos, tmp_path):
@@ -365,7 +366,7 @@ def test_bad_videos_cost_one_line_and_the_run_goes_on(videos, tmp_path):
     assert [entry["path"] for entry in skipped(tmp_path / "out")] == [
         str(videos / name) for name in ("a/v0.mp4", "b/empty.avi", "missing.mp4")
     ]
-    assert report.skipped == skipped(tmp_path / "out")
+    assert [entry.as_mapping() for entry in report.skipped] == skipped(tmp_path / "out")
     assert all(entry["reason"] and "\n" not in entry["reason"] for entry in report.skipped)
 
 

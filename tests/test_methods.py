@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from kinema.loop import Video
 from kinema.methods import imagenet, svm
 from kinema.methods.imagenet import ImageNetFeatures
 from kinema.methods.svm import FeatureSVM
+from kinema.sources import as_source
 from kinema.synthetic import write_video
 from kinema.video import VideoError, VideoReader
 
@@ -28,11 +30,15 @@ def test_the_centre_of_the_frame_is_seen():
     assert 110 <= columns.argmax() <= 114
 
 
+def video(path):
+    return Video(as_source(path))
+
+
 def test_frames_are_evenly_spaced(tmp_path):
     write_video(tmp_path / "x.mp4", draw("red", 0, 41))
     frames = [imagenet._resized(frame.image) for frame in VideoReader(tmp_path / "x.mp4")]
     for index, frame in zip(
-        (0, 10, 20, 30, 40), imagenet._evenly(tmp_path / "x.mp4", 5), strict=True
+        (0, 10, 20, 30, 40), imagenet._evenly(video(tmp_path / "x.mp4"), 5), strict=True
     ):
         np.testing.assert_array_equal(frame, frames[index])
 
@@ -48,7 +54,7 @@ def test_features_are_means_over_frames_and_kept(tmp_path):
     rows = ImageNetFeatures(num_frames=3, cache=tmp_path / "cache").fit(videos).transform(videos)
     assert rows.shape == (2, 1280)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
-    one = imagenet._features(imagenet._evenly(videos[0], 3), None).mean(axis=0)
+    one = imagenet._features(imagenet._evenly(video(videos[0]), 3), None).mean(axis=0)
     np.testing.assert_allclose(rows[0], one / np.linalg.norm(one), rtol=1e-4, atol=1e-6)
     assert np.linalg.norm(rows[0] - rows[1]) > 0.1
     kept = sorted((tmp_path / "cache").iterdir())

@@ -17,6 +17,7 @@ from kinema.cli import main
 from kinema.compare import Timeline, compare
 from kinema.estimators import C3DFeatures
 from kinema.methods.svm import FeatureSVM
+from kinema.sources import as_source
 from kinema.synthetic import write_video
 from kinema.weights import random_weights
 
@@ -62,10 +63,10 @@ def test_timelines_are_what_the_method_says_of_single_clips(result):
     features = C3DFeatures(NET)
     for outcome in row.outcomes[:2]:
         train = [v for v in range(24) if v not in outcome.test]
-        paths = [result.paths[v] for v in train]
+        paths = [result.sources[v] for v in train]
         machine = FeatureSVM([features], cost=1.0).fit(paths, result.labels[train])
         for v, line in zip(outcome.test, outcome.timelines, strict=True):
-            table = features.table(result.paths[v])
+            table = features.table(result.sources[v])
             rows = table.features / np.linalg.norm(table.features, axis=1, keepdims=True)
             np.testing.assert_array_equal(line.predicted, machine.decide(rows).argmax(axis=1))
             np.testing.assert_array_equal(line.start, table.start_seconds)
@@ -131,7 +132,9 @@ def test_names_cannot_leave_the_data(result, tmp_path):
 
 
 def test_a_video_that_is_gone_leaves_its_filmstrip_empty(result, tmp_path):
-    gone = dataclasses.replace(result, paths=(tmp_path / "gone.mp4", *result.paths[1:]))
+    gone = dataclasses.replace(
+        result, sources=(as_source(tmp_path / "gone.mp4"), *result.sources[1:])
+    )
     page.write(gone, tmp_path / "report.html", cache=tmp_path / "cache")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     strips = json.loads(re.search(r'class="strips">(.*?)</script>', text)[1])
@@ -232,7 +235,7 @@ def test_pointing_at_a_video_shows_it_and_a_click_keeps_it(opened, result):
         return sums.map((sum) => sum / data.length * 4);
     })()""")
     )
-    made = page.filmstrip(result.paths[video], 84)
+    made = page.filmstrip(result.sources[video], 84)
     true = cv2.imdecode(np.frombuffer(made, np.uint8), 1)[:, :, ::-1].mean(axis=(0, 1))
     np.testing.assert_allclose(shown, true, atol=3)
     tab.mouse.move(5, 5)

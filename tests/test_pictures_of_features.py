@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -14,6 +16,7 @@ from kinema.compactness import compactness
 from kinema.datasets import load, make_folds
 from kinema.embedding import embed, tsne
 from kinema.metrics import knn_purity
+from kinema.protocol import Described
 from kinema.weights import random_weights
 
 from small_videos import write_folder
@@ -78,11 +81,16 @@ def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
     assert (tmp_path / "compactness.png").read_bytes().startswith(b"\x89PNG")
 
 
+def described_as(vectors, names, dataset, options, *, splits, progress):
+    return Described(dataset, splits, dict.fromkeys(names, vectors), ())
+
+
 def test_all_dimensions_are_without_pca(folder, tmp_path, monkeypatch):
     """Three dimensions, asked for and all there are: one number, not the mean of two."""
     far = np.repeat([1.0, 5.0, 25.0], 8)[:, None]  # a class is how far; PCA's are as far as one
     vectors = far * np.random.default_rng(0).uniform(0.8, 1.2, (24, 3))
-    monkeypatch.setattr("kinema.compactness.vectors_of", lambda *args, **options: vectors)
+    found = functools.partial(described_as, vectors)
+    monkeypatch.setattr("kinema.compactness.described", found)
     (asked,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 3))
     (plain,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2,))
     assert list(asked.accuracy) == [2, 3]

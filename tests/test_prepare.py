@@ -130,7 +130,7 @@ def test_a_full_disk_is_no_fault_of_the_video(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(prepare_room, "_MOST_BYTES", 1000)
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    with pytest.raises(OSError, match=r"cannot be written \(No space left on device\)"):
+    with pytest.raises(OSError, match="No space left on device"):
         prepare(folder, out=tmp_path / "x.clips", size=(24, 32))
     monkeypatch.undo()
     report = prepare(folder, out=tmp_path / "x.clips", size=(24, 32))

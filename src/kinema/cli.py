@@ -14,13 +14,14 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 
 import kinema
+from kinema.skipped import Skipped
 
 app = App(
     name="kinema",
@@ -37,8 +38,10 @@ app.command(dataset_app)
 Device = Literal["auto", "cpu", "cuda"]
 EngineKind = Literal["auto", "native", "torch"]
 DatasetKind = Literal["auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv"]
+Colours = Literal["file", "original"]
 Recipe = Literal["sports1m", "ucf101-finetune", "ucf101-scratch", "kernel-depth", "mini"]
 Flag = Parameter(negative=())
+MaxSkipped = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 
 
 @app.command
@@ -57,7 +60,9 @@ def extract(
     engine: EngineKind = "auto",
     threads: int | None = None,
     batch: int = 8,
-    max_skipped: int = 0,
+    colours: Colours = "file",
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
     keep_partial: Annotated[bool, Flag] = False,
 ) -> int:
     """Extract features of videos into a folder, one file a video.
@@ -80,6 +85,9 @@ def extract(
         engine: What to compute with.
         threads: CPU threads of the network; all by default.
         batch: Clips that go through the network at once.
+        colours: How YUV becomes RGB: as the file says, or as the original's decoder did.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
         max_skipped: Exit with 1 if more videos than this were skipped.
         keep_partial: Keep the rows before the frame at which a video breaks, marked as partial.
     """
@@ -102,9 +110,11 @@ def extract(
         batch=batch,
         max_skipped=max_skipped,
         keep_partial=keep_partial,
+        colours=colours,
+        video_seconds=video_seconds,
         progress=True,
     )
-    _say_skipped(report.skipped)
+    code = _tell_skipped(report.skipped, max_skipped)
     for note in report.notes:
         _say(note)
     for name in report.partial:
@@ -112,7 +122,7 @@ def extract(
     print(report.summary())
     if weights == "c3d-mini":
         _say("c3d-mini has seeded random weights, not trained ones; --weights takes others.")
-    return 1 if len(report.skipped) > max_skipped else 0
+    return code
 
 
 @app.command
@@ -120,6 +130,8 @@ def predict(
     *videos: Path,
     weights: Annotated[list[str] | None, Flag] = None,
     classifier: Path | None = None,
+    out: Path | None = None,
+    list: Path | None = None,
     stride: int = 8,
     mean: str | None = None,
     top: int = 5,
@@ -127,14 +139,20 @@ def predict(
     device: Device = "auto",
     engine: EngineKind = "auto",
     threads: int | None = None,
+    colours: Colours = "file",
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
 ) -> int:
     """Tell the classes of videos, and when they are seen.
 
     Args:
-        videos: Video files or folders of pictures.
+        videos: Videos, folders of pictures (000001.jpg, ...), and folders to search for videos.
         weights: Trained weights, a name or a file. Beside a classifier those that it was trained
             on, if they lie elsewhere now; may be named several times.
         classifier: Linear SVM to use in place of the network's own classes (see `kinema transfer`).
+        out: Folder to write predictions.csv (a line a video), clips.csv (a line a clip) and
+            predictions.json to; a stopped run goes on from the features that it keeps there.
+        list: Text file with more videos, one path a line.
         stride: Frames from clip to clip; a classifier brings its own.
         mean: What to subtract, if the weights carry no mean: a file or B,G,R.
         top: How many classes to show.
@@ -142,32 +160,36 @@ def predict(
         device: Where to compute.
         engine: What to compute with.
         threads: CPU threads of the network; all by default.
+        colours: How YUV becomes RGB: as the file says, or as the original's decoder did; a
+            classifier brings its own.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
+        max_skipped: Exit with 1 if more videos than this could not be used.
     """
-    from kinema.predict import Predictor
-    from kinema.skipped import VideoError
+    from kinema.predict import predict
 
-    if not videos:
-        raise ValueError("name at least one video.")
-    if top < 1:
-        raise ValueError(f"--top must be at least 1, got {top}.")
-    predictor = Predictor(
+    report = predict(
+        videos,
         weights=weights,
         classifier=classifier,
+        out=out,
+        list=list,
         stride=stride,
         mean=mean,
+        top=top,
         device=device,
         engine=engine,
         threads=threads,
+        colours=colours,
+        video_seconds=video_seconds,
+        tell=lambda prediction: print(
+            json_module.dumps(prediction.as_mapping(top)) if json else prediction.timeline(top),
+            flush=True,
+        ),
     )
-    code = 0
-    for video in videos:
-        try:
-            prediction = predictor(video)
-        except (VideoError, FileNotFoundError) as error:
-            _say(f"skipped {error}")
-            code = 1
-            continue
-        print(json_module.dumps(prediction.as_mapping(top)) if json else prediction.timeline(top))
+    code = _tell_skipped(report.skipped, max_skipped)
+    if out is not None:
+        print(report.summary())
     return code
 
 
@@ -184,7 +206,9 @@ def prepare(
     kind: DatasetKind = "auto",
     lists: Path | None = None,
     threads: int | None = None,
-    max_skipped: int = 0,
+    colours: Colours = "file",
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
 ) -> int:
     """Prepare the videos of a dataset for training, in one file of clips that are read at random.
 
@@ -201,6 +225,9 @@ def prepare(
         kind: What the dataset is.
         lists: Folder of its official lists.
         threads: Videos that are read at once; one on each core by default.
+        colours: How YUV becomes RGB: as the file says, or as the original's decoder did.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
         max_skipped: Exit with 1 if more videos than this could not be read.
     """
     from kinema.prepare import prepare
@@ -222,13 +249,15 @@ def prepare(
         kind=kind,
         lists=lists,
         threads=threads,
+        colours=colours,
+        video_seconds=video_seconds,
         progress=True,
     )
-    _say_skipped(report.skipped)
+    code = _tell_skipped(report.skipped, max_skipped)
     for note in report.notes:
         _say(note)
     print(report.summary())
-    return 1 if len(report.skipped) > max_skipped else 0
+    return code
 
 
 @app.command
@@ -357,6 +386,9 @@ def transfer(
     kind: DatasetKind = "auto",
     lists: Path | None = None,
     threads: int | None = None,
+    colours: Colours = "file",
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
     force: Annotated[bool, Flag] = False,
 ) -> int:
     """Tell what features are worth on labelled videos: a linear SVM on each split.
@@ -377,6 +409,10 @@ def transfer(
         kind: What the dataset is.
         lists: Folder of its official lists.
         threads: CPU threads; all by default.
+        colours: How YUV becomes RGB: as the file says, or as the original's decoder did.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
+        max_skipped: Exit with 1 if more videos than this could not be used.
         force: Go on with weights that saw test videos, and mark it.
     """
     from kinema.compare import fit_classifier
@@ -397,6 +433,9 @@ def transfer(
         lists=lists,
         threads=threads,
         force=force,
+        colours=colours,
+        video_seconds=video_seconds,
+        max_skipped=max_skipped,
     )
     classifier = fit_classifier(
         dataset,
@@ -409,6 +448,8 @@ def transfer(
         lists=lists,
         cache=out / "features",
         threads=threads,
+        colours=colours,
+        video_seconds=video_seconds,
         progress=True,
     )
     classifier.save(out / "classifier.safetensors")
@@ -432,6 +473,9 @@ def compare(
     kind: DatasetKind = "auto",
     lists: Path | None = None,
     threads: int | None = None,
+    colours: Colours = "file",
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
     force: Annotated[bool, Flag] = False,
 ) -> int:
     """Compare methods on labelled videos: the paper's table for data of one's own.
@@ -451,6 +495,10 @@ def compare(
         kind: What the dataset is.
         lists: Folder of its official lists.
         threads: CPU threads; all by default.
+        colours: How YUV becomes RGB: as the file says, or as the original's decoder did.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
+        max_skipped: Exit with 1 if more videos than this could not be used.
         force: Go on with weights that saw test videos, and mark their rows.
     """
     return _compare(
@@ -468,6 +516,9 @@ def compare(
         lists=lists,
         threads=threads,
         force=force,
+        colours=colours,
+        video_seconds=video_seconds,
+        max_skipped=max_skipped,
     )
 
 
@@ -485,6 +536,9 @@ def embed(
     kind: DatasetKind = "auto",
     lists: Path | None = None,
     threads: int | None = None,
+    colours: Colours = "file",
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
 ) -> int:
     """Draw features of videos in two dimensions, coloured by class: t-SNE, as PNG and SVG.
 
@@ -500,6 +554,10 @@ def embed(
         kind: What the dataset is.
         lists: Folder of its official lists.
         threads: CPU threads; all by default.
+        colours: How YUV becomes RGB: as the file says, or as the original's decoder did.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
+        max_skipped: Exit with 1 if more videos than this could not be used.
     """
     from kinema.embedding import embed
     from kinema.metrics import NUM_NEIGHBOURS
@@ -516,6 +574,8 @@ def embed(
         kind=kind,
         lists=lists,
         threads=threads,
+        colours=colours,
+        video_seconds=video_seconds,
         progress=True,
     )
     for one in made:
@@ -524,8 +584,7 @@ def embed(
             f"{one.purity_2d:.3f} in the picture"
         )
     print(f"{out / 'embedding.png'} and .svg: perplexity {made[0].perplexity:g}, seed {seed}")
-    _say_skipped(made[0].skipped)
-    return 1 if made[0].skipped else 0
+    return _tell_skipped(made[0].skipped, max_skipped)
 
 
 @app.command
@@ -543,6 +602,9 @@ def compactness(
     kind: DatasetKind = "auto",
     lists: Path | None = None,
     threads: int | None = None,
+    colours: Colours = "file",
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
 ) -> int:
     """Tell how much accuracy features keep in 10, 50, 100, 500 dimensions: PCA, then the SVM.
 
@@ -559,6 +621,10 @@ def compactness(
         kind: What the dataset is.
         lists: Folder of its official lists.
         threads: CPU threads; all by default.
+        colours: How YUV becomes RGB: as the file says, or as the original's decoder did.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
+        max_skipped: Exit with 1 if more videos than this could not be used.
     """
     from kinema.compactness import compactness
 
@@ -575,14 +641,15 @@ def compactness(
         kind=kind,
         lists=lists,
         threads=threads,
+        colours=colours,
+        video_seconds=video_seconds,
         progress=True,
     )
     for one in made:
         values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
         print(f"{one.title}: {values}")
     print(out / "compactness.png")
-    _say_skipped(made[0].skipped)
-    return 1 if made[0].skipped else 0
+    return _tell_skipped(made[0].skipped, max_skipped)
 
 
 @app.command
@@ -627,6 +694,9 @@ def excite(
     stride: int = 16,
     mean: str | None = None,
     threads: int | None = None,
+    colours: Colours = "file",
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
 ) -> int:
     """Find the clips that excite maps of a layer most, and draw what in them does.
 
@@ -645,6 +715,10 @@ def excite(
         stride: Frames from the start of one clip to the start of the next.
         mean: What to subtract, if the weights carry no mean: a file or B,G,R.
         threads: CPU threads; all by default.
+        colours: How YUV becomes RGB: as the file says, or as the original's decoder did.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
+        max_skipped: Exit with 1 if more videos than this could not be used.
     """
     from kinema.excitation import excite
 
@@ -659,20 +733,22 @@ def excite(
         stride=stride,
         mean=mean,
         threads=threads,
+        colours=colours,
+        video_seconds=video_seconds,
         progress=True,
     )
-    _say_skipped(report.skipped)
+    code = _tell_skipped(report.skipped, max_skipped)
     print(report.summary())
     if weights == "c3d-mini":
         _say("c3d-mini has seeded random weights, not trained ones: its maps have learned nothing.")
-    return 1 if report.skipped else 0
+    return code
 
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _compare(dataset: Path, *, out: Path, **options: Any) -> int:
+def _compare(dataset: Path, *, out: Path, max_skipped: int, **options: Any) -> int:
     from kinema import page, report
     from kinema.compare import compare
 
@@ -682,7 +758,7 @@ def _compare(dataset: Path, *, out: Path, **options: Any) -> int:
     page.write(result, out / "report.html", cache=cache, progress=True)
     print(report.as_markdown(result))
     print(f"with filmstrips and maps: {out / 'report.html'}")
-    return 1 if result.skipped else 0
+    return _tell_skipped(result.skipped, max_skipped)
 
 
 @app.command
@@ -819,24 +895,35 @@ def pull(name: str) -> int:
 
 
 @weights_app.command
-def mean(*videos: Path, out: Path, length: int = 16) -> int:
+def mean(
+    *videos: Path,
+    out: Path,
+    length: int = 16,
+    colours: Colours = "file",
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
+) -> int:
     """Compute the mean volume of videos.
 
     Args:
         videos: Videos and folders to search for videos.
         out: File to write: *.npy, *.npz or *.binaryproto.
         length: Frames in a clip.
+        colours: How YUV becomes RGB: as the file says, or as the original's decoder did.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
+        max_skipped: Exit with 1 if more videos than this could not be used, whole or in part.
     """
     from kinema.mean import check_mean_path, mean_volume, save_mean
 
     check_mean_path(out)
-    report = mean_volume(videos, length=length, progress=True)
-    for entry in report.skipped:
-        _say(f"left out {entry['path']}: {entry['reason']}")
+    report = mean_volume(
+        videos, length=length, colours=colours, video_seconds=video_seconds, progress=True
+    )
     save_mean(out, report.mean)
     blue, green, red = report.mean.mean(axis=(1, 2, 3))
     print(f"{out}: mean of {report.num_clips} clips, B {blue:.2f}, G {green:.2f}, R {red:.2f}")
-    return 0
+    return _tell_skipped(report.skipped, max_skipped)
 
 
 @dataset_app.command(name="info")
@@ -848,12 +935,14 @@ def dataset_info(
     decode: Annotated[bool, Flag] = False,
     copies: Annotated[bool, Flag] = False,
     threads: int | None = None,
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped | None = None,
     all: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Tell what is in a dataset: classes, splits, durations, what is missing or cannot be read.
 
-    Exits with 0 when that could be told, whatever is missing.
+    Exits with 0 when that could be told, whatever is missing, unless --max-skipped is given.
 
     Args:
         path: Folder with a folder per class, or with train and test folders of these; a copy of
@@ -864,32 +953,42 @@ def dataset_info(
         copies: Look for near-copies (same recording or scene), and for those that are on both sides
             of an official split.
         threads: Videos that are read at once; as many as there are processors by default.
+        video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
+            into FFmpeg that never returns is not cut short.
+        max_skipped: Exit with 1 if more videos than this cannot be read.
         all: Show all classes and all that is missing or cannot be read.
         json: Print it as JSON.
     """
     from kinema.copies import find_copies
     from kinema.datasets import inspect, load
+    from kinema.loop import Reading
 
+    reading = Reading(video_seconds=video_seconds)
     dataset = load(path, kind=kind, lists=lists)
-    report = inspect(dataset, decode=decode, threads=threads, progress=True)
-    found = find_copies(dataset, threads=threads, progress=True) if copies else None
+    report = inspect(dataset, decode=decode, reading=reading, threads=threads, progress=True)
+    found = None
+    if copies:
+        found = find_copies(dataset, reading=reading, threads=threads, progress=True)
+        report = report.with_unreadable(found.unreadable)  # it has read them to their ends
     if json:
         facts = report.as_mapping()
         if found is not None:
             facts["copies"] = found.as_mapping(dataset.splits)
         print(json_module.dumps(facts))
-        return 0
-    print(report.text(max_classes=None, max_names=None) if all else report.text())
-    if found is not None:
-        print(found.text(dataset.splits, max_names=None if all else 5))
-    return 0
+    else:
+        print(report.text(max_classes=None, max_names=None) if all else report.text())
+        if found is not None:
+            print(found.text(dataset.splits, max_names=None if all else 5))
+    return 1 if max_skipped is not None and len(report.unreadable) > max_skipped else 0
 
 
-def _say_skipped(skipped: Sequence[Mapping[str, str]]) -> None:
+def _tell_skipped(skipped: Sequence[Skipped], max_skipped: int) -> int:
+    """Name the videos that could not be used, and give the exit code."""
     for entry in skipped[:10]:
-        _say(f"skipped {entry['path']}: {entry['reason']}")
+        _say(f"skipped {entry}")
     if len(skipped) > 10:
         _say(f"... and {len(skipped) - 10} more skipped.")
+    return 1 if len(skipped) > max_skipped else 0
 
 
 def _say(line: str) -> None:

@@ -12,20 +12,23 @@ from sklearn.decomposition import PCA
 
 from kinema import plots
 from kinema import weights as weights_room
-from kinema.datasets import Dataset
+from kinema.datasets import Dataset, Split
 from kinema.feature_table import normalized
+from kinema.loop import Reading
 from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
 from kinema.protocol import (
     NUM_FOLDS,
     check_classes,
+    check_have_features,
     check_methods,
     choose_splits,
-    paths_labels_groups,
+    described,
+    labels_and_groups,
     readable,
     title_of,
-    vectors_of,
 )
+from kinema.skipped import Skipped
 from kinema.weights import Weights
 
 DIMENSIONS = (10, 50, 100, 500)
@@ -40,12 +43,12 @@ class Compactness:
         title: of the features.
         accuracy: mean over the splits, by number of dimensions; the last one is all of them,
             without PCA. Numbers that a split's training videos do not allow are left out.
-        skipped: `{"path", "reason"}` of each video that was left out.
+        skipped: videos that were left out, and why.
     """
 
     title: str
     accuracy: dict[int, float]
-    skipped: tuple[Mapping[str, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 def compactness(
@@ -63,6 +66,8 @@ def compactness(
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    colours: str = "file",
+    video_seconds: float | None = None,
     progress: bool = False,
 ) -> list[Compactness]:
     """Accuracy against PCA dimensions, with a picture `out/compactness.png`.
@@ -80,6 +85,7 @@ def compactness(
         folds: how many.
         kind, lists: see `datasets.load`.
         threads: CPU threads; None for all.
+        colours, video_seconds: see `loop.Reading`.
         progress: whether to show progress on standard error.
     """
     if not dimensions or min(dimensions) < 1:
@@ -88,22 +94,35 @@ def compactness(
     check_methods(methods, nets, cost=cost)
     out = Path(out)
     cache = out / "features"
-    dataset, skipped = readable(
-        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
-    )
-    check_classes(dataset, skipped)
-    chosen = choose_splits(dataset, splits, folds)
     options = Options(
         weights=nets,
         layer=layer,
         stride=stride,
         cache=cache,
         threads=threads,
+        colours=colours,
+        video_seconds=video_seconds,
     )
-    paths, labels, groups = paths_labels_groups(dataset)
+    check_have_features(methods, options)
+    dataset, skipped = readable(
+        dataset,
+        kind=kind,
+        lists=lists,
+        cache=cache,
+        reading=Reading(colours, video_seconds),
+        threads=threads,
+        progress=progress,
+    )
+    check_classes(dataset, skipped)
+    chosen: Mapping[str, Split] = choose_splits(dataset, splits, folds)
+    by_method = described(methods, dataset, options, splits=chosen, progress=progress)
+    dataset, chosen = by_method.dataset, by_method.splits
+    skipped += by_method.skipped
+    check_classes(dataset, skipped)
+    labels, groups = labels_and_groups(dataset)
     made = []
     for name in methods:
-        vectors = vectors_of(name, paths, options, progress=progress)
+        vectors = by_method.vectors[name]
         most = min(min(len(split.train) for split in chosen.values()), vectors.shape[1] - 1)
         found: dict[int, list[float]] = {}
         for split in chosen.values():

@@ -3,7 +3,7 @@
     videos of a dataset --methods' features--> vectors --linear SVM on each split--> Result
 
 Every method sees the same videos and splits: the dataset's official ones, or grouped folds. A video
-that one method cannot read is left out for all.
+that one method cannot read to its end is left out for all, and named.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ from kinema import weights as weights_room
 from kinema.classifier import Classifier, Net
 from kinema.datasets import Dataset, Split
 from kinema.embedding import FEWEST_POINTS, tsne
+from kinema.loop import Reading, Video
 from kinema.methods import METHODS, Method, Options
 from kinema.methods.svm import FeatureSVM
 from kinema.metrics import Interval, confusion_matrix, group_interval, knn_purity
 from kinema.protocol import (
     NUM_FOLDS,
+    Described,
     check_classes,
     check_methods,
     choose_splits,
-    paths_labels_groups,
+    described,
+    labels_and_groups,
     readable,
     title_of,
-    vectors_of,
 )
-from kinema.video import VideoReader
+from kinema.skipped import Skipped
+from kinema.sources import Source
 from kinema.weights import Weights
 
 NUM_TIMED = 5
@@ -146,11 +149,11 @@ class Result:
         classes: K names.
         videos: names of all videos.
         labels: (n,) indices of their classes.
-        paths: their files.
+        sources: what there is of them to read.
         splits: names of the splits.
         rows: one a method.
         settings: what decided over it, JSON values.
-        skipped: `{"path", "reason"}` of each video that was left out.
+        skipped: videos that were left out, and why.
         notes: what else the reader should know, a line each.
     """
 
@@ -158,11 +161,11 @@ class Result:
     classes: tuple[str, ...]
     videos: tuple[str, ...]
     labels: np.ndarray
-    paths: tuple[Path, ...]
+    sources: tuple[Source, ...]
     splits: tuple[str, ...]
     rows: tuple[Row, ...]
     settings: Mapping[str, Any]
-    skipped: tuple[Mapping[str, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
 
     def confusion(self, row: Row) -> np.ndarray:
@@ -211,6 +214,8 @@ def compare(
     timed: bool = True,
     pictures: bool = False,
     force: bool = False,
+    colours: str = "file",
+    video_seconds: float | None = None,
     progress: bool = False,
 ) -> Result:
     """Compare methods on the videos of a dataset.
@@ -232,6 +237,7 @@ def compare(
         pictures: whether to make what the report draws: t-SNE of each method's features, and what
             it says of single clips. It takes `cache`.
         force: go on though weights saw test videos; the row is marked.
+        colours, video_seconds: see `loop.Reading`.
         progress: whether to show progress on standard error.
 
     Raises:
@@ -241,11 +247,18 @@ def compare(
     check_methods(methods, nets, cost=cost)
     if pictures and cache is None:
         raise ValueError("`pictures` takes a `cache`, or every video would be computed again.")
+    reading = Reading(colours, video_seconds)
     dataset, skipped = readable(
-        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
+        dataset,
+        kind=kind,
+        lists=lists,
+        cache=cache,
+        reading=reading,
+        threads=threads,
+        progress=progress,
     )
     check_classes(dataset, skipped)
-    chosen = choose_splits(dataset, splits, folds)
+    chosen: Mapping[str, Split] = choose_splits(dataset, splits, folds)
     options = Options(
         weights=nets,
         layer=layer,
@@ -255,6 +268,8 @@ def compare(
         cache=None if cache is None else Path(cache),
         threads=threads,
         progress=progress,
+        colours=colours,
+        video_seconds=video_seconds,
     )
     leaks = {name: _leaks(METHODS[name], options, dataset, chosen) for name in methods}
     if any(leaks.values()) and not force:
@@ -263,18 +278,23 @@ def compare(
             f"the weights of {name} learned from {count} of the test videos, so its accuracy would "
             "say nothing: choose other weights or splits; `force` marks the row instead."
         )
+    found = described(methods, dataset, options, splits=chosen, progress=progress)
+    dataset, chosen = found.dataset, found.splits
+    skipped += found.skipped
+    if found.skipped:
+        check_classes(dataset, skipped)
     rows: list[Row] = []
     for name in methods:
         rows.append(
-            _row(name, dataset, chosen, options, rows[0] if rows else None, leaks[name],
-                 timed=timed, pictures=pictures, progress=progress)
+            _row(name, found, options, rows[0] if rows else None, leaks[name],
+                 timed=timed, pictures=pictures)
         )  # fmt: skip
     return Result(
         dataset=title_of(dataset),
         classes=dataset.classes,
         videos=tuple(sample.name for sample in dataset.samples),
-        labels=paths_labels_groups(dataset)[1],
-        paths=tuple(sample.path for sample in dataset.samples),
+        labels=labels_and_groups(dataset)[0],
+        sources=tuple(sample.source for sample in dataset.samples),
         splits=tuple(chosen),
         rows=tuple(rows),
         settings={
@@ -288,6 +308,7 @@ def compare(
             "l2": l2,
             "cost": cost,
             "folds": None if dataset.splits else folds,
+            "colours": colours,
         },
         skipped=tuple(skipped),
         notes=tuple(_notes(dataset, chosen)),
@@ -306,6 +327,8 @@ def fit_classifier(
     lists: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    colours: str = "file",
+    video_seconds: float | None = None,
     progress: bool = False,
 ) -> Classifier:
     """The linear SVM of C3D's features of *all* videos of a dataset, for `kinema predict`.
@@ -318,8 +341,15 @@ def fit_classifier(
     """
     if not weights:
         raise ValueError("`weights` must name at least one net.")
+    reading = Reading(colours, video_seconds)
     dataset, skipped = readable(
-        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
+        dataset,
+        kind=kind,
+        lists=lists,
+        cache=cache,
+        reading=reading,
+        threads=threads,
+        progress=progress,
     )
     check_classes(dataset, skipped)
     options = Options(
@@ -331,11 +361,16 @@ def fit_classifier(
         cache=None if cache is None else Path(cache),
         threads=threads,
         progress=progress,
+        colours=colours,
+        video_seconds=video_seconds,
     )
     method = "c3d-nets"
-    paths, labels, groups = paths_labels_groups(dataset)
-    vectors = vectors_of(method, paths, options, progress=progress)
-    machine = METHODS[method].make(options).fit_vectors(vectors, labels, groups)
+    found = described([method], dataset, options, progress=progress)
+    dataset = found.dataset
+    if found.skipped:
+        check_classes(dataset, found.skipped)
+    labels, groups = labels_and_groups(dataset)
+    machine = METHODS[method].make(options).fit_vectors(found.vectors[method], labels, groups)
     coefficients, intercepts = machine.coefficients()
     return Classifier(
         classes=tuple(dataset.classes[label] for label in machine.classes_),
@@ -384,33 +419,31 @@ def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
 
 def _row(
     name: str,
-    dataset: Dataset,
-    splits: Mapping[str, Split],
+    found: Described,
     options: Options,
     first: Row | None,
     leaked: int,
     *,
     timed: bool,
     pictures: bool,
-    progress: bool,
 ) -> Row:
     method = METHODS[name]
-    paths, labels, groups = paths_labels_groups(dataset)
+    sources = [sample.source for sample in found.dataset.samples]
+    labels, groups = labels_and_groups(found.dataset)
     estimator = method.make(options)
-    vectors = None
-    if isinstance(estimator, FeatureSVM):
-        vectors = vectors_of(name, paths, options, progress=progress)
+    vectors = found.vectors.get(name)
+    timed = timed and vectors is not None
     outcomes = []
-    for split_name, split in splits.items():
+    for split_name, split in found.splits.items():
         train, test = list(split.train), list(split.test)
         if vectors is not None:
             estimator.fit_vectors(vectors[train], labels[train], groups[train])
             scores = estimator.decide(vectors[test])
         else:
-            estimator.fit([paths[i] for i in train], labels[train], groups[train])
-            scores = estimator.decision_function([paths[i] for i in test])
+            estimator.fit([sources[i] for i in train], labels[train], groups[train])
+            scores = estimator.decision_function([sources[i] for i in test])
         # Classes without a training video are never said.
-        whole = np.full((len(test), len(dataset.classes)), -np.inf)
+        whole = np.full((len(test), len(found.dataset.classes)), -np.inf)
         whole[:, estimator.classes_] = scores
         outcomes.append(
             Outcome(
@@ -420,7 +453,7 @@ def _row(
                 whole,
                 cost=getattr(estimator, "cost_", None),
                 sweep=getattr(estimator, "sweep_", {}),
-                timelines=_timelines(estimator, [paths[i] for i in test])
+                timelines=_timelines(estimator, [sources[i] for i in test])
                 if pictures and vectors is not None
                 else (),
             )
@@ -444,17 +477,19 @@ def _row(
         interval=group_interval(right, groups[tested].tolist()),
         difference=difference,
         num_dimensions=getattr(estimator, "num_dimensions_", None),
-        frames_per_second=_speed(method, options, paths) if timed and vectors is not None else None,
+        frames_per_second=_speed(method, options, sources)
+        if timed and vectors is not None
+        else None,
         leaked=leaked,
         points=points,
         purity=purity,
     )
 
 
-def _timelines(machine: FeatureSVM, paths: Sequence[Path]) -> tuple[Timeline, ...]:
+def _timelines(machine: FeatureSVM, sources: Sequence[Source]) -> tuple[Timeline, ...]:
     made = []
-    for path in paths:
-        tables = machine.clip_tables(path)
+    for source in sources:
+        tables = machine.clip_tables(source)
         if not tables or len({len(table.features) for table in tables}) > 1:
             return ()  # no clips, or nets whose clips are not the same
         table = tables[0]
@@ -466,15 +501,16 @@ def _timelines(machine: FeatureSVM, paths: Sequence[Path]) -> tuple[Timeline, ..
     return tuple(made)
 
 
-def _speed(method: Method, options: Options, paths: Sequence[Path]) -> float:
+def _speed(method: Method, options: Options, sources: Sequence[Source]) -> float:
     """Frames a second from files to features, on a few videos, nothing taken from the cache."""
     estimator = method.make(dataclasses.replace(options, cache=None))
-    chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, NUM_TIMED).astype(int))]
+    numbers = np.unique(np.linspace(0, len(sources) - 1, NUM_TIMED).astype(int))
+    chosen = [sources[number] for number in numbers]
     estimator.vectors(chosen[:1])  # what is set up once
     seconds = []
     for _ in range(TIMED_ROUNDS):
         begun = time.perf_counter()
         estimator.vectors(chosen)
         seconds.append(time.perf_counter() - begun)
-    num_frames = sum(1 for path in chosen for _ in VideoReader(path))
+    num_frames = sum(1 for source in chosen for _ in Video(source).frames())
     return num_frames / statistics.median(seconds)

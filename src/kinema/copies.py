@@ -36,12 +36,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from kinema.datasets import Dataset, Split
-from kinema.files import cached_tensors
-from kinema.prefetch import mapped, num_usable_cores
+from kinema.files import cache_file, read_kept_tensors, write_tensors
+from kinema.loop import PLAIN, Reading, Video, each_video
+from kinema.prefetch import num_usable_cores
 from kinema.progress import Counted
-from kinema.skipped import skip_reason
-from kinema.sources import fingerprint
-from kinema.video import VideoReader, spread
+from kinema.skipped import Skipped
+from kinema.sources import as_source, fingerprint
+from kinema.video import spread
 
 FORMAT = "kinema-sketch-1"
 
@@ -85,6 +86,14 @@ class Copies:
         _, component = connected_components(links, directed=False)
         _, first, of = np.unique(component, return_index=True, return_inverse=True)
         return tuple(self.names[index] for index in first[of])
+
+    def of_readable(self) -> Copies:
+        """The same of the videos alone that could be read."""
+        kept = [index for index, name in enumerate(self.names) if name not in self.unreadable]
+        place = np.zeros(len(self.names), int)
+        place[kept] = np.arange(len(kept))
+        names = tuple(self.names[index] for index in kept)
+        return Copies(names, place[self.pairs], self.similarities, {})
 
     def straddling(self, split: Split) -> list[tuple[str, str, float]]:
         """Test videos with a near-copy among the training videos: both and how similar.
@@ -151,6 +160,7 @@ def find_copies(
     *,
     similarity: float = SIMILARITY,
     cache: str | os.PathLike[str] | None = None,
+    reading: Reading = PLAIN,
     threads: int | None = None,
     progress: bool = False,
 ) -> Copies:
@@ -160,6 +170,7 @@ def find_copies(
         dataset: labelled videos; labels, groups and splits play no part.
         similarity: from which on two videos count as near-copies, more than 0, at most 1.
         cache: a folder for the sketches of videos.
+        reading: how videos are read.
         threads: videos that are read at once; None for one on each core.
         progress: whether to show progress on standard error.
     """
@@ -169,22 +180,20 @@ def find_copies(
     samples = dataset.samples
     sketches = np.zeros((len(samples), NUM_FRAMES, HEIGHT, WIDTH), np.uint8)
     unreadable: dict[str, str] = {}
-
-    def look(path: Path) -> np.ndarray | str:
-        try:
-            return _kept_sketch(path, folder)
-        except Exception as error:  # whatever one video does, the others count
-            return skip_reason(error)
-
-    looked = mapped(
-        look, (sample.path for sample in samples), threads=threads or num_usable_cores()
+    looked = each_video(
+        (sample.source for sample in samples),
+        lambda video: [_kept_sketch(video, folder)],  # it writes nothing: a full disk is no skip
+        reading=reading,
+        threads=threads or num_usable_cores(),
     )
     with Counted("near-copies", len(samples), enabled=progress) as bar:
-        for index, found in enumerate(looked):
-            if isinstance(found, str):
-                unreadable[samples[index].name] = found
+        for index, (_, found) in enumerate(looked):
+            if isinstance(found, Skipped):
+                unreadable[samples[index].name] = found.reason
             else:
-                sketches[index] = found
+                sketches[index], file = found
+                if file is not None:
+                    write_tensors(file, {"frames": sketches[index]}, {"format": FORMAT})
             bar.advance()
     pairs, similarities = similar_pairs(sketches, similarity)
     return Copies(tuple(sample.name for sample in samples), pairs, similarities, unreadable)
@@ -195,22 +204,26 @@ def has_groups(dataset: Dataset) -> bool:
     return any(sample.group != sample.name for sample in dataset.samples)
 
 
-def group_copies(
-    dataset: Dataset,
-    *,
-    cache: str | os.PathLike[str] | None = None,
-    threads: int | None = None,
-    progress: bool = False,
-) -> Dataset:
+def needs_groups(dataset: Dataset) -> bool:
+    """Whether nothing but near-copies tells which videos belong together."""
+    return not dataset.splits and not has_groups(dataset)
+
+
+def group_copies(dataset: Dataset, copies: Copies | None = None) -> Dataset:
     """A dataset whose groups are its near-copies, with a note that says so.
 
     One that has groups of its own keeps them, and so does one with an official split. A group is
     called after its first video. Videos of a scene that more than half of all show stand alone:
-    folds cannot keep them on one side. The arguments are those of `find_copies`.
+    folds cannot keep them on one side.
+
+    Args:
+        dataset: labelled videos.
+        copies: what `find_copies` gives for them; None looks for them here.
     """
-    if dataset.splits or has_groups(dataset):
+    if not needs_groups(dataset):
         return dataset
-    copies = find_copies(dataset, cache=cache, threads=threads, progress=progress)
+    if copies is None:
+        copies = find_copies(dataset)
     notes = [f"groups by near-copies: {copies.summary()}"]
     sizes = Counter(copies.groups)
     too_large = {group for group, size in sizes.items() if size > len(copies.names) / 2}
@@ -233,15 +246,16 @@ def group_copies(
 # --- what a video looks like ----------------------------------------------------------------------
 
 
-def sketch(path: str | os.PathLike[str]) -> np.ndarray:
+def sketch(video: str | os.PathLike[str] | Video) -> np.ndarray:
     """(8, 18, 24) uint8: evenly spaced frames of a video, grey, small, without black borders.
 
     Raises:
         VideoError, FileNotFoundError: the video cannot be read to its end.
     """
+    if not isinstance(video, Video):
+        video = Video(as_source(video))
     thumbnails = (
-        _resized(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), 64, 48)
-        for frame in VideoReader(path)
+        _resized(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), 64, 48) for frame in video.frames()
     )
     frames = np.stack(spread(thumbnails, np.linspace(0, 1, NUM_FRAMES).tolist()))
     brightest = frames.max(axis=0)
@@ -256,11 +270,15 @@ def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _kept_sketch(path: Path, cache: Path | None) -> np.ndarray:
+def _kept_sketch(video: Video, cache: Path | None) -> tuple[np.ndarray, Path | None]:
+    """The sketch of a video, and the file to keep it in if it is not there yet."""
     if cache is None:
-        return sketch(path)
-    key = {"sketch": [NUM_FRAMES, HEIGHT, WIDTH], "video": fingerprint(path)}
-    return cached_tensors(cache, key, lambda: {"frames": sketch(path)}, format=FORMAT)["frames"]
+        return sketch(video), None
+    mark = fingerprint(video.source.path)
+    key = {"sketch": [NUM_FRAMES, HEIGHT, WIDTH], **video.source.content_key(mark)}
+    file = cache_file(cache, key)
+    kept = read_kept_tensors(file, format=FORMAT)
+    return (sketch(video), file) if kept is None else (kept["frames"], None)
 
 
 # --- comparing ------------------------------------------------------------------------------------

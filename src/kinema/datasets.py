@@ -29,7 +29,6 @@ import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,10 +52,12 @@ from kinema.dataset_lists import (
     splits_by_side,
     stem_of,
 )
+from kinema.loop import PLAIN, Reading, Video, each_video
+from kinema.prefetch import num_usable_cores
 from kinema.progress import Display
-from kinema.skipped import skip_reason
-from kinema.sources import is_frame_folder, videos_below
-from kinema.video import VideoInfo, VideoReader
+from kinema.skipped import Skipped
+from kinema.sources import Source, as_source, is_frame_folder, videos_below
+from kinema.video import VideoInfo
 
 KINDS = ("folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv")
 
@@ -83,6 +84,13 @@ class Sample:
     group: str
     start_seconds: float = 0.0
     stop_seconds: float | None = None
+
+    @property
+    def source(self) -> Source:
+        """What there is to read."""
+        return Source(
+            self.path, self.name, start_seconds=self.start_seconds, stop_seconds=self.stop_seconds
+        )
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -636,6 +644,14 @@ class DatasetReport:
     infos: Mapping[str, VideoInfo]
     unreadable: Mapping[str, str]
 
+    def with_unreadable(self, more: Mapping[str, str]) -> DatasetReport:
+        """The same where `more` videos have turned out to be unreadable, by name, further on."""
+        return replace(
+            self,
+            infos={name: info for name, info in self.infos.items() if name not in more},
+            unreadable={**more, **self.unreadable},
+        )
+
     def seconds(self, sample: Sample) -> float | None:
         """How long a sample is; None if its file does not say or cannot be read."""
         info = self.infos.get(sample.name)
@@ -794,13 +810,19 @@ def _table(
 
 
 def inspect(
-    dataset: Dataset, *, decode: bool = False, threads: int | None = None, progress: bool = False
+    dataset: Dataset,
+    *,
+    decode: bool = False,
+    reading: Reading = PLAIN,
+    threads: int | None = None,
+    progress: bool = False,
 ) -> DatasetReport:
     """Read the header and the first frame of each video: what is there, what cannot be read.
 
     Args:
         dataset: from `load`.
         decode: read every frame, to find damage further on; frames and durations are then counted.
+        reading: how videos are read.
         threads: videos that are read at once; as many as there are processors by default.
         progress: whether to show a progress bar on standard error.
     """
@@ -811,19 +833,21 @@ def inspect(
         names[sample.path].append(sample.name)
     infos: dict[str, VideoInfo] = {}
     unreadable: dict[str, str] = {}
-    read = _decoded_info if decode else _info
-    paths = list(names)
-    with _Bar(enabled=progress) as bar, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        bar.start(len(paths))
-        for begin in range(0, len(paths), 256):  # few at a time: a stop comes soon, memory is small
-            part = paths[begin : begin + 256]
-            for path, info in zip(part, pool.map(read, part), strict=True):
-                for name in names[path]:
-                    if isinstance(info, str):
-                        unreadable[name] = info
-                    else:
-                        infos[name] = info
-                bar.advance()
+    found = each_video(
+        map(as_source, names),
+        _decoded_info if decode else _info,
+        reading=reading,
+        threads=threads or num_usable_cores(),
+    )
+    with _Bar(enabled=progress) as bar:
+        bar.start(len(names))
+        for source, info in found:
+            for name in names[source.path]:
+                if isinstance(info, Skipped):
+                    unreadable[name] = info.reason
+                else:
+                    infos[name] = info
+            bar.advance()
     return DatasetReport(dataset, infos, unreadable)
 
 
@@ -846,32 +870,27 @@ class _Bar(Display):
             print(f"{self._done}/{self._total} videos", file=sys.stderr, flush=True)
 
 
-def _info(path: Path) -> VideoInfo | str:
-    """What a video says of itself, or why it cannot be read."""
-    try:
-        return VideoReader(path).info
-    except Exception as error:  # whatever one video does, the others count
-        return skip_reason(error)
+def _info(video: Video) -> list[VideoInfo]:
+    """What a video says of itself."""
+    return [video.reader().info]
 
 
-def _decoded_info(path: Path) -> VideoInfo | str:
+def _decoded_info(video: Video) -> list[VideoInfo]:
     """As `_info`, with frames and duration counted."""
-    try:
-        reader = VideoReader(path)
-        num_frames = 0
-        begin = end = math.nan
-        for frame in reader:
-            begin = frame.start_seconds if not num_frames else begin
-            end = frame.stop_seconds
-            num_frames += 1
-        seconds = end - begin
-        return replace(
-            reader.info,
-            num_frames=num_frames,
-            duration_seconds=None if math.isnan(seconds) else seconds,
-        )
-    except Exception as error:
-        return skip_reason(error)
+    reader = video.reader()
+    num_frames = 0
+    begin = end = math.nan
+    for frame in video.frames(reader):
+        begin = frame.start_seconds if not num_frames else begin
+        end = frame.stop_seconds
+        num_frames += 1
+    seconds = end - begin
+    counted = replace(
+        reader.info,
+        num_frames=num_frames,
+        duration_seconds=None if math.isnan(seconds) else seconds,
+    )
+    return [counted]
 
 
 def _duration(info: VideoInfo) -> float | None:

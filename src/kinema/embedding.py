@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,18 @@ from sklearn.manifold import TSNE
 from kinema import plots
 from kinema import weights as weights_room
 from kinema.datasets import Dataset
+from kinema.loop import Reading
 from kinema.methods import METHODS, Options
 from kinema.metrics import NUM_NEIGHBOURS, knn_purity
-from kinema.protocol import check_methods, paths_labels_groups, readable, title_of, vectors_of
+from kinema.protocol import (
+    check_have_features,
+    check_methods,
+    described,
+    labels_and_groups,
+    readable,
+    title_of,
+)
+from kinema.skipped import Skipped
 from kinema.weights import Weights
 
 PERPLEXITY = 30.0
@@ -37,7 +46,7 @@ class Embedding:
         purity: see `metrics.knn_purity`, of the features.
         purity_2d: of the points.
         perplexity, seed: of t-SNE.
-        skipped: `{"path", "reason"}` of each video that was left out.
+        skipped: videos that were left out, and why.
     """
 
     title: str
@@ -47,7 +56,7 @@ class Embedding:
     purity_2d: float
     perplexity: float
     seed: int
-    skipped: tuple[Mapping[str, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 def tsne(
@@ -83,6 +92,8 @@ def embed(
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    colours: str = "file",
+    video_seconds: float | None = None,
     progress: bool = False,
 ) -> list[Embedding]:
     """Draw t-SNE pictures of video features side by side, `out/embedding.png` and `.svg`.
@@ -96,6 +107,7 @@ def embed(
         seed: of t-SNE.
         kind, lists: see `datasets.load`.
         threads: CPU threads; None for all.
+        colours, video_seconds: see `loop.Reading`.
         progress: whether to show progress on standard error.
     """
     if not perplexity > 0:
@@ -106,24 +118,33 @@ def embed(
     check_methods(methods, nets)
     out = Path(out)
     cache = out / "features"
-    dataset, skipped = readable(
-        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
-    )
-    if len(dataset.samples) < FEWEST_POINTS:
-        raise ValueError(
-            f"{dataset.root} has {len(dataset.samples)} videos: a picture takes {FEWEST_POINTS}."
-        )
     options = Options(
         weights=nets,
         layer=layer,
         stride=stride,
         cache=cache,
         threads=threads,
+        colours=colours,
+        video_seconds=video_seconds,
     )
-    paths, labels, groups = paths_labels_groups(dataset)
+    check_have_features(methods, options)
+    dataset, skipped = readable(
+        dataset,
+        kind=kind,
+        lists=lists,
+        cache=cache,
+        reading=Reading(colours, video_seconds),
+        threads=threads,
+        progress=progress,
+    )
+    _check_enough(dataset)
+    found = described(methods, dataset, options, progress=progress)
+    dataset, skipped = found.dataset, [*skipped, *found.skipped]
+    _check_enough(dataset)
+    labels, groups = labels_and_groups(dataset)
     made = []
     for name in methods:
-        vectors = vectors_of(name, paths, options, progress=progress)
+        vectors = found.vectors[name]
         points, taken = tsne(vectors, perplexity=perplexity, seed=seed)
         made.append(
             Embedding(
@@ -151,3 +172,11 @@ def embed(
         title=f"{title_of(dataset)}: t-SNE, perplexity {taken:g}, seed {seed}",
     )
     return made
+
+
+def _check_enough(dataset: Dataset) -> None:
+    if len(dataset.samples) < FEWEST_POINTS:
+        raise ValueError(
+            f"{dataset.root} has {len(dataset.samples)} videos that can be read: a picture takes "
+            f"{FEWEST_POINTS}."
+        )

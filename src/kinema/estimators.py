@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
-import json
 import os
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,14 @@ from sklearn.utils import Tags
 from kinema import weights as weights_room
 from kinema.clips import ClipPlan
 from kinema.feature_table import FeatureTable
-from kinema.features import Extractor
-from kinema.sources import fingerprint
+from kinema.features import Extractor, Rearrange, TableCache, kept_tables
+from kinema.loop import Reading
+from kinema.skipped import Skipped, VideoError
+from kinema.sources import Source, as_source
 from kinema.weights import Weights
+
+ON_ERROR = ("raise", "nan")
+"""What a video that cannot be read comes to: an error, or a row of NaN and a warning."""
 
 
 class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -37,10 +41,18 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         threads: CPU threads of the network; None for all.
         cache: a folder for feature tables, made if it is missing. A table is found again by the
             content of the video and the settings, so videos can be moved and settings varied.
+        on_error: "raise" names the first video that cannot be read; "nan" gives it a row of NaN,
+            with a warning, and goes on.
+        colours: one of `video.COLOURS`.
+        video_seconds: the longest time that a video may take; None is for ever.
 
     Attributes:
         n_features_in_: 1, the path.
     """
+
+    _key: Mapping[str, Any] = MappingProxyType({})
+    """What else decides over the tables of a subclass."""
+    _rearrange: Rearrange | None = None
 
     def __init__(
         self,
@@ -51,6 +63,9 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         *,
         l2: bool = True,
         threads: int | None = None,
+        on_error: str = "raise",
+        colours: str = "file",
+        video_seconds: float | None = None,
     ) -> None:
         self.weights = weights
         self.layer = layer
@@ -58,6 +73,9 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.cache = cache
         self.l2 = l2
         self.threads = threads
+        self.on_error = on_error
+        self.colours = colours
+        self.video_seconds = video_seconds
 
     def fit(self, X: Any, y: Any = None) -> C3DFeatures:
         """Check the parameters and paths; nothing is learned.
@@ -66,9 +84,8 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             X: (n,) or (n, 1) paths.
             y: ignored.
         """
-        paths = _paths(X)
         extractor = self._extractor()
-        self._check_paths(paths)
+        self._check(_sources(X))
         self.n_features_in_ = 1
         self._n_features_out = int(np.prod(extractor.layer_shape))
         return self
@@ -80,27 +97,53 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             X: (n,) or (n, 1) paths.
 
         Returns:
-            (n, D) float32, rows of length 1 with `l2`.
+            (n, D) float32, rows of length 1 with `l2`; of NaN where `on_error` says so.
 
         Raises:
             ValueError: a video is missing or cannot be read; it is named.
         """
-        paths = _paths(X)
-        self._check_paths(paths)
-        extractor = self._extractor()
-        tables = (self._table(extractor, path) for path in paths)
-        if self.l2:
-            return np.stack([table.video_vector() for table in tables])
-        return np.stack([table.features.mean(axis=0) for table in tables])
+        sources = _sources(X)
+        self._check(sources)
+        rows = []
+        for _, row in self.rows(sources):
+            if isinstance(row, Skipped):
+                if self.on_error == "raise":
+                    raise VideoError(str(row))
+                warnings.warn(f"skipped {row}", stacklevel=2)
+                row = np.full(int(np.prod(self._extractor().layer_shape)), np.nan, np.float32)
+            rows.append(row)
+        return np.stack(rows)
 
-    def table(self, path: str | os.PathLike[str]) -> FeatureTable:
+    def rows(self, videos: Iterable[Source]) -> Iterator[tuple[Source, np.ndarray | Skipped]]:
+        """Each video and its (D,) features, in order."""
+        for source, table in self.tables(videos):
+            yield source, table if isinstance(table, Skipped) else self._row(table)
+
+    def _row(self, table: FeatureTable) -> np.ndarray:
+        if self.l2:
+            return table.video_vector()
+        mean: np.ndarray = table.features.mean(axis=0)
+        return mean
+
+    def tables(self, videos: Iterable[Source]) -> Iterator[tuple[Source, FeatureTable | Skipped]]:
+        """Each video and the features of its clips, in order; rows are as the network gives them.
+
+        What is made anew is kept in the cache.
+        """
+        extractor = self._extractor()
+        cache = None if self.cache is None else TableCache(self.cache, extractor, self._key)
+        return kept_tables(extractor, videos, cache, rearrange=self._rearrange)
+
+    def table(self, video: str | os.PathLike[str]) -> FeatureTable:
         """The features of one video's clips; rows are as the network gives them.
 
         Raises:
             ValueError: the video is missing or cannot be read; it is named.
         """
-        self._check_paths([Path(path)])
-        return self._table(self._extractor(), Path(path))
+        ((_, table),) = self.tables([as_source(video)])
+        if isinstance(table, Skipped):
+            raise VideoError(str(table))
+        return table
 
     def settings(self) -> dict[str, Any]:
         """What decides over the features, see `Extractor.settings`."""
@@ -113,37 +156,16 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         else:
             changed = 0
         hashable: Any = weights
-        return _make_extractor(hashable, changed, self.layer, self.stride, self.threads)
+        reading = Reading(self.colours, self.video_seconds)
+        return _make_extractor(hashable, changed, self.layer, self.stride, self.threads, reading)
 
-    def _table(self, extractor: Extractor, path: Path) -> FeatureTable:
-        if self.cache is None:
-            return self._compute(extractor, path)
-        key = self._key(extractor, path)
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        kept = Path(self.cache, f"{name}.safetensors")
-        if kept.is_file():
-            with contextlib.suppress(ValueError):  # a damaged table is made anew
-                return FeatureTable.load(kept)
-        table = self._compute(extractor, path)
-        table.save(kept)
-        return table
-
-    def _key(self, extractor: Extractor, path: Path) -> dict[str, Any]:
-        """What a table in the cache goes by."""
-        return {
-            "settings": extractor.settings(),
-            "engine": repr(extractor.engine),
-            "video": fingerprint(path),
-        }
-
-    def _compute(self, extractor: Extractor, path: Path) -> FeatureTable:
-        return extractor(path)
-
-    @staticmethod
-    def _check_paths(paths: Sequence[Path]) -> None:
-        for path in paths:
-            if not path.exists():
-                raise ValueError(f"{path}: no such file.")
+    def _check(self, sources: Iterable[Source]) -> None:
+        """Refuse what is wrong before the first video is read."""
+        if self.on_error not in ON_ERROR:
+            raise ValueError(f"`on_error` must be {' or '.join(ON_ERROR)}, got {self.on_error!r}.")
+        for source in sources:
+            if self.on_error == "raise" and not source.path.exists():
+                raise ValueError(f"{source.path}: no such file.")
 
     def __sklearn_is_fitted__(self) -> bool:
         return True  # there is nothing to learn
@@ -158,8 +180,8 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return tags
 
 
-def _paths(X: Any) -> list[Path]:
-    """Paths from a list, an array (n,) or (n, 1), or a column of a data frame."""
+def _sources(X: Any) -> list[Source]:
+    """Videos from a list, an array (n,) or (n, 1) of paths, or a column of a data frame."""
     if isinstance(X, str | os.PathLike):
         raise ValueError(f"`X` must be a sequence of paths, got the single path {str(X)!r}.")
     items = _column(X)
@@ -170,7 +192,7 @@ def _paths(X: Any) -> list[Path]:
             raise ValueError(
                 f"`X` must hold paths of videos, got {item!r} of type {type(item).__name__}."
             )
-    return [Path(item) for item in items]
+    return [as_source(item) for item in items]
 
 
 def _column(X: Any) -> list[Any]:
@@ -194,7 +216,7 @@ def _column(X: Any) -> list[Any]:
 
 @functools.lru_cache(maxsize=4)
 def _make_extractor(
-    weights: Any, changed: int, layer: str, stride: int, threads: int | None
+    weights: Any, changed: int, layer: str, stride: int, threads: int | None, reading: Reading
 ) -> Extractor:
     """Kept between calls, three nets and one more: packing weights takes longer than a short video.
 
@@ -202,4 +224,4 @@ def _make_extractor(
     """
     resolved = weights_room.resolve(weights)
     plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
-    return Extractor(resolved, layer=layer, plan=plan, threads=threads)
+    return Extractor(resolved, layer=layer, plan=plan, threads=threads, reading=reading)

@@ -23,11 +23,10 @@ from kinema.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
 from kinema.deconvolution import check_projectable, project
 from kinema.features import Batch, Extractor
 from kinema.files import cache_file, locked_folder, read_tensors, write_json, write_tensors
-from kinema.prefetch import prefetched
+from kinema.loop import Reading, Video
 from kinema.progress import Counted, Progress
-from kinema.skipped import VideoError, skip_reason
-from kinema.sources import Source, find_videos, fingerprint, size_in_bytes
-from kinema.video import VideoReader
+from kinema.skipped import Skipped, VideoError
+from kinema.sources import Source, find_videos, size_in_bytes
 from kinema.weights import Weights
 
 COUNT = 9
@@ -96,7 +95,7 @@ class ExcitationReport:
         layer: whose maps.
         num_videos, num_clips: that went through the network.
         maps: those that were asked for, or that stand out.
-        skipped: `{"path", "reason"}` of each video that could not be read to its end.
+        skipped: videos that could not be read to their end, and why.
     """
 
     out: Path
@@ -104,7 +103,7 @@ class ExcitationReport:
     num_videos: int
     num_clips: int
     maps: tuple[ExcitedMap, ...]
-    skipped: tuple[dict[str, str], ...]
+    skipped: tuple[Skipped, ...]
 
     def picture(self, number: int) -> Path:
         """The file with the clips of one map."""
@@ -142,6 +141,8 @@ def excite(
     stride: int = 16,
     mean: Any = None,
     threads: int | None = None,
+    colours: str = "file",
+    video_seconds: float | None = None,
     progress: bool = False,
 ) -> ExcitationReport:
     """Find the clips that excite maps of a layer most, and draw what in them does.
@@ -162,6 +163,7 @@ def excite(
         stride: frames from clip to clip.
         mean: what to subtract, if it is not the weights' own; see `features.extract`.
         threads: CPU threads; None for all.
+        colours, video_seconds: see `loop.Reading`.
         progress: whether to show progress on standard error.
 
     Raises:
@@ -176,7 +178,15 @@ def excite(
     _check_maps(maps, layer, shape)
     plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
     sources = find_videos([paths] if isinstance(paths, str | os.PathLike) else paths)
-    extractor = Extractor(resolved, layer=layer, plan=plan, mean=mean, threads=threads, batch=BATCH)
+    extractor = Extractor(
+        resolved,
+        layer=layer,
+        plan=plan,
+        mean=mean,
+        threads=threads,
+        batch=BATCH,
+        reading=Reading(colours, video_seconds),
+    )
     out = Path(out)
     with locked_folder(out):
         kept = _Kept(out / "found", extractor, per_video)
@@ -232,7 +242,7 @@ class _Search:
     mean: np.ndarray
     num_videos: int = 0
     num_clips: int = 0
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
     def outstanding(self) -> list[int]:
         """Maps whose strongest clips lie farthest above the mean of all videos.
@@ -258,56 +268,48 @@ def _search(
     """Run all clips and keep the strongest activations of every map."""
     nothing = np.empty((0, extractor.layer_shape[0]), _RECORD)
     search = _Search(nothing, np.zeros(len(nothing.T)))
-    within, num_clips = nothing, 0  # the present video
-    sizes = [size_in_bytes(source.path) for source in sources]
+    sizes = {source: size_in_bytes(source.path) for source in sources}
+
+    def find(source: Source, mark: str) -> _Found | None:
+        records = kept.of(source, mark)
+        return None if records is None else _Found(*records, mark, is_new=False)
+
+    def use(source: Source, mark: str, batches: Iterator[Batch]) -> _Found:
+        within, num_clips = nothing, 0
+        for batch in batches:
+            within = _strongest([within, _records(batch, extractor)], per_video)
+            num_clips += len(batch.clips)
+            bar.advance(num_clips=len(batch.clips), size=sizes[source] * batch.progress)
+        return _Found(within, num_clips, mark, is_new=True)
+
     with Progress(enabled=progress) as bar:
-        bar.start(len(sources), sum(sizes))
-        for video, event in prefetched(_events(sources, extractor, kept)):
-            if isinstance(event, Batch):
-                within = _strongest([within, _records(event, extractor)], per_video)
-                num_clips += len(event.clips)
-                bar.advance(num_clips=len(event.clips), size=sizes[video] * event.progress)
+        bar.start(len(sources), sum(sizes.values()))
+        for number, (source, found) in enumerate(extractor.walk(sources, use, find=find)):
+            if isinstance(found, Skipped):
+                search.skipped.append(found)
+                bar.finish_video(size=sizes[source])
                 continue
-            if isinstance(event, Exception):
-                path = str(sources[video].path)
-                search.skipped.append({"path": path, "reason": skip_reason(event)})
-            else:
-                if event is None:
-                    kept.keep(sources[video].path, within, num_clips)
-                else:
-                    within, num_clips = event
-                within["video"] = video
-                search.strongest = _strongest([search.strongest, within], count)
-                search.num_videos += 1
-                search.num_clips += num_clips
-                search.mean += (within["activation"][0] - search.mean) / search.num_videos
-            within, num_clips = nothing, 0
-            bar.finish_video(size=sizes[video], found=isinstance(event, tuple))
+            if found.is_new:
+                kept.keep(source, found)
+            found.records["video"] = number
+            search.strongest = _strongest([search.strongest, found.records], count)
+            search.num_videos += 1
+            search.num_clips += found.num_clips
+            search.mean += (found.records["activation"][0] - search.mean) / search.num_videos
+            bar.finish_video(size=sizes[source], found=not found.is_new)
     if not search.num_videos:
-        first = search.skipped[0]
-        raise ValueError(f"no video can be read; {first['path']}: {first['reason']}")
+        raise ValueError(f"no video can be read; {search.skipped[0]}")
     return search
 
 
-def _events(
-    sources: Sequence[Source], extractor: Extractor, kept: _Kept
-) -> Iterator[tuple[int, Batch | Exception | tuple[np.ndarray, int] | None]]:
-    """Each video's batches, then what ended it: an error, or None. Runs in the decoding thread.
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The strongest activations of one video, and how many clips it has."""
 
-    Of a video that an earlier run has finished, what is kept of it.
-    """
-    for video, source in enumerate(sources):
-        try:
-            found = kept.of(source.path)
-            if found is not None:
-                yield video, found
-                continue
-            for batch in extractor.batches(source.path):
-                yield video, batch
-        except Exception as error:  # whatever one video does, the run goes on to the next
-            yield video, error
-        else:
-            yield video, None
+    records: np.ndarray
+    num_clips: int
+    mark: str
+    is_new: bool
 
 
 class _Kept:
@@ -321,9 +323,9 @@ class _Kept:
             "per_video": per_video,
         }
 
-    def of(self, path: Path) -> tuple[np.ndarray, int] | None:
+    def of(self, source: Source, mark: str) -> tuple[np.ndarray, int] | None:
         """Records and the number of clips; None if the video is not finished."""
-        file = self._file(path)
+        file = self._file(source, mark)
         if not file.is_file():
             return None
         try:
@@ -335,13 +337,13 @@ class _Kept:
             records[name] = columns[name]
         return records, columns["num_clips"].item()
 
-    def keep(self, path: Path, records: np.ndarray, num_clips: int) -> None:
-        columns = {name: records[name] for name in _COLUMNS}
-        columns["num_clips"] = np.array(num_clips)
-        write_tensors(self._file(path), columns, {"format": FORMAT})
+    def keep(self, source: Source, found: _Found) -> None:
+        columns = {name: found.records[name] for name in _COLUMNS}
+        columns["num_clips"] = np.array(found.num_clips)
+        write_tensors(self._file(source, found.mark), columns, {"format": FORMAT})
 
-    def _file(self, path: Path) -> Path:
-        return cache_file(self._folder, {**self._key, "video": fingerprint(path)})
+    def _file(self, source: Source, mark: str) -> Path:
+        return cache_file(self._folder, {**self._key, **source.content_key(mark)})
 
 
 def _records(batch: Batch, extractor: Extractor) -> np.ndarray:
@@ -440,11 +442,11 @@ def _strip(title: str, clip: Clip, pixels: np.ndarray, plan: ClipPlan) -> plots.
 def _read(source: Source, start: int, extractor: Extractor) -> Clip:
     """The clip that starts at a frame, with its images resized."""
     size = extractor.weights.network.frame_size
-    resized = (resize_frame(frame, size) for frame in VideoReader(source.path))
-    for clip in stream_clips(resized, extractor.plan):
+    frames = Video(source, extractor.reading).frames()
+    for clip in stream_clips((resize_frame(frame, size) for frame in frames), extractor.plan):
         if clip.start_frame == start:
             return clip
-    raise VideoError(f"{source.path}: it was changed while it was read.")
+    raise VideoError(f"{source}: it was changed while it was read.")
 
 
 def _extent(pixels: np.ndarray) -> tuple[list[int], slice, slice]:
@@ -485,6 +487,6 @@ def _save(report: ExcitationReport, extractor: Extractor, *, per_video: int) -> 
         "num_videos": report.num_videos,
         "num_clips": report.num_clips,
         "maps": [dataclasses.asdict(found) for found in report.maps],
-        "skipped": report.skipped,
+        "skipped": [entry.as_mapping() for entry in report.skipped],
     }
     write_json(report.out / "excite.json", content)

@@ -1,7 +1,8 @@
 """`extract`: videos to `FeatureTable`s on disk, safely.
 
 One video is one file. A run can be stopped at any moment and the same command goes on; a bad video
-costs one line in `skipped.jsonl`. Decoding and preprocessing run in a thread beside the network.
+costs one line in `skipped.jsonl`. Decoding and preprocessing run in a thread beside the network,
+see `loop`.
 
 Note [Same bytes]
     The bytes of a table depend on the video, the settings and the engine alone: not on what was
@@ -18,10 +19,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import av
 import cv2
@@ -32,13 +34,12 @@ from kinema import weights as weights_room
 from kinema.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
 from kinema.engine import Engine
 from kinema.feature_table import FORMATS, ROW_COLUMNS, FeatureTable, check_format
-from kinema.files import atomic_path, locked_folder, remove_partial_files
+from kinema.files import atomic_path, cache_file, locked_folder, remove_partial_files
+from kinema.loop import PLAIN, Reading, Video, each_video
 from kinema.mean import load_mean
-from kinema.prefetch import prefetched
 from kinema.progress import Progress
-from kinema.skipped import VideoError, skip_reason
-from kinema.sources import Source, find_videos, fingerprint, size_in_bytes
-from kinema.video import VideoReader
+from kinema.skipped import Skipped, VideoError
+from kinema.sources import Source, as_source, find_videos, fingerprint, size_in_bytes
 from kinema.weights import Weights
 
 # --- one video ------------------------------------------------------------------------------------
@@ -53,7 +54,16 @@ class Batch:
     progress: float  # 0 ... 1
 
 
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """The table of one video, and whether it was there already."""
+
+    table: FeatureTable
+    found: bool = False
+
+
 Rearrange = Callable[[np.ndarray], np.ndarray]
+Outcome = TypeVar("Outcome")
 
 
 def still(clips: np.ndarray) -> np.ndarray:
@@ -73,6 +83,7 @@ class Extractor:
             a volume.
         device, engine, threads: see `Engine`.
         batch: clips that go through the network at once.
+        reading: how videos are read.
     """
 
     def __init__(
@@ -86,9 +97,11 @@ class Extractor:
         engine: str = "auto",
         threads: int | None = None,
         batch: int = 8,
+        reading: Reading = PLAIN,
     ) -> None:
         if batch < 1:
             raise ValueError(f"`batch` must be at least 1 clip, got {batch}.")
+        self.reading = reading
         self.plan = plan or ClipPlan()
         self.weights = with_mean(weights_room.resolve(weights), mean)
         network = self.weights.network
@@ -121,6 +134,7 @@ class Extractor:
             "mean": mean.tolist() if mean.ndim == 1 else f"sha256 {_sha256(mean.tobytes())}",
             "resize": list(self._resize_to),
             "crop": list(self._crop),
+            "colours": self.reading.colours,
         }
 
     @functools.cached_property
@@ -128,15 +142,16 @@ class Extractor:
         """Checksum of the weights, computed once."""
         return self.weights.sha256
 
-    def batches(self, path: Path, starts: Sequence[int] | None = None) -> Iterator[Batch]:
+    def batches(self, video: Video) -> Iterator[Batch]:
         """The clips of a video, preprocessed, as they are decoded.
 
         Raises:
             VideoError, OSError: the video cannot be read, or breaks; clips before that were given.
         """
-        reader = VideoReader(path)
+        reader = video.reader()
+        starts = video.source.starts
         promised = reader.info.num_frames or 0
-        resized = (resize_frame(frame, self._resize_to) for frame in reader)
+        resized = (resize_frame(frame, self._resize_to) for frame in video.frames(reader))
         inputs: list[np.ndarray] = []
         clips: list[Clip] = []
 
@@ -198,34 +213,154 @@ class Extractor:
         }
         return FeatureTable(features=features, **columns, about=about)
 
+    def walk(
+        self,
+        sources: Iterable[Source],
+        use: Callable[[Source, str, Iterator[Batch]], Outcome],
+        *,
+        find: Callable[[Source, str], Outcome | None] | None = None,
+    ) -> Iterator[tuple[Source, Outcome | Skipped]]:
+        """What each video comes to, in order; the one loop over videos, see `loop.each_video`.
+
+        Args:
+            sources: the videos.
+            use: makes it of a video, its fingerprint and its batches.
+            find: has it already, perhaps, of a video with this fingerprint; runs in the thread.
+        """
+
+        def read(video: Video) -> Iterator[Any]:
+            mark = fingerprint(video.source.path)
+            found = None if find is None else find(video.source, mark)
+            yield mark, found
+            if found is None:
+                yield from self.batches(video)
+                if fingerprint(video.source.path) != mark:
+                    raise VideoError("it was changed while it was read.")
+
+        def found_or_used(source: Source, items: Iterator[Any]) -> Outcome:
+            mark, found = next(items)
+            return found if found is not None else use(source, mark, items)
+
+        return each_video(sources, read, found_or_used, reading=self.reading)
+
+    def tables(
+        self,
+        sources: Iterable[Source],
+        *,
+        find: Callable[[Source, str], FeatureTable | None] | None = None,
+        keep_partial: bool = False,
+        rearrange: Rearrange | None = None,
+        advance: Callable[[Source, Batch], object] = lambda source, batch: None,
+    ) -> Iterator[tuple[Source, Extracted | Skipped]]:
+        """The table of each video, in order.
+
+        Args:
+            sources: the videos.
+            find: see `walk`.
+            keep_partial: of a video that breaks, keep the rows before that.
+            rearrange: changes clips (N, 3, T, H, W) before they go into the network, for
+                experiments.
+            advance: is told of each batch that is done.
+        """
+
+        def known(source: Source, mark: str) -> Extracted | None:
+            table = None if find is None else find(source, mark)
+            return None if table is None else Extracted(table, found=True)
+
+        def use(source: Source, mark: str, batches: Iterator[Batch]) -> Extracted:
+            rows: list[np.ndarray] = []
+            clips: list[Clip] = []
+            broken = None
+            try:
+                for batch in batches:
+                    inputs = batch.inputs
+                    if rearrange is not None:
+                        inputs = np.ascontiguousarray(rearrange(inputs))
+                    rows.append(self.run(inputs))
+                    clips += batch.clips
+                    advance(source, batch)
+            except VideoError as error:
+                if not (keep_partial and clips and error.frame_index is not None):
+                    raise
+                broken = error
+            table = self.table(source, rows, clips, video_fingerprint=mark, broken=broken)
+            return Extracted(table)
+
+        return self.walk(sources, use, find=known)
+
     def __call__(
-        self, path: str | os.PathLike[str], *, rearrange: Rearrange | None = None
+        self, video: str | os.PathLike[str] | Source, *, rearrange: Rearrange | None = None
     ) -> FeatureTable:
         """The table of one video.
 
         `rearrange` changes clips (N, 3, T, H, W) before they go into the network, for experiments.
 
         Raises:
-            FileNotFoundError: there is no such file.
             VideoError: it cannot be read to its end; the message names it.
         """
-        source = Source(Path(path), Path(path).name)
-        rows, clips = [], []
-        try:
-            before = fingerprint(source.path)
-            for batch in prefetched(self.batches(source.path)):
-                inputs = batch.inputs
-                if rearrange is not None:
-                    inputs = np.ascontiguousarray(rearrange(inputs))
-                rows.append(self.run(inputs))
-                clips += batch.clips
-        except (VideoError, PermissionError) as error:
-            raise VideoError(f"{path}: {skip_reason(error)}") from None
-        return self.table(source, rows, clips, video_fingerprint=before)
+        ((_, outcome),) = self.tables([as_source(video)], rearrange=rearrange)
+        if isinstance(outcome, Skipped):
+            raise VideoError(str(outcome))
+        return outcome.table
 
     def _preprocess(self, images: Sequence[np.ndarray]) -> np.ndarray:
         assert self.weights.mean is not None
         return preprocess(images, mean=self.weights.mean, resize_to=None, crop=self._crop)
+
+
+class TableCache:
+    """Tables in a folder, found again by the video's content and all that decides over them.
+
+    Args:
+        folder: made if it is missing.
+        extractor: what makes the tables.
+        key: what else decides over them, JSON values.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        extractor: Extractor,
+        key: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._folder = folder
+        self._key = {"settings": extractor.settings(), "engine": repr(extractor.engine), **key}
+
+    def find(self, source: Source, mark: str) -> FeatureTable | None:
+        """The table of a video with this fingerprint; None if there is none, or a damaged one."""
+        kept = self._file(source, mark)
+        if kept.is_file():
+            with contextlib.suppress(ValueError):  # a damaged table is made anew
+                return FeatureTable.load(kept)
+        return None
+
+    def keep(self, source: Source, table: FeatureTable) -> None:
+        """Keep the table of a video."""
+        table.save(self._file(source, table.about["video_fingerprint"]))
+
+    def _file(self, source: Source, mark: str) -> Path:
+        return cache_file(self._folder, {**self._key, **source.content_key(mark)})
+
+
+def kept_tables(
+    extractor: Extractor,
+    videos: Iterable[Source],
+    cache: TableCache | None,
+    *,
+    rearrange: Rearrange | None = None,
+) -> Iterator[tuple[Source, FeatureTable | Skipped]]:
+    """Each video and its table, in order; what is made anew is kept in the cache, if there is one.
+
+    `rearrange` is that of `Extractor.tables`.
+    """
+    find = None if cache is None else cache.find
+    for source, outcome in extractor.tables(videos, find=find, rearrange=rearrange):
+        if isinstance(outcome, Skipped):
+            yield source, outcome
+            continue
+        if cache is not None and not outcome.found:
+            cache.keep(source, outcome.table)
+        yield source, outcome.table
 
 
 def with_mean(weights: Weights, mean: Any) -> Weights:
@@ -282,7 +417,7 @@ class ExtractionReport:
         num_clips: rows written by this run.
         partial: names of videos that broke and whose rows before that were kept.
         notes: what else the user should know, a line each.
-        skipped: `{"path", "reason"}` of each video that has no table; absolute paths.
+        skipped: videos that have no table, and why; absolute paths.
         seconds: how long the run took.
     """
 
@@ -293,7 +428,7 @@ class ExtractionReport:
     num_clips: int = 0
     partial: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     seconds: float = 0.0
 
     def summary(self) -> str:
@@ -325,6 +460,8 @@ def extract(
     batch: int = 8,
     max_skipped: int = 0,
     keep_partial: bool = False,
+    colours: str = "file",
+    video_seconds: float | None = None,
     progress: bool = False,
 ) -> ExtractionReport:
     """Extract features of videos into a folder, one file a video.
@@ -352,6 +489,7 @@ def extract(
         max_skipped: more skipped videos than this make the command line exit with 1; here, see
             the report.
         keep_partial: keep the rows before the frame at which a video breaks, marked as partial.
+        colours, video_seconds: see `loop.Reading`.
         progress: whether to show a progress bar on standard error.
 
     Returns:
@@ -377,6 +515,7 @@ def extract(
         engine=engine,
         threads=threads,
         batch=batch,
+        reading=Reading(colours, video_seconds),
     )
     out = Path(out)
     run = _Run(out, sources, extractor, format=format, keep_partial=keep_partial)
@@ -437,7 +576,7 @@ class _Run:
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{path} is not of an extraction; choose another `out`.") from None
             for name, value in settings.items():
-                if before.get(name) != value:
+                if before.get(name, _DEFAULTS_SINCE.get(name)) != value:
                     raise ValueError(
                         f"`out` {self.out} was made with {name} {before.get(name)}, now it is "
                         f"{value}: choose another folder, or the same settings."
@@ -475,58 +614,37 @@ class _Run:
     def carry_out(self, bar: Progress) -> None:
         sizes = {source: size_in_bytes(source.path) for source in self.sources}
         bar.start(len(self.sources), sum(sizes.values()))
-        rows: list[np.ndarray] = []
-        clips: list[Clip] = []
-        for source, event in prefetched(self._events()):
-            if isinstance(event, Batch):
-                rows.append(self.extractor.run(event.inputs))
-                clips += event.clips
-                bar.advance(num_clips=len(event.clips), size=sizes[source] * event.progress)
-                continue
-            if event.found:
+        outcomes = self.extractor.tables(
+            self.sources,
+            find=self._found,
+            keep_partial=self.keep_partial,
+            advance=lambda source, batch: bar.advance(
+                num_clips=len(batch.clips), size=sizes[source] * batch.progress
+            ),
+        )
+        for source, outcome in outcomes:
+            found = isinstance(outcome, Extracted) and outcome.found
+            if isinstance(outcome, Skipped):
+                self._skip(outcome)
+            elif found:
                 self.report.num_found += 1
-            elif event.error is None or (self.keep_partial and clips and event.broke_midway):
-                try:
-                    self._write(source, rows, clips, event)
-                except (ValueError, OSError) as error:
-                    if isinstance(error, OSError) and error.errno not in _FAULTS_OF_A_NAME:
-                        raise
-                    self._skip(source, error)
             else:
-                self._skip(source, event.error)
-            rows, clips = [], []
-            bar.finish_video(size=sizes[source], found=event.found)
-
-    def _events(self) -> Iterator[tuple[Source, Batch | _End]]:
-        """Each video's batches, then how it ended. Runs in the decoding thread."""
-        for source in self.sources:
-            before = ""
-            try:
-                before = fingerprint(source.path)
-                if self._is_done(source, before):
-                    yield source, _End(found=True)
-                    continue
-                for batch in self.extractor.batches(source.path, source.starts):
-                    yield source, batch
-                if fingerprint(source.path) != before:
-                    raise VideoError("it was changed while it was read.")
-            except Exception as error:  # whatever one video does, the run goes on to the next
-                yield source, _End(before, error)
-            else:
-                yield source, _End(before)
+                self._write(source, outcome.table)
+            bar.finish_video(size=sizes[source], found=found)
 
     def _path(self, source: Source) -> Path:
         return self.out / f"{source.name}{FORMATS[self.format].ending}"
 
-    def _is_done(self, source: Source, video_fingerprint: str) -> bool:
+    def _found(self, source: Source, video_fingerprint: str) -> FeatureTable | None:
+        """The table that an earlier run wrote."""
         path = self._path(source)
         if not os.path.exists(path):
-            return False
+            return None
         try:
             table = FeatureTable.load(path)
         except ValueError:  # damaged since: it is made anew
             _remove_table(path)
-            return False
+            return None
         if table.about.get("video_fingerprint") != video_fingerprint:
             raise VideoError(
                 f"{path} holds features of another video of this name; "
@@ -540,40 +658,29 @@ class _Run:
             raise VideoError(
                 f"{path} holds other clips than the list names; delete it, or choose another `out`."
             )
-        return True
+        return table
 
-    def _write(
-        self, source: Source, rows: Sequence[np.ndarray], clips: Sequence[Clip], end: _End
-    ) -> None:
-        broken = end.error if isinstance(end.error, VideoError) else None
-        table = self.extractor.table(
-            source, rows, clips, video_fingerprint=end.video_fingerprint, broken=broken
-        )
-        table.save(self._path(source), self.format)
+    def _write(self, source: Source, table: FeatureTable) -> None:
+        try:
+            table.save(self._path(source), self.format)
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _FAULTS_OF_A_NAME:
+                raise
+            self._skip(Skipped.of(source, error))
+            return
         self.report.num_done += 1
         self.report.num_clips += len(table)
         if table.about["partial"]:
             self.report.partial.append(source.name)
 
-    def _skip(self, source: Source, error: Exception) -> None:
-        entry = {"path": str(source.path), "reason": skip_reason(error)}
+    def _skip(self, skipped: Skipped) -> None:
         with open(self._skipped_path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        self.report.skipped.append(entry)
+            file.write(json.dumps(skipped.as_mapping()) + "\n")
+        self.report.skipped.append(skipped)
 
 
-@dataclass(frozen=True)
-class _End:
-    """How a video ended: read through, found done before, or with an error."""
-
-    video_fingerprint: str = ""
-    error: Exception | None = None
-    found: bool = False
-
-    @property
-    def broke_midway(self) -> bool:
-        return isinstance(self.error, VideoError) and self.error.frame_index is not None
-
+_DEFAULTS_SINCE = {"colours": "file"}
+"""Settings that runs of earlier versions did not write down, as they were."""
 
 _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 """Errors of writing that concern one video; others (a full disk) would meet the next one too."""

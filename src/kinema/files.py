@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -171,25 +171,9 @@ def cache_file(
     return Path(folder, f"{hashlib.sha256(text.encode()).hexdigest()}{suffix}")
 
 
-def cached_tensors(
-    folder: Path,
-    key: Mapping[str, Any],
-    compute: Callable[[], dict[str, np.ndarray]],
-    *,
-    format: str,
-) -> dict[str, np.ndarray]:
-    """What `compute` gives, kept in a folder; a damaged file is made anew.
-
-    Args:
-        folder: made if it is missing.
-        key: all that decides over the arrays, see `cache_file`.
-        compute: makes the arrays.
-        format: see `read_tensors`.
-    """
-    kept = cache_file(folder, key)
-    if kept.is_file():
+def read_kept_tensors(file: Path, *, format: str) -> dict[str, np.ndarray] | None:
+    """Arrays that a cache keeps; None if there are none, or a damaged file."""
+    if file.is_file():
         with contextlib.suppress(ValueError):
-            return read_tensors(kept, format=format)[0]
-    tensors = compute()
-    write_tensors(kept, tensors, {"format": format})
-    return tensors
+            return read_tensors(file, format=format)[0]
+    return None

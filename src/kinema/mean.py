@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from kinema import caffe
-from kinema.clips import C3D_RESIZE, ClipPlan, resize_frame, stream_clips
+from kinema.clips import C3D_RESIZE, Clip, ClipPlan, resize_frame, stream_clips
 from kinema.files import atomic_path
-from kinema.prefetch import prefetched
+from kinema.loop import Reading, Video, each_video
 from kinema.progress import Progress
-from kinema.skipped import skip_reason
-from kinema.sources import find_videos
-from kinema.video import VideoReader
+from kinema.skipped import Skipped
+from kinema.sources import Source, find_videos
 from kinema.weights import check_mean
 
 
@@ -92,12 +91,12 @@ class MeanReport:
     Attributes:
         mean: (3, length, height, width) float32, B, G, R.
         num_clips: clips that were averaged.
-        skipped: `{"path", "reason"}` of each video that is not, or only in part, in the mean.
+        skipped: videos that are not, or only in part, in the mean, and why.
     """
 
     mean: np.ndarray
     num_clips: int
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 def mean_volume(
@@ -105,6 +104,8 @@ def mean_volume(
     *,
     length: int = 16,
     size: tuple[int, int] = C3D_RESIZE,
+    colours: str = "file",
+    video_seconds: float | None = None,
     progress: bool = False,
 ) -> MeanReport:
     """The average of each voxel over all whole, non-overlapping clips of some videos.
@@ -117,31 +118,38 @@ def mean_volume(
         paths: videos, as for `extract`.
         length: frames in a clip.
         size: height and width that frames are resized to.
+        colours, video_seconds: see `loop.Reading`.
         progress: whether to show a progress bar on standard error.
 
     Raises:
         ValueError: no clip could be read.
     """
+    reading = Reading(colours, video_seconds)
     sources = find_videos(paths)
     plan = ClipPlan(length=length, stride=length, short="skip")
     total = np.zeros((length, *size, 3), np.int64)  # exact: 8-bit values
     num_clips = 0
     skipped = []
+
+    def read(video: Video) -> Iterator[Clip]:
+        return stream_clips((resize_frame(frame, size) for frame in video.frames()), plan)
+
+    def add(source: Source, clips: Iterator[Clip]) -> None:
+        nonlocal num_clips
+        for clip in clips:
+            for index, image in enumerate(clip.images):
+                total[index] += image
+            num_clips += 1
+            bar.advance(num_clips=1, size=0)
+
     with Progress(enabled=progress) as bar:
         bar.start(len(sources), len(sources))
-        for source in sources:
-            try:
-                frames = (resize_frame(frame, size) for frame in VideoReader(source.path))
-                for clip in prefetched(stream_clips(frames, plan)):
-                    for index, image in enumerate(clip.images):
-                        total[index] += image
-                    num_clips += 1
-                    bar.advance(num_clips=1, size=0)
-            except Exception as error:  # whatever one video does, the others count
-                skipped.append({"path": str(source.path), "reason": skip_reason(error)})
+        for _, outcome in each_video(sources, read, add, reading=reading):
+            if isinstance(outcome, Skipped):
+                skipped.append(outcome)
             bar.finish_video(size=1)
     if not num_clips:
-        reason = f" ({skipped[0]['path']}: {skipped[0]['reason']})" if skipped else ""
+        reason = f" ({skipped[0]})" if skipped else ""
         raise ValueError(f"no clip of {length} frames could be read{reason}.")
     mean = (total / num_clips).astype(np.float32)[..., ::-1].transpose(3, 0, 1, 2)
     return MeanReport(np.ascontiguousarray(mean), num_clips, skipped)

@@ -23,11 +23,13 @@ import numpy as np
 import kinema
 from kinema.compare import Outcome, Result, Row, Timeline
 from kinema.files import atomic_path, cache_file
-from kinema.prefetch import mapped, num_usable_cores
+from kinema.loop import Video, each_video
+from kinema.prefetch import num_usable_cores
 from kinema.progress import Counted
 from kinema.report import LECTURE, costs, how, summary
-from kinema.sources import fingerprint
-from kinema.video import VideoReader, spread
+from kinema.skipped import Skipped
+from kinema.sources import Source, as_source, fingerprint
+from kinema.video import spread
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -65,7 +67,7 @@ def write(
     """
     height = next((h for most, h in STRIP_HEIGHTS.items() if len(result.videos) <= most),
                   SMALLEST_STRIP)  # fmt: skip
-    strips = _strips(result.paths, height, None if cache is None else Path(cache), progress)
+    strips = _strips(result.sources, height, None if cache is None else Path(cache), progress)
     fill(result, path, strips, height)
 
 
@@ -199,43 +201,52 @@ def _segments(line: Timeline) -> list[Any]:
     return [*parts, round(float(line.stop[-1]), 2)]
 
 
-def _strips(paths: Sequence[Path], height: int, cache: Path | None, progress: bool) -> list[bytes]:
-    def make(path: Path) -> bytes:
-        try:
-            kept = None
-            if cache is not None:
-                key = {"strip": [height, STRIP_FRAMES, STRIP_QUALITY], "video": fingerprint(path)}
-                kept = cache_file(cache, key, ".webp")
-                if kept.is_file():
-                    return kept.read_bytes()
-            made = filmstrip(path, height)
-            if kept is not None:
-                with atomic_path(kept) as partial:
-                    partial.write_bytes(made)
-            return made
-        except (ValueError, FileNotFoundError):  # it was read before; the page says nothing of it
-            return b""
+def _strips(
+    sources: Sequence[Source], height: int, cache: Path | None, progress: bool
+) -> list[bytes]:
+    def read(video: Video) -> Iterator[tuple[Path | None, bytes]]:
+        kept = None
+        if cache is not None:
+            mark = fingerprint(video.source.path)
+            key = {
+                "strip": [height, STRIP_FRAMES, STRIP_QUALITY],
+                **video.source.content_key(mark),
+            }
+            kept = cache_file(cache, key, ".webp")
+            if kept.is_file():
+                yield None, kept.read_bytes()
+                return
+        yield kept, filmstrip(video, height)
 
     made = []
-    with Counted("filmstrips", len(paths), enabled=progress) as bar:
-        for strip in mapped(make, paths, threads=num_usable_cores()):
-            made.append(strip)
+    with Counted("filmstrips", len(sources), enabled=progress) as bar:
+        for _, found in each_video(sources, read, threads=num_usable_cores()):
+            if isinstance(found, Skipped):  # it was read before; the page says nothing of it
+                made.append(b"")
+            else:
+                kept, strip = found
+                if kept is not None:
+                    with atomic_path(kept) as partial:
+                        partial.write_bytes(strip)
+                made.append(strip)
             bar.advance()
     return made
 
 
-def filmstrip(path: str | os.PathLike[str], height: int) -> bytes:
+def filmstrip(video: str | os.PathLike[str] | Video, height: int) -> bytes:
     """Some frames of a video side by side, a WebP file.
 
     Each is the middle of a part of the video, all parts being equally long, so that the strip lies
     on the video's time axis.
 
     Args:
-        path: of the video.
+        video: or its path.
         height: in pixels; frames are 4:3, and what is wider or narrower is cropped in the middle.
     """
     width = height * 4 // 3
-    frames = (_fitted(frame.image, width, height) for frame in VideoReader(path))
+    if not isinstance(video, Video):
+        video = Video(as_source(video))
+    frames = (_fitted(frame.image, width, height) for frame in video.frames())
     places = [(index + 0.5) / STRIP_FRAMES for index in range(STRIP_FRAMES)]
     return encoded(np.hstack(spread(frames, places)))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import itertools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,12 @@ import numpy as np
 from kinema import weights as weights_room
 from kinema.classifier import Classifier
 from kinema.clips import ClipPlan
-from kinema.features import Extractor
+from kinema.feature_table import FeatureTable
+from kinema.features import Extractor, TableCache, kept_tables
+from kinema.files import atomic_path, locked_folder, write_json
+from kinema.loop import Reading
+from kinema.skipped import Skipped, VideoError
+from kinema.sources import Source, as_source, find_videos
 from kinema.weights import Weights
 
 AnyWeights = str | os.PathLike[str] | Weights
@@ -25,7 +32,7 @@ class Prediction:
     """Class scores of one video.
 
     Attributes:
-        video: the file's name.
+        video: path of the file.
         classes: K names.
         scores: (K,) of the whole video: probabilities averaged over the clips, or the SVM's signed
             distances for the video's mean feature.
@@ -109,6 +116,8 @@ class Predictor:
         stride: frames from clip to clip; a classifier brings its own.
         mean: what to subtract, for weights that carry none.
         device, engine, threads: see `Engine`.
+        cache: a folder for features; a stopped run goes on from it.
+        colours, video_seconds: see `loop.Reading`; a classifier brings its own colours.
 
     Raises:
         ValueError: neither is given, the weights are untrained or have no classes, or they are not
@@ -125,8 +134,18 @@ class Predictor:
         device: str = "auto",
         engine: str = "auto",
         threads: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        colours: str = "file",
+        video_seconds: float | None = None,
     ) -> None:
-        how = {"mean": mean, "device": device, "engine": engine, "threads": threads}
+        how = {
+            "mean": mean,
+            "device": device,
+            "engine": engine,
+            "threads": threads,
+            "reading": Reading(colours, video_seconds),
+        }
+        self._cache = cache
         if weights is None:
             given = []
         elif isinstance(weights, str | os.PathLike | Weights):
@@ -166,7 +185,40 @@ class Predictor:
 
     def __call__(self, video: str | os.PathLike[str]) -> Prediction:
         """Class scores of one video; one that cannot be read is a `VideoError` that names it."""
-        tables = [extractor(video) for extractor in self._extractors]
+        ((_, prediction),) = self.predictions([as_source(video)])
+        if isinstance(prediction, Skipped):
+            raise VideoError(str(prediction))
+        return prediction
+
+    def predictions(
+        self, videos: Iterable[Source]
+    ) -> Iterator[tuple[Source, Prediction | Skipped]]:
+        """Each video and its class scores, or why there are none, in order."""
+        # One walk for each net, side by side.
+        walks = [
+            self._tables(extractor, part)
+            for extractor, part in zip(
+                self._extractors, itertools.tee(videos, len(self._extractors)), strict=True
+            )
+        ]
+        for found in zip(*walks, strict=True):
+            source = found[0][0]
+            tables = []
+            for _, table in found:
+                if isinstance(table, Skipped):
+                    yield source, table
+                    break
+                tables.append(table)
+            else:
+                yield source, self._prediction(source, tables)
+
+    def _tables(
+        self, extractor: Extractor, videos: Iterable[Source]
+    ) -> Iterator[tuple[Source, FeatureTable | Skipped]]:
+        cache = None if self._cache is None else TableCache(self._cache, extractor)
+        return kept_tables(extractor, videos, cache)
+
+    def _prediction(self, source: Source, tables: Sequence[FeatureTable]) -> Prediction:
         table = tables[0]  # of all, the clips are the same
         if self._svm is None:
             scores, clip_scores = table.features.mean(axis=0), table.features
@@ -174,7 +226,7 @@ class Predictor:
             scores = self._svm.video_scores(*tables)
             clip_scores = self._svm.scores(*(one.features for one in tables))
         return Prediction(
-            video=Path(video).name,
+            video=str(source),
             classes=self.classes,
             scores=scores,
             clip_scores=clip_scores,
@@ -182,6 +234,131 @@ class Predictor:
             stop_seconds=table.stop_seconds,
             score_kind="probability" if self._svm is None else "distance",
         )
+
+
+@dataclass
+class PredictionReport:
+    """What a run of `predict` came to.
+
+    Attributes:
+        predictions: one a video, in order.
+        skipped: videos that could not be used, and why.
+        out: the folder that was written to, if any.
+    """
+
+    predictions: list[Prediction] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    out: Path | None = None
+
+    def summary(self) -> str:
+        """The report in a line."""
+        line = f"{len(self.predictions)} videos classified"
+        if self.skipped:
+            line += f", {len(self.skipped)} skipped"
+        return line if self.out is None else f"{self.out / 'predictions.csv'}: {line}"
+
+    def write(self, out: Path, num_classes: int) -> None:
+        """Write predictions.csv, clips.csv and predictions.json."""
+        top = range(1, min(num_classes, len(self.predictions[0].classes)) + 1)
+        columns = [name for rank in top for name in (f"class_{rank}", f"score_{rank}")]
+        _write_csv(
+            out / "predictions.csv",
+            ["video", "num_clips", "score_kind", *columns],
+            (
+                [one.video, len(one.clip_scores), one.score_kind]
+                + [value for pair in one.top(num_classes) for value in pair]
+                for one in self.predictions
+            ),
+        )
+        clips = [
+            (one.video, *clip.values())
+            for one in self.predictions
+            for clip in one.as_mapping()["clips"]
+        ]
+        _write_csv(
+            out / "clips.csv", ["video", "start_seconds", "stop_seconds", "class", "score"], clips
+        )
+        content = {
+            "predictions": [one.as_mapping(num_classes) for one in self.predictions],
+            "skipped": [one.as_mapping() for one in self.skipped],
+        }
+        write_json(out / "predictions.json", content)
+
+
+def predict(
+    videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    weights: AnyWeights | Sequence[AnyWeights] | None = None,
+    classifier: str | os.PathLike[str] | Classifier | None = None,
+    out: str | os.PathLike[str] | None = None,
+    list: str | os.PathLike[str] | None = None,
+    stride: int = 8,
+    mean: Any = None,
+    top: int = 5,
+    device: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+    colours: str = "file",
+    video_seconds: float | None = None,
+    tell: Callable[[Prediction], object] = lambda prediction: None,
+) -> PredictionReport:
+    """Tell the classes of videos.
+
+    Args:
+        videos: video files, folders of pictures, folders to search for videos.
+        out: folder to write predictions.csv, clips.csv and predictions.json to. Features are kept
+            in `out/features`, so that a stopped run goes on.
+        list: a text file with more videos, see `extract`.
+        top: classes of each video that are written.
+        tell: is given each prediction as soon as it is there.
+        weights, classifier, stride, mean, device, engine, threads, colours, video_seconds: see
+            `Predictor`.
+
+    Raises:
+        ValueError: a setting is wrong, or no video was found.
+    """
+    if top < 1:
+        raise ValueError(f"`top` must be at least 1, got {top}.")
+    named = [videos] if isinstance(videos, str | os.PathLike) else [*videos]
+    if not named and list is None:
+        raise ValueError("`videos` must name at least one video.")
+    sources = find_videos(named, list)
+    folder = None if out is None else Path(out)
+    predictor = Predictor(
+        weights=weights,
+        classifier=classifier,
+        stride=stride,
+        mean=mean,
+        device=device,
+        engine=engine,
+        threads=threads,
+        cache=None if folder is None else folder / "features",
+        colours=colours,
+        video_seconds=video_seconds,
+    )
+    report = PredictionReport(out=folder)
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            stack.enter_context(locked_folder(folder))
+        for _, prediction in predictor.predictions(sources):
+            if isinstance(prediction, Skipped):
+                report.skipped.append(prediction)
+            else:
+                report.predictions.append(prediction)
+                tell(prediction)
+        if folder is not None and report.predictions:
+            report.write(folder, top)
+    return report
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with (
+        atomic_path(path) as partial,
+        open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def _extractors_for(
@@ -208,7 +385,10 @@ def _extractors_for(
                     "its file with `weights`."
                 ) from None
         plan = ClipPlan(**net.clips)
-        extractor = Extractor(resolved, layer=net.settings["layer"], plan=plan, **how)
+        reading = replace(how["reading"], colours=net.settings.get("colours", "file"))
+        extractor = Extractor(
+            resolved, layer=net.settings["layer"], plan=plan, **{**how, "reading": reading}
+        )
         net.check_made_for(extractor.settings())
         extractors.append(extractor)
     return extractors

@@ -11,11 +11,11 @@ video's name alone.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
 import tempfile
-import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,11 +28,12 @@ from kinema.clip_store import ClipStore, ClipWriter, StoredVideo, encode
 from kinema.clips import C3D_RESIZE, resize
 from kinema.dataset_lists import some
 from kinema.datasets import Dataset, Sample, Split, load
-from kinema.prefetch import mapped, num_usable_cores
+from kinema.loop import Reading, Video, each_video
+from kinema.prefetch import num_usable_cores
 from kinema.progress import Progress
 from kinema.recipes import RECIPES
-from kinema.skipped import VideoError, skip_reason
-from kinema.sources import fingerprint, size_in_bytes
+from kinema.skipped import Skipped, VideoError
+from kinema.sources import Source, fingerprint, size_in_bytes
 from kinema.video import Frame, VideoReader
 
 SCHEMES = ("whole", "five")
@@ -61,7 +62,7 @@ class PrepareReport:
         num_found: those that were there already.
         num_frames: frames that this run added.
         num_bytes: size of the store.
-        skipped: `{"path", "reason"}` of each video that could not be read.
+        skipped: videos that could not be read, and why.
         notes: what else the user should know, a line each.
         seconds: how long the run took.
     """
@@ -72,7 +73,7 @@ class PrepareReport:
     num_found: int = 0
     num_frames: int = 0
     num_bytes: int = 0
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -102,6 +103,8 @@ def prepare(
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    colours: str = "file",
+    video_seconds: float | None = None,
     progress: bool = False,
 ) -> PrepareReport:
     """Prepare the videos of a dataset for training, in one file.
@@ -118,6 +121,7 @@ def prepare(
         seed: of the scheme "five".
         kind, lists: see `datasets.load`.
         threads: videos that are read at once; None for one on each core.
+        colours, video_seconds: see `loop.Reading`.
         progress: whether to show a progress bar on standard error.
 
     Raises:
@@ -139,6 +143,7 @@ def prepare(
         raise ValueError(f"`seed` must be at least 0, got {seed}.")
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}.")
+    reading = Reading(colours, video_seconds)
     if not isinstance(dataset, Dataset):
         dataset = load(dataset, kind=kind, lists=lists)
     out = Path(out)
@@ -163,8 +168,9 @@ def prepare(
         "classes": list(dataset.classes),
         "splits": splits,
     }
+    if colours != "file":
+        about["colours"] = colours
     tested = {name for split in splits.values() for name in split["test"]}
-    stopped = threading.Event()
     with ClipWriter(out, about) as writer, Progress(enabled=progress) as bar:
         before = writer.fingerprints()
         gone = before.keys() - {sample.name for sample in dataset.samples}
@@ -174,35 +180,33 @@ def prepare(
                 "prepare another file to be without them."
             )
 
-        def read(sample: Sample) -> _Read:
-            try:
-                mark = fingerprint(sample.path)
-                if sample.name in before:
-                    return _Read(mark, found=True)
-                frames_of = _whole if clips == "whole" else _five
-                num_segments = NUM_TEST_SEGMENTS if sample.name in tested else NUM_TRAIN_SEGMENTS
-                segments = []
-                for start, frames in frames_of(sample, seed=seed, num_segments=num_segments):
-                    pictures = _Pictures(out.parent)
-                    segments.append((start, pictures))
-                    for frame in itertools.takewhile(lambda _: not stopped.is_set(), frames):
-                        pictures.append(encode(resize(frame.image, size), quality))
-            except _CannotWriteError:
-                raise
-            except Exception as error:  # whatever one video does, the others are prepared
-                return _Read(error=error)
-            return _Read(mark, segments)
+        def read(video: Video) -> list[_Read]:
+            sample = samples[video.source]
+            mark = fingerprint(sample.path)
+            if sample.name in before:
+                return [_Read(mark, found=True)]
+            num_segments = NUM_TEST_SEGMENTS if sample.name in tested else NUM_TRAIN_SEGMENTS
+            segments = []
+            frames_of = _whole if clips == "whole" else _five
+            for start, frames in frames_of(video, seed=seed, num_segments=num_segments):
+                pictures = _Pictures(out.parent)
+                segments.append((start, pictures))
+                for frame in frames:
+                    pictures.append(encode(resize(frame.image, size), quality))
+            return [_Read(mark, segments)]
 
-        sizes = [size_in_bytes(sample.path) for sample in dataset.samples]
-        bar.start(len(dataset.samples), sum(sizes))
+        samples = {sample.source: sample for sample in dataset.samples}
+        sizes = {source: size_in_bytes(source.path) for source in samples}
+        bar.start(len(samples), sum(sizes.values()))
         threads = threads or num_usable_cores()
-        results = mapped(read, dataset.samples, threads=threads, stop=stopped.set)
-        for sample, num_bytes, result in zip(dataset.samples, sizes, results, strict=True):
-            if result.error is not None:
-                reason = skip_reason(result.error)
-                writer.add_skipped(sample.name, sample.labels, sample.group, reason)
-                report.skipped.append({"path": str(sample.path), "reason": reason})
-            elif result.found:
+        for source, result in each_video(samples, read, reading=reading, threads=threads):
+            sample, num_bytes = samples[source], sizes[source]
+            if isinstance(result, Skipped):
+                writer.add_skipped(sample.name, sample.labels, sample.group, result.reason)
+                report.skipped.append(result)
+                bar.finish_video(size=num_bytes)
+                continue
+            if result.found:
                 if before[sample.name] != result.fingerprint:
                     raise ValueError(
                         f"{out} holds clips of another video of the name {sample.name}: choose "
@@ -233,11 +237,6 @@ class _Read:
     fingerprint: str = ""
     segments: Sequence[tuple[float, _Pictures]] = ()
     found: bool = False
-    error: Exception | None = None
-
-
-class _CannotWriteError(OSError):
-    """The disk is full, which is no fault of the video."""
 
 
 class _Pictures:
@@ -252,9 +251,9 @@ class _Pictures:
         try:
             self._file.write(picture)
         except OSError as error:
-            raise _CannotWriteError(
-                f"{self._folder}: pictures cannot be written ({error.strerror})."
-            ) from None
+            if error.filename is None:  # a full disk is told by its folder
+                error.filename = str(self._folder)
+            raise
         self._sizes.append(len(picture))
 
     def __len__(self) -> int:
@@ -265,29 +264,23 @@ class _Pictures:
         return map(self._file.read, self._sizes)
 
 
-def _whole(sample: Sample, **_: Any) -> Iterator[tuple[float, Iterable[Frame]]]:
+def _whole(video: Video, **_: Any) -> Iterator[tuple[float, Iterable[Frame]]]:
     """One segment: the whole video, or the part of it that the dataset names."""
-    reader = VideoReader(sample.path)
-    if not sample.start_seconds and sample.stop_seconds is None:
-        frames = iter(reader)
-    else:
-        stop = math.inf if sample.stop_seconds is None else sample.stop_seconds
-        frames = reader.between(sample.start_seconds, stop)
+    frames = video.frames()
     first = next(frames, None)
     if first is None:
-        raise VideoError(f"it holds no frame after {sample.start_seconds:g} s.")
+        raise VideoError(f"it holds no frame after {video.source.start_seconds:g} s.")
     start = 0.0 if math.isnan(first.start_seconds) else first.start_seconds
     yield start, itertools.chain([first], frames)
 
 
-def _five(
-    sample: Sample, *, seed: int, num_segments: int
-) -> Iterator[tuple[float, Iterable[Frame]]]:
+def _five(video: Video, *, seed: int, num_segments: int) -> Iterator[tuple[float, Iterable[Frame]]]:
     """Some random segments of two seconds, in the order of time."""
-    reader = VideoReader(sample.path)
-    begin, end = _times(sample, reader)
-    for start, stop in draw_segments(sample.name, begin, end, num_segments, seed=seed):
-        frames = reader.between(start, stop)
+    reader, name = video.reader(), video.source.name
+    begin, end = _times(video.source, reader)
+    for start, stop in draw_segments(name, begin, end, num_segments, seed=seed):
+        part = dataclasses.replace(video.source, start_seconds=start, stop_seconds=stop)
+        frames = dataclasses.replace(video, source=part).frames(reader)
         first = next(frames, None)
         if first is None:
             raise VideoError(f"no frame can be read at {start:.2f} s, though its header has more.")
@@ -309,19 +302,19 @@ def draw_segments(
     return [(float(start), float(start) + SEGMENT_SECONDS) for start in starts]
 
 
-def _times(sample: Sample, reader: VideoReader) -> tuple[float, float]:
+def _times(source: Source, reader: VideoReader) -> tuple[float, float]:
     """Start and stop of the part that counts: as the dataset and the header say, or by counting."""
     begin = next(iter(reader)).start_seconds  # recordings of broadcasts start at any time
     if math.isnan(begin):
         raise VideoError("a folder of pictures has no times: prepare it whole.")
     duration = reader.info.duration_seconds
     end = max(frame.stop_seconds for frame in reader) if duration is None else begin + duration
-    begin = max(begin, sample.start_seconds)
-    return begin, end if sample.stop_seconds is None else min(sample.stop_seconds, end)
+    begin = max(begin, source.start_seconds)
+    return begin, end if source.stop_seconds is None else min(source.stop_seconds, end)
 
 
-def _first(skipped: Sequence[dict[str, str]]) -> str:
-    return f"{skipped[0]['path']}: {skipped[0]['reason']}" if skipped else "there is none"
+def _first(skipped: Sequence[Skipped]) -> str:
+    return str(skipped[0]) if skipped else "there is none"
 
 
 def split_videos(

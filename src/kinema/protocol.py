@@ -9,17 +9,18 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
-from kinema.copies import group_copies
-from kinema.datasets import Dataset, Split, load, make_folds
+from kinema.copies import find_copies, group_copies, needs_groups
+from kinema.datasets import Dataset, Split, inspect, load, make_folds
+from kinema.loop import PLAIN, Reading
 from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
 from kinema.progress import Counted
-from kinema.skipped import skip_reason
-from kinema.video import VideoReader
+from kinema.skipped import Skipped
 from kinema.weights import Weights
 
 NUM_FOLDS = 5
@@ -32,41 +33,59 @@ def readable(
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    reading: Reading = PLAIN,
     threads: int | None = None,
     progress: bool = False,
-) -> tuple[Dataset, list[dict[str, str]]]:
+) -> tuple[Dataset, list[Skipped]]:
     """A dataset without the videos that cannot be opened, and which those are and why.
 
     Where it has neither splits nor groups, near-copies are its groups, see `copies.group_copies`.
     """
     if not isinstance(dataset, Dataset):
         dataset = load(dataset, kind=kind, lists=lists)
-    skipped, kept = [], []
-    for index, sample in enumerate(dataset.samples):
-        try:
-            VideoReader(sample.path)
-        except Exception as error:  # whatever one video does, the others count
-            skipped.append({"path": str(sample.path), "reason": skip_reason(error)})
-        else:
-            kept.append(index)
-    opened = _subset(dataset, kept)
-    return group_copies(opened, cache=cache, threads=threads, progress=progress), skipped
+    report = inspect(dataset, reading=reading, threads=threads, progress=progress)
+    dataset, skipped = without(dataset, report.unreadable)
+    if needs_groups(dataset):
+        copies = find_copies(
+            dataset, cache=cache, reading=reading, threads=threads, progress=progress
+        )
+        dataset, more = without(dataset, copies.unreadable)
+        skipped += more
+        dataset = group_copies(dataset, copies.of_readable())
+    return dataset, skipped
 
 
-def _subset(dataset: Dataset, kept: Sequence[int]) -> Dataset:
+def without(dataset: Dataset, unreadable: Mapping[str, str]) -> tuple[Dataset, list[Skipped]]:
+    """A dataset without some of its videos, and these.
+
+    Args:
+        dataset: labelled videos.
+        unreadable: why, by name.
+    """
+    skipped = [
+        Skipped(str(sample.source), unreadable[sample.name])
+        for sample in dataset.samples
+        if sample.name in unreadable
+    ]
+    if not skipped:
+        return dataset, skipped
+    kept = [i for i, sample in enumerate(dataset.samples) if sample.name not in unreadable]
+    left = dataclasses.replace(
+        dataset,
+        samples=tuple(dataset.samples[index] for index in kept),
+        splits=_moved(dataset.splits, kept),
+    )
+    return left, skipped
+
+
+def _moved(splits: Mapping[str, Split], kept: Sequence[int]) -> dict[str, Split]:
+    """Splits of some of the videos, given the numbers that they had."""
     place = {index: new for new, index in enumerate(kept)}
 
     def moved(side: Sequence[int]) -> tuple[int, ...]:
         return tuple(place[index] for index in side if index in place)
 
-    return dataclasses.replace(
-        dataset,
-        samples=tuple(dataset.samples[index] for index in kept),
-        splits={
-            name: Split(moved(split.train), moved(split.test))
-            for name, split in dataset.splits.items()
-        },
-    )
+    return {name: Split(moved(one.train), moved(one.test)) for name, one in splits.items()}
 
 
 def check_methods(
@@ -100,19 +119,17 @@ def check_methods(
         raise ValueError(f"`cost` must be more than 0 and finite (--C), got {cost:g}.")
 
 
-def check_classes(dataset: Dataset, skipped: Sequence[Mapping[str, str]] = ()) -> None:
+def check_classes(dataset: Dataset, skipped: Sequence[Skipped] = ()) -> None:
     """Refuse what cannot be both learned and tested.
 
     Args:
         dataset: what can be read.
-        skipped: `{"path", "reason"}` of what cannot, which may be why.
+        skipped: what cannot, which may be why.
 
     Raises:
         ValueError: fewer than two classes, or a class of one video.
     """
-    why = "".join(
-        f" Left out: {entry['path']}: {entry['reason'].rstrip('.')}." for entry in skipped[:3]
-    )
+    why = "".join(f" Left out: {entry.path}: {entry.reason.rstrip('.')}." for entry in skipped[:3])
     if len(skipped) > 3:
         why += f" And {len(skipped) - 3} more."
     counts = np.zeros(len(dataset.classes), int)
@@ -156,34 +173,89 @@ def choose_splits(
     return {f"fold {number}": split for number, split in enumerate(made, start=1)}
 
 
-def vectors_of(
-    name: str, paths: Sequence[Path], options: Options, *, progress: bool = False
-) -> np.ndarray:
-    """(n, D) features of videos by a method that has such.
+@dataclass(frozen=True, eq=False)
+class Described:
+    """Videos that every method can read, and their features.
 
-    Raises:
-        ValueError: the method has no features.
+    Attributes:
+        dataset: of these videos alone.
+        splits: of them, by name.
+        vectors: (n, D) by method, of those that have features.
+        skipped: the videos that some method could not read to their end, and why.
     """
-    estimator = METHODS[name].make(options)
-    if not isinstance(estimator, FeatureSVM):
-        raise ValueError(f"the method {name} has no features.")
+
+    dataset: Dataset
+    splits: Mapping[str, Split]
+    vectors: Mapping[str, np.ndarray]
+    skipped: tuple[Skipped, ...]
+
+
+def described(
+    names: Sequence[str],
+    dataset: Dataset,
+    options: Options,
+    *,
+    splits: Mapping[str, Split] = MappingProxyType({}),
+    progress: bool = False,
+) -> Described:
+    """The features of the videos of a dataset by some methods.
+
+    A video that one of them cannot read to its end is left out for all, so that they are compared
+    on the same ones.
+    """
+    vectors: dict[str, np.ndarray] = {}
+    unreadable: dict[str, str] = {}
+    for name in names:
+        estimator = METHODS[name].make(options)
+        if isinstance(estimator, FeatureSVM):
+            vectors[name], bad = _vectors(name, estimator, dataset, progress)
+            unreadable |= bad
+    kept = [i for i, sample in enumerate(dataset.samples) if sample.name not in unreadable]
+    left, skipped = without(dataset, unreadable)
+    return Described(
+        left,
+        _moved(splits, kept),
+        {name: rows[kept] for name, rows in vectors.items()},
+        tuple(skipped),
+    )
+
+
+def _vectors(
+    name: str, estimator: FeatureSVM, dataset: Dataset, progress: bool
+) -> tuple[np.ndarray, dict[str, str]]:
+    """(n, D) features of videos by a method; and, by name, why some rows of it are zeros."""
     columns = []
-    total = len(paths) * len(estimator.features)
+    unreadable: dict[str, str] = {}
+    total = len(dataset.samples) * len(estimator.features)
     with Counted(METHODS[name].title, total, enabled=progress) as bar:
         for transformer in estimator.features:  # one net after the other: each is packed once
-            rows = []
-            for path in paths:
-                rows.append(transformer.transform([path]))
+            rows: list[np.ndarray | None] = []
+            for source, row in transformer.rows(sample.source for sample in dataset.samples):
+                if isinstance(row, Skipped):
+                    unreadable[source.name] = row.reason
+                    rows.append(None)
+                else:
+                    rows.append(row)
                 bar.advance()
-            columns.append(np.concatenate(rows))
-    return np.hstack(columns)
+            size = next((row.shape for row in rows if row is not None), (1,))
+            columns.append(np.stack([np.zeros(size) if row is None else row for row in rows]))
+    return np.hstack(columns).astype(np.float32), unreadable
 
 
-def paths_labels_groups(dataset: Dataset) -> tuple[list[Path], np.ndarray, np.ndarray]:
-    """Of each video: its file, the index of its (first) class, and its group."""
-    samples = dataset.samples
+def check_have_features(names: Sequence[str], options: Options) -> None:
+    """Refuse methods that describe no video.
+
+    Raises:
+        ValueError: one has no features.
+    """
+    for name in names:
+        if not isinstance(METHODS[name].make(options), FeatureSVM):
+            raise ValueError(f"the method {name} has no features.")
+
+
+def labels_and_groups(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Of each video the index of its (first) class, and its group."""
     return (
-        [sample.path for sample in samples],
-        np.array([sample.labels[0] for sample in samples]),
-        np.array([sample.group for sample in samples]),
+        np.array([sample.labels[0] for sample in dataset.samples]),
+        np.array([sample.group for sample in dataset.samples]),
     )

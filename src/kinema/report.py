@@ -47,7 +47,7 @@ def as_mapping(result: Result) -> dict[str, Any]:
         "splits": list(result.splits),
         "settings": dict(result.settings),
         "rows": [_row(result, row) for row in result.rows],
-        "skipped": [dict(entry) for entry in result.skipped],
+        "skipped": [entry.as_mapping() for entry in result.skipped],
         "notes": list(result.notes),
     }
 
@@ -130,7 +130,7 @@ def how(result: Result) -> list[str]:
             f"C of the SVMs is 1, by no cross-validation, in {', '.join(dict.fromkeys(untried))}: "
             "a class has one group of training videos only."
         )
-    lines += [f"Left out: {entry['path']}: {entry['reason']}" for entry in result.skipped[:20]]
+    lines += [f"Left out: {entry}" for entry in result.skipped[:20]]
     if len(result.skipped) > 20:
         lines.append(f"Left out: {len(result.skipped) - 20} more, see result.json.")
     return lines

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kinema.video import FRAME_NAME, path_kind
 
@@ -41,6 +42,13 @@ class Source:
         """Whether it is less than the whole file."""
         return self.start_seconds > 0 or self.stop_seconds is not None
 
+    def content_key(self, mark: str) -> dict[str, Any]:
+        """What tells what it shows, for caches: the file's `fingerprint` and the part of it."""
+        key: dict[str, Any] = {"video": mark}
+        if self.is_part:
+            key["part"] = [self.start_seconds, self.stop_seconds]
+        return key
+
     def __fspath__(self) -> str:
         return os.fspath(self.path)
 
@@ -49,6 +57,11 @@ class Source:
             return str(self.path)
         stop = "" if self.stop_seconds is None else f"{self.stop_seconds:g}"
         return f"{self.path}#t={self.start_seconds:g},{stop}"
+
+
+def as_source(video: str | os.PathLike[str]) -> Source:
+    """A video by its path, named as its file; a `Source` stays what it is."""
+    return video if isinstance(video, Source) else Source(Path(video), Path(video).name)
 
 
 def find_videos(

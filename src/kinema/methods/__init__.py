@@ -30,6 +30,8 @@ class Options:
         cache: a folder for what is dear.
         threads: CPU threads; None for all.
         progress: whether to show the progress of what takes long.
+        colours: one of `video.COLOURS`.
+        video_seconds: the longest time that a video may take; None is for ever.
     """
 
     weights: tuple[Weights, ...] = ()
@@ -40,6 +42,8 @@ class Options:
     cache: Path | None = None
     threads: int | None = None
     progress: bool = False
+    colours: str = "file"
+    video_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from kinema.estimators import C3DFeatures
-from kinema.feature_table import FeatureTable
-from kinema.features import Extractor, still
+from kinema.features import still
 from kinema.methods import svm
 from kinema.methods.svm import FeatureSVM
 from kinema.network import Conv3d, Network
@@ -18,11 +17,8 @@ from kinema.weights import Weights, random_weights
 class StillFeatures(C3DFeatures):
     """`C3DFeatures` of clips that stand still on their middle frame."""
 
-    def _key(self, extractor: Extractor, path: Path) -> dict[str, Any]:
-        return {**super()._key(extractor, path), "still": True}
-
-    def _compute(self, extractor: Extractor, path: Path) -> FeatureTable:
-        return extractor(path, rearrange=still)
+    _key = MappingProxyType({"still": True})
+    _rearrange = staticmethod(still)
 
 
 def flattened(network: Network) -> Network:
@@ -80,6 +76,8 @@ def features(options: Any, weights: Weights, kind: type[C3DFeatures] = C3DFeatur
         cache=options.cache,
         l2=options.l2,
         threads=options.threads,
+        colours=options.colours,
+        video_seconds=options.video_seconds,
     )
 
 

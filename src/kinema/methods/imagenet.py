@@ -11,7 +11,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from kinema.feature_table import normalized
-from kinema.files import cached_tensors
+from kinema.files import cache_file, read_kept_tensors, write_tensors
+from kinema.loop import Reading, Video, each_video
 from kinema.methods import c3d, svm
 from kinema.methods.svm import FeatureSVM
-from kinema.skipped import VideoError
-from kinema.sources import fingerprint
-from kinema.video import VideoReader, spread
+from kinema.skipped import Skipped, VideoError
+from kinema.sources import Source, as_source, fingerprint
+from kinema.video import spread
 
 FORMAT = "kinema-frames-1"
 NUM_FRAMES = 5
@@ -42,6 +43,8 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
         l2: whether rows are brought to length 1.
         cache: a folder for what was computed.
         threads: CPU threads; None for all.
+        colours: one of `video.COLOURS`.
+        video_seconds: the longest time that a video may take; None is for ever.
     """
 
     def __init__(
@@ -50,11 +53,15 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
         l2: bool = True,
         cache: str | os.PathLike[str] | None = None,
         threads: int | None = None,
+        colours: str = "file",
+        video_seconds: float | None = None,
     ) -> None:
         self.num_frames = num_frames
         self.l2 = l2
         self.cache = cache
         self.threads = threads
+        self.colours = colours
+        self.video_seconds = video_seconds
 
     def fit(self, X: Any, y: Any = None) -> ImageNetFeatures:
         """Nothing is learned."""
@@ -64,41 +71,69 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
         """Features of videos, given their paths.
 
         Raises:
-            VideoError: a video cannot be read.
+            VideoError: a video cannot be read; it is named.
             ImportError: the packages with the network are not installed.
         """
-        rows = np.stack([self._row(Path(path)) for path in X])
-        return normalized(rows) if self.l2 else rows
+        found = []
+        for _, row in self.rows(map(as_source, X)):
+            if isinstance(row, Skipped):
+                raise VideoError(str(row))
+            found.append(row)
+        return np.stack(found)
 
-    def _row(self, path: Path) -> np.ndarray:
+    def rows(self, videos: Iterable[Source]) -> Iterator[tuple[Source, np.ndarray | Skipped]]:
+        """Each video and its (D,) features, in order.
+
+        Raises:
+            ImportError: the packages with the network are not installed.
+        """
+        _network()  # whether it is there is no matter of one video
+
+        def read(video: Video) -> Iterator[Any]:
+            file = self._file(video.source)
+            kept = None if file is None else read_kept_tensors(file, format=FORMAT)
+            yield file, kept
+            if kept is None:
+                yield _evenly(video, self.num_frames)
+
+        def use(source: Source, items: Iterator[Any]) -> tuple[Path | None, np.ndarray]:
+            file, kept = next(items)
+            if kept is not None:
+                return None, kept["features"]
+            return file, _features(next(items), self.threads).mean(axis=0)
+
+        reading = Reading(self.colours, self.video_seconds)
+        for source, outcome in each_video(videos, read, use, reading=reading):
+            if isinstance(outcome, Skipped):
+                yield source, outcome
+                continue
+            file, row = outcome
+            if file is not None:
+                write_tensors(file, {"features": row}, {"format": FORMAT})
+            yield source, normalized(row) if self.l2 else row
+
+    def _file(self, source: Source) -> Path | None:
+        """Where the features of a video are kept."""
         if self.cache is None:
-            return self._compute(path)
+            return None
         key = {
             "network": "efficientnet-lite0",
             "frames": self.num_frames,
-            "video": fingerprint(path),
+            **source.content_key(fingerprint(source.path)),
         }
-        made = cached_tensors(
-            Path(self.cache), key, lambda: {"features": self._compute(path)}, format=FORMAT
-        )
-        return made["features"]
-
-    def _compute(self, path: Path) -> np.ndarray:
-        return _features(_evenly(path, self.num_frames), self.threads).mean(axis=0)
+        if self.colours != "file":
+            key["colours"] = self.colours
+        return cache_file(self.cache, key)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
 
-def _evenly(path: Path, count: int) -> list[np.ndarray]:
+def _evenly(video: Video, count: int) -> list[np.ndarray]:
     """Some frames of a video, evenly spaced, first and last included."""
-    try:
-        return spread(
-            (_resized(frame.image) for frame in VideoReader(path)),
-            np.linspace(0, 1, count).tolist(),
-        )
-    except (VideoError, FileNotFoundError) as error:
-        raise VideoError(f"{path}: {error}") from None
+    return spread(
+        (_resized(frame.image) for frame in video.frames()), np.linspace(0, 1, count).tolist()
+    )
 
 
 def _resized(image: np.ndarray) -> np.ndarray:
@@ -157,7 +192,13 @@ def first_kernels() -> np.ndarray:
 
 
 def _frames(options: Any) -> ImageNetFeatures:
-    return ImageNetFeatures(l2=options.l2, cache=options.cache, threads=options.threads)
+    return ImageNetFeatures(
+        l2=options.l2,
+        cache=options.cache,
+        threads=options.threads,
+        colours=options.colours,
+        video_seconds=options.video_seconds,
+    )
 
 
 def alone(options: Any) -> FeatureSVM:
