@@ -3,6 +3,7 @@
 #   make demo       the main job on drawn videos, without a network or data
 #   make test       all tests
 #   make test-core  extraction, prediction and the estimators, in a .venv that has no torch
+#   make test-lowest  the same with the lowest versions that pyproject.toml allows
 #   make lint       style and types
 #   make wheel      one file to install elsewhere, in dist/
 #   make bench      the README's figures into benchmarks/*.json; needs real videos in KINEMA_DATA
@@ -14,7 +15,7 @@ INSTALL := $(PIP) install --constraint constraints.txt
 CORE := $(addprefix tests/test_,$(addsuffix .py,native engine features estimators predict cli compare deconvolution excitation kernels))
 NATIVE := CMakeLists.txt $(wildcard src/kinema/native/*.cpp src/kinema/native/*.h)
 
-.PHONY: demo test test-core lint wheel bench clean
+.PHONY: demo test test-core test-lowest lint wheel bench clean
 
 demo: .venv/core
 	$(BIN)/kinema demo --out demo
@@ -25,6 +26,16 @@ test: .venv/dev
 test-core: .venv/test
 	$(BIN)/python -c "import importlib.util as u, sys; u.find_spec('torch') and sys.exit('torch is there: make clean first')"
 	$(BIN)/python -m pytest $(CORE)
+
+test-lowest: .venv-lowest/done
+	.venv-lowest/bin/python -m pytest $(CORE)
+
+.venv-lowest/done: pyproject.toml $(NATIVE)
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) tests/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip --disable-pip-version-check --quiet install \
+		--constraint .venv-lowest/constraints.txt --editable '.[test]'
+	@touch $@
 
 lint: .venv/dev
 	$(BIN)/ruff check
@@ -49,7 +60,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/tables.py
 
 clean:
-	rm -rf .venv demo build dist
+	rm -rf .venv .venv-lowest demo build dist
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

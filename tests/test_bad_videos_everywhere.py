@@ -22,7 +22,7 @@ BAD_NAMES = ("blue/cut.avi", "red/strange.mp4", "red/text.mp4")
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Two classes of five; a text, a file that ends midway, and one that fails as nobody foresaw."""
+    """Two classes of five; a text, one that ends midway, and one that fails as nobody foresaw."""
     root = tmp_path / "videos"
     for label in ("blue", "red"):
         for number in range(5):

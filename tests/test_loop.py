@@ -77,9 +77,9 @@ def test_an_error_that_every_video_would_meet_ends_the_loop(where):
 
 def test_what_the_caller_raises_is_the_callers(tmp_path):
     loop = each_video(SOURCES, lambda video: [1])
+    next(loop)
     with pytest.raises(PermissionError):
-        for _ in loop:
-            raise PermissionError("out cannot be written")
+        loop.throw(PermissionError("out cannot be written"))
     loop.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("kinema-reader")]
 
@@ -106,8 +106,7 @@ def test_leaving_the_loop_stops_the_reading():
 
     def read(video):
         begun.append(video.source)
-        for item in range(10**9):
-            yield item
+        yield from range(10**9)
 
     for _ in each_video(SOURCES, read, lambda source, items: next(items), threads=2):
         break
