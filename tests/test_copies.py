@@ -211,6 +211,23 @@ def test_near_copies_on_both_sides_of_a_split():
     text = found.text({"1": Split((0, 1), (2, 3))}, max_names=1)
     assert "split 1     2 of 2 test videos look like one to train on" in text
     assert "c ~ a (0.90)\n            ... and 1 more" in text
+    assert text.splitlines()[1:3] == [
+        "            a ~ c (0.90)",
+        "            ... and 3 more pairs",
+    ]
+    everything = found.text({}, max_names=None).splitlines()[1:]
+    assert everything == [f"            {p} ({s})" for p, s in (
+        ("a ~ c", "0.90"), ("b ~ c", "0.80"), ("a ~ d", "0.75"), ("a ~ b", "0.60"))]  # fmt: skip
+    assert found.as_mapping({})["pairs"][1] == ["b", "c", 0.8]
+
+
+def test_near_copies_without_what_cannot_be_read():
+    pairs, similarities = np.array([[0, 3], [3, 4]]), np.array([0.9, 0.7])
+    found = copies.Copies(("a", "b", "c", "d", "e"), pairs, similarities, {"b": "torn", "c": "x"})
+    left = found.of_readable()
+    assert left.names == ("a", "d", "e")
+    assert left.pairs.tolist() == [[0, 1], [1, 2]]
+    assert left.groups == ("a", "a", "a")
 
 
 def test_the_command_tells_of_leaks(tmp_path, capsys):

@@ -128,18 +128,35 @@ class Copies:
             "num_joined": sum(size for size in sizes if size > 1),
             "largest_group": max(sizes, default=0),
             "groups": dict(zip(self.names, self.groups, strict=True)),
+            "pairs": [
+                [self.names[first], self.names[second], round(float(similarity), 4)]
+                for (first, second), similarity in zip(
+                    self.pairs.tolist(), self.similarities, strict=True
+                )
+            ],
             "straddling": {name: self.straddling(split) for name, split in splits.items()},
             "unreadable": dict(self.unreadable),
         }
 
     def text(self, splits: Mapping[str, Split], *, max_names: int | None = 5) -> str:
-        """What was found to read: a line for all, and for each split what straddles it.
+        """What was found to read: the pairs and how similar they are, most similar first.
+
+        Then, for each split, the test videos with a near-copy among the training videos.
 
         Args:
             splits: given ones by name.
-            max_names: how many videos are named for each; None for all.
+            max_names: how many pairs are named, and videos for each split; None for all.
         """
         lines = [f"near-copies {self.summary()}"]
+        lines += [
+            f"            {self.names[first]} ~ {self.names[second]} ({similarity:.2f})"
+            for (first, second), similarity in zip(
+                self.pairs[:max_names].tolist(), self.similarities[:max_names], strict=True
+            )
+        ]
+        if max_names is not None and len(self.pairs) > max_names:
+            more = len(self.pairs) - max_names
+            lines.append(f"            ... and {more} more pair{'s'[: more != 1]}")
         for name, split in splits.items():
             found = self.straddling(split)
             lines.append(
