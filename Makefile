@@ -12,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
-CORE := $(addprefix tests/test_,$(addsuffix .py,native engine features estimators predict cli compare deconvolution excitation kernels))
+CORE := $(addprefix tests/test_,$(addsuffix .py,native engine features loop estimators predict cli compare deconvolution excitation kernels))
 NATIVE := CMakeLists.txt $(wildcard src/kinema/native/*.cpp src/kinema/native/*.h)
 
 .PHONY: demo test test-core test-lowest lint wheel bench clean
