@@ -55,7 +55,8 @@ class Display:
         return due
 
     def __enter__(self) -> Self:
-        self._rich.start()
+        if not self._rich.disable:  # before 14, rich's stop writes an empty line all the same
+            self._rich.start()
         return self
 
     def __exit__(
@@ -64,7 +65,8 @@ class Display:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._rich.stop()
+        if not self._rich.disable:
+            self._rich.stop()
 
 
 class Progress(Display):
