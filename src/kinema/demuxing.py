@@ -20,8 +20,8 @@ Note [Damage]
 
     In a transport stream "incomplete" is only a guess from the counters of its small packets, and
     where parts were joined the counters begin anew. FFmpeg marks the last frame before the join or
-    the one before that. So a marked one is taken to be whole if a key frame comes next or next but
-    one and the decoder finds nothing wrong.
+    the one before that. So a marked one is taken to be whole if the counter jumps where a key frame
+    begins and nowhere else (`structure.is_join`), and the decoder finds nothing wrong.
 
     What cannot be seen: changed bytes that are still valid, and damage in the middle of Matroska
     files or of VP9, HEVC and AV1 streams that FFmpeg mends without flagging a frame.
@@ -56,7 +56,7 @@ from av.container import Flags as ContainerFlags
 from av.format import Flags as FormatFlags
 
 from kinema.skipped import VideoError
-from kinema.structure import bytes_are_missing
+from kinema.structure import bytes_are_missing, is_join
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,asf_o,ogg,gif,apng,"
@@ -216,7 +216,8 @@ class Demuxer:
             if frames is None:
                 frames = self._shown_of(dataclasses.replace(run, first=0), stop_seconds)
                 num_again = num_given  # those of the runs before come once more
-            for shown in frames or ():
+            # A frame's stop is never the start of another run.
+            for shown in _beginning_clock(frames or iter(())):
                 is_wanted = start_seconds <= shown.start_seconds < stop_seconds
                 if is_wanted and num_again:
                     num_again -= 1
@@ -282,7 +283,7 @@ class Demuxer:
                 continue
             if clock is not None:
                 clock.see(packet)
-            if packet.is_keyframe and suspects:
+            if packet.is_keyframe and suspects and is_join(self._path, suspects[0].pos, packet.pos):
                 suspects[0].is_corrupt = False
             if packet.is_keyframe or len(suspects) == 2:
                 yield from suspects
@@ -486,6 +487,12 @@ class _Counted:
 
 def _from_key_frame(shown: Iterator[Shown]) -> Iterator[Shown]:
     return itertools.dropwhile(lambda one: not one.frame.key_frame, shown)
+
+
+def _beginning_clock(shown: Iterator[Shown]) -> Iterator[Shown]:
+    for first in shown:
+        yield dataclasses.replace(first, begins_clock=True)
+        yield from shown
 
 
 def _as_far_as_possible(

@@ -1,4 +1,4 @@
-"""Whether a container's own boxes say that bytes of it are missing.
+"""Whether bytes are missing, by a container's own boxes or a transport stream's own counters.
 
 Only names and lengths of boxes are read, never what is in them. It is asked where a header
 promises more than came: a file that was cut off ends inside a box, one of whose bytes were
@@ -8,6 +8,7 @@ length that its writer could not fill in (a live recording) reaches to the end o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +32,10 @@ _IN_SEGMENT = {
 }
 
 
+TS_SIZES = (188, 192, 204)
+"""Bytes from one packet of a transport stream to the next: plain, with a time, with a check."""
+
+
 class _NoBox(Exception):
     """The file ends inside a box, or there is none where one should be."""
 
@@ -48,6 +53,42 @@ def bytes_are_missing(path: Path, container: str) -> bool:
         except _NoBox:
             return True
     return False
+
+
+def is_join(path: Path, first: int | None, key: int | None) -> bool:
+    """Whether the counter of a transport stream jumps where a key frame begins and nowhere before.
+
+    Each packet of 188 bytes counts on from the one before it that has the same number and carries
+    anything (ISO 13818-1, section 2.4.3.3). Of a frame that lost some, the counter jumps within it.
+
+        before  14 15 0 1 | 0 1 2 ...   a join
+        before  14 15   1 2 | 3 4 ...   a loss
+
+    Args:
+        first: where the packets to look at begin, in bytes.
+        key: where those of the key frame begin.
+    """
+    if first is None or key is None or first >= key:
+        return False
+    with path.open("rb") as file:
+        file.seek(first)
+        data = file.read(key - first + 4)
+    size = next((size for size in TS_SIZES if (key - first) % size == 0), None)
+    if size is None:
+        return False
+    headers = [data[start : start + 4] for start in range(0, len(data), size)]
+    if any(header[0] != 0x47 or header[1] & 0x80 for header in headers):
+        return False
+    number = _ts_number(headers[-1])
+    counts = [
+        header[3] & 15 for header in headers if _ts_number(header) == number and header[3] & 16
+    ]
+    steps = [(after - before) % 16 for before, after in itertools.pairwise(counts)]
+    return len(steps) > 1 and steps[-1] != 1 and all(step in (0, 1) for step in steps[:-1])
+
+
+def _ts_number(header: bytes) -> int:
+    return (header[1] & 0x1F) << 8 | header[2]
 
 
 def _read(file: BinaryIO, start: int, size: int) -> bytes:
