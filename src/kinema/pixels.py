@@ -100,6 +100,8 @@ class Converter:
         check_colours(colours)
         self._is_original = colours == "original"
         self._reformatter = VideoReformatter()
+        self._orientation = Orientation()
+        self._turned: tuple[int, int, int] | None = None
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """The frame's image. See Note [Colours]."""
@@ -107,7 +109,12 @@ class Converter:
         bgr = self._reformatter.reformat(
             frame, format="bgr24", interpolation="BICUBIC", threads=1, **named
         )
-        upright = Orientation.of(frame).apply(bgr.to_ndarray())
+        # PyAV's list of side data keeps its frame alive until the next garbage collection, so it is
+        # asked for only where something has changed.
+        turned = (frame.width, frame.height, frame.rotation)
+        if turned != self._turned:
+            self._orientation, self._turned = Orientation.of(frame), turned
+        upright = self._orientation.apply(bgr.to_ndarray())
         return cv2.cvtColor(np.ascontiguousarray(upright), cv2.COLOR_BGR2RGB)
 
     @staticmethod
