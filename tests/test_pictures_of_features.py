@@ -35,10 +35,10 @@ def test_purity_by_hand():
     # In groups (0 1) (2 3) (4 5): 2 of 0, 2 of 1, 1 of 2, 4 of 3, 3 of 4, 3 of 5.
     groups = ["a", "a", "b", "b", "c", "c"]
     assert knn_purity(points, labels, groups, num_neighbours=1) == pytest.approx(2 / 6)
-    # More neighbours than there are: all others, whatever their distance.
-    assert knn_purity(points, labels, alone, num_neighbours=99) == pytest.approx(2 / 5)
-    with pytest.raises(ValueError, match="at least two different groups"):
-        knn_purity(points, labels, ["a"] * 6)
+    # A class has two others: two neighbours, 1 2 of 0, 2 0 of 1, 1 0 of 2, 4 5 of 3, 3 5 of 4,
+    # 4 3 of 5.
+    assert knn_purity(points, labels, alone, num_neighbours=99) == pytest.approx(4 / 12)
+    assert knn_purity(points, labels, ["a"] * 6) is None
 
 
 def test_embed_draws_and_counts(folder, tmp_path):

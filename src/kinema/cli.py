@@ -16,11 +16,14 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 import kinema
+
+if TYPE_CHECKING:
+    from kinema.compare import Result
 
 app = App(
     name="kinema",
@@ -380,24 +383,33 @@ def transfer(
         force: Go on with weights that saw test videos, and mark it.
     """
     from kinema.compare import fit_classifier
+    from kinema.protocol import NothingToTest, check_same_clips
+    from kinema.weights import resolve
 
     nets = weights or ["c3d-mini"]
-    code = _compare(
-        dataset,
-        out=out,
-        methods=["c3d" if len(nets) == 1 else "c3d-nets"],
-        weights=nets,
-        layer=layer,
-        stride=stride,
-        cost=c,
-        l2=l2,
-        splits=split,
-        folds=folds,
-        kind=kind,
-        lists=lists,
-        threads=threads,
-        force=force,
-    )
+    if len(nets) > 1:
+        check_same_clips([resolve(net) for net in nets])
+    code, last = 0, []
+    try:
+        result = _compare(
+            dataset,
+            out=out,
+            methods=["c3d" if len(nets) == 1 else "c3d-nets"],
+            weights=nets,
+            layer=layer,
+            stride=stride,
+            cost=c,
+            l2=l2,
+            splits=split,
+            folds=folds,
+            kind=kind,
+            lists=lists,
+            threads=threads,
+            force=force,
+        )
+        code, last = (1 if result.skipped else 0), [*result.warnings]
+    except NothingToTest as error:
+        last = [f"{error.summary()}; the classifier of all videos was trained."]
     classifier = fit_classifier(
         dataset,
         weights=nets,
@@ -413,6 +425,7 @@ def transfer(
     )
     classifier.save(out / "classifier.safetensors")
     print(f"classifier of all these videos: {out / 'classifier.safetensors'}")
+    print(*last, sep="\n", end="\n" * bool(last))
     return code
 
 
@@ -453,7 +466,7 @@ def compare(
         threads: CPU threads; all by default.
         force: Go on with weights that saw test videos, and mark their rows.
     """
-    return _compare(
+    result = _compare(
         dataset,
         out=out,
         methods=_names(methods),
@@ -469,6 +482,9 @@ def compare(
         threads=threads,
         force=force,
     )
+    for warning in result.warnings:
+        print(warning)
+    return 1 if result.skipped else 0
 
 
 @app.command
@@ -501,8 +517,7 @@ def embed(
         lists: Folder of its official lists.
         threads: CPU threads; all by default.
     """
-    from kinema.embedding import embed
-    from kinema.metrics import NUM_NEIGHBOURS
+    from kinema.embedding import embed, purity_text
 
     made = embed(
         dataset,
@@ -519,10 +534,9 @@ def embed(
         progress=True,
     )
     for one in made:
-        print(
-            f"{one.title}: {NUM_NEIGHBOURS}-NN purity {one.purity:.3f} of the features, "
-            f"{one.purity_2d:.3f} in the picture"
-        )
+        print(f"{one.title}: {purity_text(one.purity, one.purity_2d)}")
+    if made[0].purity_note:
+        print(made[0].purity_note)
     print(f"{out / 'embedding.png'} and .svg: perplexity {made[0].perplexity:g}, seed {seed}")
     _say_skipped(made[0].skipped)
     return 1 if made[0].skipped else 0
@@ -580,8 +594,15 @@ def compactness(
     for one in made:
         values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
         print(f"{one.title}: {values}")
+        if one.left_out:
+            print(one.why_left_out())
+    for note in made[0].notes:
+        if note not in made[0].warnings:
+            _say(note)
     print(out / "compactness.png")
     _say_skipped(made[0].skipped)
+    for warning in made[0].warnings:
+        print(warning)
     return 1 if made[0].skipped else 0
 
 
@@ -672,17 +693,19 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _compare(dataset: Path, *, out: Path, **options: Any) -> int:
+def _compare(dataset: Path, *, out: Path, **options: Any) -> Result:
     from kinema import page, report
     from kinema.compare import compare
+    from kinema.protocol import check_out
 
+    check_out(out)
     cache = out / "features"
     result = compare(dataset, cache=cache, pictures=True, progress=True, **options)
     report.write(result, out)
     page.write(result, out / "report.html", cache=cache, progress=True)
     print(report.as_markdown(result))
     print(f"with filmstrips and maps: {out / 'report.html'}")
-    return 1 if result.skipped else 0
+    return result
 
 
 @app.command

@@ -20,11 +20,16 @@ from kinema.protocol import (
     NUM_FOLDS,
     check_classes,
     check_methods,
+    check_options,
+    check_out,
+    check_splits,
     choose_splits,
+    loaded,
     paths_labels_groups,
     readable,
     title_of,
     vectors_of,
+    warnings_of,
 )
 from kinema.weights import Weights
 
@@ -40,12 +45,32 @@ class Compactness:
         title: of the features.
         accuracy: mean over the splits, by number of dimensions; the last one is all of them,
             without PCA. Numbers that a split's training videos do not allow are left out.
+        left_out: numbers of dimensions that were asked for and are not fewer than the features'
+            own, or that the training videos do not allow.
+        num_train: training videos of the smallest split.
         skipped: `{"path", "reason"}` of each video that was left out.
+        notes: what else the reader should know, a line each.
     """
 
     title: str
     accuracy: dict[int, float]
     skipped: tuple[Mapping[str, str], ...] = ()
+    left_out: tuple[int, ...] = ()
+    num_train: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the notes those that say that the accuracies are not what they seem to be."""
+        return warnings_of(self.notes)
+
+    def why_left_out(self) -> str:
+        """Which numbers of dimensions are missing, and why; "" if none."""
+        if not self.left_out:
+            return ""
+        largest = max(self.accuracy)
+        why = f"a split trains on {self.num_train} videos, and the features have {largest}"
+        return f"not {', '.join(map(str, self.left_out))} dimensions: {why}."
 
 
 def compactness(
@@ -85,14 +110,9 @@ def compactness(
     if not dimensions or min(dimensions) < 1:
         raise ValueError(f"`dimensions` must be whole numbers from 1 on, got {dimensions}.")
     nets = tuple(weights_room.resolve(source) for source in weights)
-    check_methods(methods, nets, cost=cost)
+    check_methods(methods, nets, cost=cost, features=True)
     out = Path(out)
     cache = out / "features"
-    dataset, skipped = readable(
-        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
-    )
-    check_classes(dataset, skipped)
-    chosen = choose_splits(dataset, splits, folds)
     options = Options(
         weights=nets,
         layer=layer,
@@ -100,11 +120,20 @@ def compactness(
         cache=cache,
         threads=threads,
     )
+    check_options(methods, options)
+    dataset = loaded(dataset, kind=kind, lists=lists)
+    check_classes(dataset)
+    check_splits(dataset, splits, folds)
+    check_out(out)
+    dataset, skipped = readable(dataset, cache=cache, threads=threads, progress=progress)
+    check_classes(dataset, skipped)
+    chosen, notes = choose_splits(dataset, splits, folds, skipped)
     paths, labels, groups = paths_labels_groups(dataset)
     made = []
     for name in methods:
         vectors = vectors_of(name, paths, options, progress=progress)
-        most = min(min(len(split.train) for split in chosen.values()), vectors.shape[1] - 1)
+        num_train = min(len(split.train) for split in chosen.values())
+        most = min(num_train, vectors.shape[1] - 1)
         found: dict[int, list[float]] = {}
         for split in chosen.values():
             train, test = list(split.train), list(split.test)
@@ -119,11 +148,21 @@ def compactness(
                 right = float((said == labels[test]).mean())
                 found.setdefault(count or vectors.shape[1], []).append(right)
         accuracy = {count: float(np.mean(values)) for count, values in found.items()}
-        title = METHODS[name].title.removesuffix(" + linear SVM")
-        made.append(Compactness(title, accuracy, tuple(skipped)))
+        made.append(
+            Compactness(
+                METHODS[name].features_title(options),
+                accuracy,
+                tuple(skipped),
+                left_out=tuple(sorted(set(dimensions) - set(accuracy))),
+                num_train=num_train,
+                notes=tuple(notes),
+            )
+        )
+    remarks = [*(one.why_left_out() for one in made), *warnings_of(notes)]
     plots.compactness(
         out / "compactness.png",
-        {one.title: one.accuracy for one in made},
+        [(one.title, one.accuracy) for one in made],
         title=f"{title_of(dataset)}: accuracy against PCA dimensions",
+        remarks=[text for text in dict.fromkeys(remarks) if text],
     )
     return made

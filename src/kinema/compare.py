@@ -25,16 +25,29 @@ from kinema.datasets import Dataset, Split
 from kinema.embedding import FEWEST_POINTS, tsne
 from kinema.methods import METHODS, Method, Options
 from kinema.methods.svm import FeatureSVM
-from kinema.metrics import Interval, confusion_matrix, group_interval, knn_purity
+from kinema.metrics import (
+    Interval,
+    confusion_matrix,
+    group_interval,
+    knn_purity,
+    paired_interval,
+    purity_note,
+)
 from kinema.protocol import (
     NUM_FOLDS,
     check_classes,
     check_methods,
+    check_options,
+    check_out,
+    check_same_clips,
+    check_splits,
     choose_splits,
+    loaded,
     paths_labels_groups,
     readable,
     title_of,
     vectors_of,
+    warnings_of,
 )
 from kinema.video import VideoReader
 from kinema.weights import Weights
@@ -104,13 +117,16 @@ class Row:
     Attributes:
         name, title, stands_in: of the method, see `methods.Method`.
         outcomes: one a split.
-        interval: mean accuracy over all test videos and its 95 % interval (whole groups resampled).
+        interval: mean accuracy over all test videos and its 95 % interval (whole groups resampled;
+            see Note [Groups that agree] in `metrics` for where that cannot be).
         difference: to the first row, paired by video; None in the first row.
         num_dimensions: of its features; None for methods without.
         frames_per_second: from file to score, reading included; None if not measured.
         leaked: test videos that its weights learned from.
         points: (n, 2) t-SNE of the features of all videos; None if it was not asked for.
-        purity: k-NN purity of these features, see `metrics.knn_purity`; None likewise.
+        purity: k-NN purity of these features, see `metrics.knn_purity`; None likewise, or where no
+            video has another one of its class outside its group.
+        purity_note: which videos play no part in it; "" if all do.
     """
 
     name: str
@@ -124,6 +140,7 @@ class Row:
     leaked: int
     points: np.ndarray | None = None
     purity: float | None = None
+    purity_note: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -164,6 +181,11 @@ class Result:
     settings: Mapping[str, Any]
     skipped: tuple[Mapping[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the notes those that say that the accuracies are not what they seem to be."""
+        return warnings_of(self.notes)
 
     def confusion(self, row: Row) -> np.ndarray:
         """(K, K) counts over all splits: true class by row, predicted by column."""
@@ -241,11 +263,6 @@ def compare(
     check_methods(methods, nets, cost=cost)
     if pictures and cache is None:
         raise ValueError("`pictures` takes a `cache`, or every video would be computed again.")
-    dataset, skipped = readable(
-        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
-    )
-    check_classes(dataset, skipped)
-    chosen = choose_splits(dataset, splits, folds)
     options = Options(
         weights=nets,
         layer=layer,
@@ -256,6 +273,15 @@ def compare(
         threads=threads,
         progress=progress,
     )
+    check_options(methods, options)
+    dataset = loaded(dataset, kind=kind, lists=lists)
+    check_classes(dataset)
+    check_splits(dataset, splits, folds)
+    if cache is not None:
+        check_out(cache, "cache")
+    dataset, skipped = readable(dataset, cache=cache, threads=threads, progress=progress)
+    check_classes(dataset, skipped)
+    chosen, notes = choose_splits(dataset, splits, folds, skipped)
     leaks = {name: _leaks(METHODS[name], options, dataset, chosen) for name in methods}
     if any(leaks.values()) and not force:
         name, count = next((name, count) for name, count in leaks.items() if count)
@@ -287,10 +313,10 @@ def compare(
             "stride": stride,
             "l2": l2,
             "cost": cost,
-            "folds": None if dataset.splits else folds,
+            "folds": None if dataset.splits else len(chosen),
         },
         skipped=tuple(skipped),
-        notes=tuple(_notes(dataset, chosen)),
+        notes=(*notes, *_notes(dataset, chosen)),
     )
 
 
@@ -316,14 +342,11 @@ def fit_classifier(
     Raises:
         ValueError: as `compare`; or the nets see clips of different lengths.
     """
-    if not weights:
-        raise ValueError("`weights` must name at least one net.")
-    dataset, skipped = readable(
-        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
-    )
-    check_classes(dataset, skipped)
+    nets = tuple(weights_room.resolve(source) for source in weights)
+    check_methods(["c3d-nets"], nets, cost=cost)
+    check_same_clips(nets)
     options = Options(
-        weights=tuple(weights_room.resolve(source) for source in weights),
+        weights=nets,
         layer=layer,
         stride=stride,
         l2=l2,
@@ -333,6 +356,13 @@ def fit_classifier(
         progress=progress,
     )
     method = "c3d-nets"
+    check_options([method], options)
+    dataset = loaded(dataset, kind=kind, lists=lists)
+    check_classes(dataset, tested=False)
+    if cache is not None:
+        check_out(cache, "cache")
+    dataset, skipped = readable(dataset, cache=cache, threads=threads, progress=progress)
+    check_classes(dataset, skipped, tested=False)
     paths, labels, groups = paths_labels_groups(dataset)
     vectors = vectors_of(method, paths, options, progress=progress)
     machine = METHODS[method].make(options).fit_vectors(vectors, labels, groups)
@@ -364,7 +394,7 @@ def _leaks(method: Method, options: Options, dataset: Dataset, splits: Mapping[s
 
 
 def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
-    notes = list(dataset.notes)
+    notes = []
     if dataset.missing:
         notes.append(f"{len(dataset.missing)} listed videos are not there.")
     tested = {dataset.samples[index].group for split in splits.values() for index in split.test}
@@ -430,15 +460,14 @@ def _row(
     points = purity = None
     if pictures and vectors is not None and len(vectors) >= FEWEST_POINTS:
         points, _ = tsne(vectors)
-        if len(np.unique(groups)) > 1:
-            purity = knn_purity(vectors, labels, groups.tolist())
+        purity = knn_purity(vectors, labels, groups.tolist())
     difference = None
     if first is not None:
         before = np.concatenate([outcome.right for outcome in first.outcomes]).astype(float)
-        difference = group_interval(right - before, groups[tested].tolist())
+        difference = paired_interval(right, before, groups[tested].tolist())
     return Row(
         name=name,
-        title=method.title,
+        title=method.title(options),
         stands_in=method.stands_in,
         outcomes=tuple(outcomes),
         interval=group_interval(right, groups[tested].tolist()),
@@ -448,6 +477,7 @@ def _row(
         leaked=leaked,
         points=points,
         purity=purity,
+        purity_note=purity_note(labels, groups.tolist()) if points is not None else "",
     )
 
 

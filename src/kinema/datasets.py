@@ -672,7 +672,7 @@ def _dataset(
     for name, (train, test) in splits.items():
         for side, members in (("train on", train), ("test", test)):
             if samples and not members:
-                notes.append(f"split {name} has no video to {side} here.")
+                notes.append(f"{about_split(name)}no video to {side} here.")
     return Dataset(
         kind=kind,
         root=root,
@@ -685,6 +685,11 @@ def _dataset(
         missing=tuple(sorted(missing)),
         notes=tuple(notes),
     )
+
+
+def about_split(name: str) -> str:
+    """How notes on a given split begin."""
+    return f"split {name} has "
 
 
 # --- CSV ------------------------------------------------------------------------------------------

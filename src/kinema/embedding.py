@@ -14,8 +14,17 @@ from kinema import plots
 from kinema import weights as weights_room
 from kinema.datasets import Dataset
 from kinema.methods import METHODS, Options
-from kinema.metrics import NUM_NEIGHBOURS, knn_purity
-from kinema.protocol import check_methods, paths_labels_groups, readable, title_of, vectors_of
+from kinema.metrics import NUM_NEIGHBOURS, knn_purity, purity_note
+from kinema.protocol import (
+    check_methods,
+    check_options,
+    check_out,
+    loaded,
+    paths_labels_groups,
+    readable,
+    title_of,
+    vectors_of,
+)
 from kinema.weights import Weights
 
 PERPLEXITY = 30.0
@@ -34,8 +43,9 @@ class Embedding:
         title: of the features.
         points: (n, 2).
         labels: (n,) class indices.
-        purity: see `metrics.knn_purity`, of the features.
+        purity: see `metrics.knn_purity`, of the features; None where it says nothing.
         purity_2d: of the points.
+        purity_note: which videos play no part in it; "" if all do.
         perplexity, seed: of t-SNE.
         skipped: `{"path", "reason"}` of each video that was left out.
     """
@@ -43,11 +53,12 @@ class Embedding:
     title: str
     points: np.ndarray
     labels: np.ndarray
-    purity: float
-    purity_2d: float
+    purity: float | None
+    purity_2d: float | None
     perplexity: float
     seed: int
     skipped: tuple[Mapping[str, str], ...] = ()
+    purity_note: str = ""
 
 
 def tsne(
@@ -103,16 +114,9 @@ def embed(
     if not 0 <= seed < 2**32:
         raise ValueError(f"`seed` must be from 0 to {2**32 - 1}, got {seed}.")
     nets = tuple(weights_room.resolve(source) for source in weights)
-    check_methods(methods, nets)
+    check_methods(methods, nets, features=True)
     out = Path(out)
     cache = out / "features"
-    dataset, skipped = readable(
-        dataset, kind=kind, lists=lists, cache=cache, threads=threads, progress=progress
-    )
-    if len(dataset.samples) < FEWEST_POINTS:
-        raise ValueError(
-            f"{dataset.root} has {len(dataset.samples)} videos: a picture takes {FEWEST_POINTS}."
-        )
     options = Options(
         weights=nets,
         layer=layer,
@@ -120,6 +124,12 @@ def embed(
         cache=cache,
         threads=threads,
     )
+    check_options(methods, options)
+    dataset = loaded(dataset, kind=kind, lists=lists)
+    _check_enough(dataset)
+    check_out(out)
+    dataset, skipped = readable(dataset, cache=cache, threads=threads, progress=progress)
+    _check_enough(dataset)
     paths, labels, groups = paths_labels_groups(dataset)
     made = []
     for name in methods:
@@ -127,7 +137,7 @@ def embed(
         points, taken = tsne(vectors, perplexity=perplexity, seed=seed)
         made.append(
             Embedding(
-                title=METHODS[name].title.removesuffix(" + linear SVM"),
+                title=METHODS[name].features_title(options),
                 points=points,
                 labels=labels,
                 purity=knn_purity(vectors, labels, groups.tolist()),
@@ -135,19 +145,28 @@ def embed(
                 perplexity=taken,
                 seed=seed,
                 skipped=tuple(skipped),
+                purity_note=purity_note(labels, groups.tolist()),
             )
         )
     plots.embeddings(
         out / "embedding",
-        [
-            (
-                f"{one.title}\n{NUM_NEIGHBOURS}-NN purity {one.purity:.2f}",
-                one.points,
-                one.labels,
-            )
-            for one in made
-        ],
+        [(one.title, purity_text(one.purity), one.points, one.labels) for one in made],
         dataset.classes,
         title=f"{title_of(dataset)}: t-SNE, perplexity {taken:g}, seed {seed}",
     )
     return made
+
+
+def _check_enough(dataset: Dataset) -> None:
+    if len(dataset.samples) < FEWEST_POINTS:
+        raise ValueError(
+            f"{dataset.root} has {len(dataset.samples)} videos: a picture takes {FEWEST_POINTS}."
+        )
+
+
+def purity_text(purity: float | None, in_picture: float | None = None) -> str:
+    """What is said of the purity of features, and of points in a picture if that is given."""
+    if purity is None:
+        return f"{NUM_NEIGHBOURS}-NN purity says nothing here"
+    text = f"{NUM_NEIGHBOURS}-NN purity {purity:.3f} of the features"
+    return text if in_picture is None else f"{text}, {in_picture:.3f} in the picture"
