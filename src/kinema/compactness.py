@@ -18,11 +18,10 @@ from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
 from kinema.protocol import (
     NUM_FOLDS,
-    check_classes,
+    check_dataset,
     check_methods,
     check_options,
     check_out,
-    check_splits,
     choose_splits,
     loaded,
     paths_labels_groups,
@@ -122,11 +121,10 @@ def compactness(
     )
     check_options(methods, options)
     dataset = loaded(dataset, kind=kind, lists=lists)
-    check_classes(dataset)
-    check_splits(dataset, splits, folds)
+    check_dataset(dataset, splits, folds)
     check_out(out)
     dataset, skipped = readable(dataset, cache=cache, threads=threads, progress=progress)
-    check_classes(dataset, skipped)
+    check_dataset(dataset, splits, folds, skipped)
     chosen, notes = choose_splits(dataset, splits, folds, skipped)
     paths, labels, groups = paths_labels_groups(dataset)
     made = []

@@ -36,11 +36,11 @@ from kinema.metrics import (
 from kinema.protocol import (
     NUM_FOLDS,
     check_classes,
+    check_dataset,
     check_methods,
     check_options,
     check_out,
     check_same_clips,
-    check_splits,
     choose_splits,
     loaded,
     paths_labels_groups,
@@ -275,12 +275,11 @@ def compare(
     )
     check_options(methods, options)
     dataset = loaded(dataset, kind=kind, lists=lists)
-    check_classes(dataset)
-    check_splits(dataset, splits, folds)
+    check_dataset(dataset, splits, folds)
     if cache is not None:
         check_out(cache, "cache")
     dataset, skipped = readable(dataset, cache=cache, threads=threads, progress=progress)
-    check_classes(dataset, skipped)
+    check_dataset(dataset, splits, folds, skipped)
     chosen, notes = choose_splits(dataset, splits, folds, skipped)
     leaks = {name: _leaks(METHODS[name], options, dataset, chosen) for name in methods}
     if any(leaks.values()) and not force:

@@ -206,6 +206,18 @@ def compactness(
     """
     figure = Figure(figsize=(7, 4.2), dpi=110)
     axes = figure.add_subplot()
+    _accuracies(axes, curves)
+    axes.set_title(_plain(title), fontsize=11)
+    if remarks:
+        text = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 100))
+        figure.text(0.5, -0.01, _plain(text), ha="center", va="top", fontsize=8, color="#666666")
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+
+
+def _accuracies(
+    axes: matplotlib.axes.Axes, curves: Sequence[tuple[str, Mapping[int, float]]]
+) -> None:
     for index, (name, accuracy) in enumerate(curves):
         counts = sorted(accuracy)
         values = [100 * accuracy[count] for count in counts]
@@ -226,13 +238,7 @@ def compactness(
     values = [100 * value for _, accuracy in curves for value in accuracy.values()]
     margin = max(0.08 * (max(values) - min(values)), 5.0 if len(counts) == 1 else 1.0)
     axes.set_ylim(min(values) - margin, max(values) + margin)
-    axes.set_title(_plain(title), fontsize=11)
     axes.legend(frameon=False, fontsize=9)
-    if remarks:
-        text = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 100))
-        figure.text(0.5, -0.01, _plain(text), ha="center", va="top", fontsize=8, color="#666666")
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
 
 
 def _apart(counts: Sequence[int]) -> list[str]:

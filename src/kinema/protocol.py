@@ -273,6 +273,25 @@ def check_splits(
         raise ValueError(f"`folds` must be at least 2, got {folds}.")
 
 
+def check_dataset(
+    dataset: Dataset,
+    names: Sequence[str] | None,
+    folds: int = NUM_FOLDS,
+    skipped: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """All that can be told of classes and splits before a video is read, and once more after that.
+
+    The arguments are those of `check_splits`.
+
+    Raises:
+        NothingToTest: a class of one video, and no official split.
+        ValueError: fewer than two classes; or see `check_splits`.
+    """
+    check_classes(dataset, skipped, tested=False)
+    check_splits(dataset, names, folds, skipped)
+    check_classes(dataset, skipped)
+
+
 def choose_splits(
     dataset: Dataset,
     names: Sequence[str] | None,
