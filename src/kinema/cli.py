@@ -594,8 +594,8 @@ def compactness(
     for one in made:
         values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
         print(f"{one.title}: {values}")
-        if one.left_out:
-            print(one.why_left_out())
+    for why in dict.fromkeys(one.why_left_out() for one in made if one.left_out):
+        print(why)
     for note in made[0].notes:
         if note not in made[0].warnings:
             _say(note)

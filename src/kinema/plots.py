@@ -176,7 +176,7 @@ def embeddings(
             axes.scatter(
                 here[:, 0], here[:, 1], s=14, color=colours(index), label=_plain(label), lw=0
             )
-        axes.set_title(_plain(f"{shortened(name, 55)}\n{below}"), fontsize=10)
+        axes.set_title(_plain(f"{shortened(name, 46)}\n{below}"), fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
     figure.suptitle(_plain(title), fontsize=11)
@@ -225,7 +225,7 @@ def _accuracies(
         axes.plot(counts, values, "o-", color=COLOURS[index % len(COLOURS)], label=label)
         if len(counts) == 1:  # no line leads the eye to it
             axes.annotate(
-                f"{values[0]:.1f} %", (counts[0], values[0]), (8, 8), textcoords="offset points",
+                f"{values[0]:.1f} %", (counts[0], values[0]), (8, -4), textcoords="offset points",
                 fontsize=9, color=COLOURS[index % len(COLOURS)],
             )  # fmt: skip
     counts = sorted({count for _, accuracy in curves for count in accuracy})
@@ -236,8 +236,10 @@ def _accuracies(
     axes.set_xlabel("dimensions")
     axes.set_ylabel("accuracy, %")
     values = [100 * value for _, accuracy in curves for value in accuracy.values()]
-    margin = max(0.08 * (max(values) - min(values)), 5.0 if len(counts) == 1 else 1.0)
-    axes.set_ylim(min(values) - margin, max(values) + margin)
+    margin = max(0.08 * (max(values) - min(values)), 10.0 if len(counts) == 1 else 1.0)
+    low, high = max(min(values) - margin, 0.0), min(max(values) + margin, 100.0)
+    edge = 0.03 * (high - low)  # so that a point at 0 or 100 is whole, and no number beyond stands
+    axes.set_ylim(low - edge, high + edge)
     axes.legend(frameon=False, fontsize=9)
 
 
