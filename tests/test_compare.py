@@ -258,6 +258,11 @@ def test_with_one_video_in_a_class_transfer_only_trains(tmp_path, capsys):
     classifier = str(out / "classifier.safetensors")
     assert main(["predict", video, "--classifier", classifier, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["top"][0]["class"] == "blue"
+    (tmp_path / "v" / "blue" / "torn.mp4").write_bytes(b"no video")
+    assert main(["transfer", str(tmp_path / "v"), *options]) == 1
+    told = capsys.readouterr()
+    assert "torn.mp4: it cannot be read as a video" in told.err
+    assert told.out.splitlines()[-1].startswith("class blue has one video: nothing to test on;")
     for command in ("compare", "compactness"):
         assert main([command, str(tmp_path / "v"), *options]) == 2
         assert "class blue has one video that can be read" in capsys.readouterr().err

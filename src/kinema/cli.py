@@ -409,6 +409,8 @@ def transfer(
         )
         code, last = (1 if result.skipped else 0), [*result.warnings]
     except NothingToTest as error:
+        _say_skipped(error.skipped)
+        code = 1 if error.skipped else 0
         last = [f"{error.summary()}; the classifier of all videos was trained."]
     classifier = fit_classifier(
         dataset,

@@ -191,11 +191,15 @@ class NothingToTest(ValueError):
 
     Attributes:
         classes: their names.
+        skipped: `{"path", "reason"}` of each video that cannot be read.
     """
 
-    def __init__(self, message: str, classes: Sequence[str]) -> None:
+    def __init__(
+        self, message: str, classes: Sequence[str], skipped: Sequence[Mapping[str, str]]
+    ) -> None:
         super().__init__(message)
         self.classes = tuple(classes)
+        self.skipped = tuple(skipped)
 
     def summary(self) -> str:
         """Which classes these are."""
@@ -232,6 +236,7 @@ def check_classes(
             f"{dataset.root}: class {lonely[0]} has one video that can be read, so it cannot be "
             f"both learned and tested: add videos, or take the class out.{_why(skipped)}",
             lonely,
+            skipped,
         )
 
 
