@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +16,18 @@ from kinema import FeatureTable
 from kinema import network as networks
 from kinema.cli import main
 from kinema.compare import compare, fit_classifier
-from kinema.datasets import load
+from kinema.datasets import Dataset, Sample, Split, load
 from kinema.features import extract
 from kinema.methods.c3d import flattened
 from kinema.methods.svm import FeatureSVM
 from kinema.network import Conv3d
+from kinema.protocol import (
+    NothingToTest,
+    check_classes,
+    check_out,
+    check_splits,
+    choose_splits,
+)
 from kinema.report import as_mapping, as_markdown
 from kinema.synthetic import write_video
 from kinema.weights import Weights, random_weights
@@ -114,7 +123,7 @@ def test_weights_that_saw_test_videos_are_refused(folder):
         compare(folder, methods=["chance", "c3d"], weights=[net], folds=4, timed=False)
     result = compare(folder, methods=["c3d"], weights=[net], folds=4, timed=False, force=True)
     assert result.rows[0].leaked == 1
-    assert "(!) C3D (1 net)" in as_markdown(result)
+    assert "(!) c3d-mini, leaky + linear SVM: its weights learned" in as_markdown(result)
 
 
 def test_l2_can_be_switched_off(folder):
@@ -144,7 +153,7 @@ def test_the_command_writes_a_classifier_that_predict_takes(folder, tmp_path, ca
     code = main(["transfer", str(folder), "--out", str(out), "--weights", net, "--folds", "4",
                  "--C", "1"])  # fmt: skip
     assert code == 0
-    assert "| C3D (1 net) + linear SVM |" in capsys.readouterr().out
+    assert "| c3d-mini, small (random) + linear SVM |" in capsys.readouterr().out
     assert json.loads((out / "result.json").read_text())["rows"][0]["accuracy"] > 0.9
     video = str(folder / "red" / "v_red_g01_c01.mp4")
     code = main(["predict", video, "--classifier", str(out / "classifier.safetensors"), "--json"])
@@ -184,6 +193,212 @@ def test_too_few(tmp_path, keep, message):
         compare(tmp_path / "v", methods=["c3d"], weights=[NET])
 
 
+def scenes(root, **num_videos: int):
+    """A folder per class, its videos all of one scene: the same pictures, other exposures."""
+    for label, count in num_videos.items():
+        for number in range(count):
+            frames = np.clip(draw(label, 0, 16).astype(int) + 3 * number, 0, 255)
+            write_video(root / label / f"{number}.mp4", frames.astype(np.uint8))
+    return root
+
+
+def test_two_classes_of_one_scene_each_say_that_this_measures_scenes(tmp_path, capsys):
+    """The same note in the result, in its text, on the page, and as the last line."""
+    scenes(tmp_path / "v", red=5, blue=5)
+    NET.save(tmp_path / "net.safetensors")
+    out = tmp_path / "o"
+    command = ["transfer", str(tmp_path / "v"), "--out", str(out)]
+    assert main([*command, "--weights", str(tmp_path / "net.safetensors")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == (
+        "the videos of 2 classes (blue, red) are one scene (group) each: the same scene is on both "
+        "sides, so this measures scenes."
+    )
+    content = json.loads((out / "result.json").read_text())
+    assert last in content["notes"]
+    assert content["warnings"] == [last]
+    assert [split["num_test"] for split in content["rows"][0]["splits"]] == [2] * 5
+    assert content["rows"][0]["accuracy"] == 1.0
+    # Ten videos are right, but they are two scenes: Wilson's interval for two of two.
+    assert content["rows"][0]["interval"] == pytest.approx([0.342380, 1.0], abs=1e-5)
+    assert content["rows"][0]["knn_purity"] is None
+    text = (out / "result.md").read_text()
+    assert f"**{last}**" in text
+    assert "Where all groups agree (all right, say) there is nothing to resample" in text
+    assert "| 34.2 to 100.0 |" in text
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert json.dumps({"warnings": [last]})[1:-1].replace(": [", ":[") in page
+    assert (out / "classifier.safetensors").is_file()
+
+
+def test_methods_that_agree_have_a_difference_of_some_width(tmp_path):
+    scenes(tmp_path / "v", red=3, blue=3)
+    result = compare(
+        tmp_path / "v", methods=["c3d", "one-frame"], weights=[NET], cost=1.0, timed=False
+    )
+    assert len(result.splits) == 3
+    difference = result.rows[1].difference
+    assert difference.mean == 0
+    assert (difference.low, difference.high) == pytest.approx((-0.657620, 0.657620), abs=1e-5)
+
+
+def test_with_one_video_in_a_class_transfer_only_trains(tmp_path, capsys):
+    for label, count in {"red": 3, "blue": 1}.items():
+        for number in range(count):
+            write_video(tmp_path / "v" / label / f"{number}.mp4", draw(label, number, 16))
+    NET.save(tmp_path / "net.safetensors")
+    out = tmp_path / "o"
+    options = ["--out", str(out), "--weights", str(tmp_path / "net.safetensors"), "--C", "100"]
+    assert main(["transfer", str(tmp_path / "v"), *options]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "class blue has one video: nothing to test on; the classifier of all videos was trained."
+    )
+    assert not (out / "result.md").exists()
+    video = str(tmp_path / "v" / "blue" / "0.mp4")
+    classifier = str(out / "classifier.safetensors")
+    assert main(["predict", video, "--classifier", classifier, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["top"][0]["class"] == "blue"
+    (tmp_path / "v" / "blue" / "torn.mp4").write_bytes(b"no video")
+    assert main(["transfer", str(tmp_path / "v"), *options]) == 1
+    told = capsys.readouterr()
+    assert "torn.mp4: it cannot be read as a video" in told.err
+    assert told.out.splitlines()[-1].startswith("class blue has one video: nothing to test on;")
+    for command in ("compare", "compactness"):
+        assert main([command, str(tmp_path / "v"), *options]) == 2
+        assert "class blue has one video that can be read" in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_video_is_read(monkeypatch):
+    made = []
+    monkeypatch.setattr("kinema.loop.VideoReader", lambda path, **how: made.append(path))
+    yield
+    assert not made
+
+
+@pytest.mark.parametrize("command", ["transfer", "compare", "compactness"])
+@pytest.mark.parametrize(
+    ("videos", "flags", "message"),
+    [
+        ({"red": 4}, [], "has videos of one class: a comparison takes two"),
+        ({"red": 4, "blue": 4}, ["--folds", "1"], "`folds` must be at least 2"),
+        ({"red": 4, "blue": 4}, ["--split", "1"], "has no official split"),
+        ({"red": 4, "blue": 4}, ["--layer", "fc9"], "`layer` must be one of"),
+        ({"red": 4, "blue": 4}, ["--stride", "0"], "`stride` must be"),
+        ({"red": 4, "blue": 4}, ["--out", "FILE"], "a file is there, where a folder is needed"),
+        ({"red": 4, "blue": 4}, ["--out", "FILE/below"], "a file is there, where a folder"),
+        ({"red": 4, "blue": 4}, ["--C", "-1"], "`cost` must be more than 0"),
+        ({"train/red": 4, "test/red": 1, "test/blue": 4}, [],
+         "split given has training videos of one class only (red): name another split"),
+        ({"red": 4, "blue": 1}, ["--split", "given"], "has no official split"),
+    ],
+)  # fmt: skip
+def test_what_can_be_refused_is_refused_before_a_video_is_read(
+    tmp_path, capsys, no_video_is_read, command, videos, flags, message
+):
+    for folder, count in videos.items():
+        (tmp_path / "v" / folder).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / "v" / folder / f"{number}.mp4").touch()
+    (tmp_path / "FILE").touch()
+    NET.save(tmp_path / "net.safetensors")
+    flags = [flag.replace("FILE", str(tmp_path / "FILE")) for flag in flags]
+    out = [] if "--out" in flags else ["--out", str(tmp_path / "o")]
+    options = [*out, "--weights", str(tmp_path / "net.safetensors"), *flags]
+    assert main([command, str(tmp_path / "v"), *options]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_other_methods_are_refused_before_a_video_is_read(tmp_path, capsys, no_video_is_read):
+    for label in ("red", "blue"):
+        (tmp_path / "v" / label).mkdir(parents=True)
+        for number in range(4):
+            (tmp_path / "v" / label / f"{number}.mp4").touch()
+    for command in ("compare", "embed", "compactness"):
+        options = [str(tmp_path / "v"), "--out", str(tmp_path / "o"), "--methods"]
+        assert main([command, *options, "c3d,best"]) == 2
+        assert "got best" in capsys.readouterr().err
+        if command != "compare":
+            assert main([command, *options, "chance"]) == 2
+            assert "the method chance has no features" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "message"),
+    [
+        (errno.EACCES, ValueError, "cannot be written to .Permission denied.: name another"),
+        (errno.EROFS, ValueError, "cannot be written to .Read-only file system."),
+        (errno.ENOSPC, OSError, "No space left"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch, number, kind, message):
+    check_out(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+    def write(path: Path, data: bytes) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(kind, match=message):
+        check_out(tmp_path / "a")
+
+
+def test_nets_of_other_clips_are_refused_before_a_video_is_read(tmp_path, no_video_is_read):
+    other = random_weights(networks.c3d_mini(3, input_shape=(3, 8, 16, 16)), name="short", seed=1)
+    with pytest.raises(ValueError, match="small sees clips of 16 frames, short of 8; a classifier"):
+        fit_classifier(tmp_path, weights=[NET, other])
+
+
+def official(**splits: tuple[str, str]) -> Dataset:
+    """Six videos, two of each class; sides are strings of their numbers."""
+    samples = tuple(
+        Sample(Path(f"{i}.avi"), f"{i}.avi", (i // 2,), f"g{i}", 0.0, None) for i in range(6)
+    )
+    parted = {
+        name.strip("_"): Split(tuple(map(int, train)), tuple(map(int, test)))
+        for name, (train, test) in splits.items()
+    }
+    notes = tuple(
+        f"split {name} has no video to test here." for name, s in parted.items() if not s.test
+    )
+    return Dataset("ucf101", Path("/d"), ("a", "b", "c"), samples, parted, notes=("x.", *notes))
+
+
+def test_notes_on_other_splits_are_not_shown():
+    dataset = official(_1=("024", "135"), _3=("024", ""), _2=("02", "14"))
+    splits, notes = choose_splits(dataset, ["1"])
+    assert (list(splits), notes) == (["1"], ["x."])
+    splits, notes = choose_splits(dataset, None)
+    assert list(splits) == ["1", "2"]
+    assert notes == [
+        "x.",
+        "split 3 has no video to test here: it is left out.",
+        "split 2 has no training video of 1 class (c): those test videos cannot be right.",
+    ]
+    with pytest.raises(ValueError, match="/d: split 3 has no video to test here: name another"):
+        choose_splits(dataset, ["1", "3"])
+    with pytest.raises(ValueError, match="split 3 has no video to test here"):
+        check_splits(official(_3=("024", "")), None)
+    with pytest.raises(ValueError, match=r"split 1 has training videos of one class only \(a\)"):
+        check_splits(official(_1=("01", "23")), ["1"])
+    with pytest.raises(ValueError, match="`split` '7' is unknown; known are: 1, 3, 2"):
+        check_splits(dataset, ["7"])
+
+
+def test_a_video_counts_for_the_first_of_its_labels():
+    samples = tuple(Sample(Path(f"{i}"), f"{i}", (i // 2, 2), f"{i}") for i in range(4))
+    dataset = Dataset("folder", Path("/d"), ("a", "b", "c"), samples)
+    check_classes(dataset)
+    one = dataclasses.replace(dataset, samples=samples[:3])
+    with pytest.raises(NothingToTest, match="class b has one video"):
+        check_classes(one)
+    check_classes(one, tested=False)
+    with pytest.raises(ValueError, match="videos of one class"):
+        check_classes(dataclasses.replace(dataset, samples=samples[:2]), tested=False)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -193,7 +408,6 @@ def test_too_few(tmp_path, keep, message):
         ({"cost": 0.0}, "`cost` must be more than 0"),
         ({"cost": np.inf}, "`cost` must be more than 0 and finite"),
         ({"weights": [NET, NET]}, "`weights` names one net twice .small, small; sha256 "),
-        ({"folds": 99}, r"`folds` \(=99\) must be at most 12, the groups of .* fewer folds"),
         ({"folds": 1}, "`folds` must be at least 2"),
         ({"weights": []}, "`weights` must name at least one net"),
         ({"splits": ["1"]}, "has no official split"),
@@ -231,6 +445,8 @@ def test_a_class_that_no_video_is_there_to_learn(tmp_path):
     json.dumps(as_mapping(result), allow_nan=False)
     assert "| no training video |" in as_markdown(result)
     assert "the test videos are of 4 groups only: an interval from so few" in as_markdown(result)
+    assert "split given has no training video of 1 class (green): those" in as_markdown(result)
+    assert as_markdown(result).startswith("# videos\n")  # a CSV file goes by its name
 
 
 def test_a_split_without_a_cross_validation_is_told(tmp_path):

@@ -15,7 +15,7 @@ from kinema import network as networks
 from kinema.cli import main
 from kinema.compare import compare
 from kinema.copies import find_copies, group_copies, similar_pairs
-from kinema.datasets import Dataset, Sample, Split, load, make_folds
+from kinema.datasets import Dataset, Sample, Split, load, make_folds, plan_folds
 from kinema.synthetic import write_video
 from kinema.weights import random_weights
 
@@ -186,7 +186,21 @@ def test_one_scene_in_all_videos_is_told_and_taken_apart(tmp_path):
         write_video(video, film(0, index, index + 9))
     dataset = group_copies(load(tmp_path / "v"))
     assert any(note.startswith("12 of 12 videos hang together") for note in dataset.notes)
+    assert dataset.notes[-1].endswith("so this measures scenes.")
     assert len(make_folds(dataset)) == 5
+
+
+def test_a_class_of_one_scene_stays_one_group_also_if_it_is_the_larger_one(tmp_path):
+    """Seven of eleven videos: it is folds that part them, and say of which class they are."""
+    for index in range(11):
+        video = tmp_path / "v" / "ba"[index < 7] / f"{index:02d}.mp4"
+        write_video(video, film(int(index >= 7), index, index + 9))
+    dataset = group_copies(load(tmp_path / "v"))
+    assert len({sample.group for sample in dataset.samples}) == 2
+    assert not any("hang together" in note for note in dataset.notes)
+    folds = plan_folds(dataset, 4)
+    assert folds.notes[0].startswith("the videos of 2 classes (a, b) are one scene")
+    assert all(len(split.test) in (2, 3) for split in folds.splits)
 
 
 def test_fewer_scenes_than_folds(tmp_path):
@@ -194,11 +208,9 @@ def test_fewer_scenes_than_folds(tmp_path):
         video = tmp_path / "v" / "ab"[index // 3 % 2] / f"{index:02d}.mp4"
         write_video(video, film(index % 3, index, index + 9))
     dataset = group_copies(load(tmp_path / "v"))
-    with pytest.raises(
-        ValueError, match=r"`num_folds` \(=5\) must be at most the 3 groups of .*copies"
-    ):
-        make_folds(dataset)
-    assert [len(split.test) for split in make_folds(dataset, 3)] == [4, 4, 4]
+    folds = plan_folds(dataset)
+    assert [len(split.test) for split in folds.splits] == [4, 4, 4]
+    assert folds.notes == ("3 folds in place of 5: 2 classes (a, b) have 3 groups only.",)
 
 
 def test_near_copies_on_both_sides_of_a_split():

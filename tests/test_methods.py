@@ -3,19 +3,85 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from kinema import network as networks
 from kinema.loop import Video
-from kinema.methods import imagenet, svm
+from kinema.methods import METHODS, Options, c3d, imagenet, svm
 from kinema.methods.imagenet import ImageNetFeatures
 from kinema.methods.svm import FeatureSVM
 from kinema.sources import as_source
 from kinema.synthetic import write_video
 from kinema.video import VideoError, VideoReader
+from kinema.weights import Weights, random_weights
 
 from small_videos import draw
+
+
+@pytest.mark.parametrize(
+    ("row", "names", "title"),
+    [
+        ("c3d", ["c3d-mini"], "c3d-mini (random) + linear SVM"),
+        ("c3d", ["sports"], "C3D, sports + linear SVM"),
+        ("c3d", ["sports", "c3d-mini"], "C3D, sports + linear SVM"),
+        ("c3d", ["c3d-tuned"], "c3d-tuned + linear SVM"),
+        ("c3d-nets", ["sports"], "C3D, sports + linear SVM"),
+        ("c3d-nets", ["sports", "c3d-mini"], "2 nets (sports, c3d-mini (random)) + linear SVM"),
+        (
+            "c3d-nets",
+            ["c3d-mini", "c3d-mini:1", "c3d-mini:2"],
+            "3 nets (c3d-mini, c3d-mini:1, c3d-mini:2; random) + linear SVM",
+        ),
+        ("imagenet", ["sports"], "ImageNet (EfficientNet-Lite0) + linear SVM"),
+        (
+            "c3d+imagenet",
+            ["c3d-mini"],
+            "c3d-mini (random) + ImageNet (EfficientNet-Lite0) + linear SVM",
+        ),
+        ("c3d-random", ["sports"], "C3D, random weights + linear SVM"),
+        ("depth-1", ["c3d-mini"],
+         "2-D c3d-mini (kernels of one frame), random weights + linear SVM"),
+        ("one-frame", ["sports"], "C3D, sports on one frame, repeated + linear SVM"),
+        ("chance", ["sports"], "largest training class"),
+    ],
+)  # fmt: skip
+def test_titles_name_the_weights_that_rows_have(row, names, title):
+    """By names alone: weights are large."""
+    nets = tuple(
+        SimpleNamespace(
+            name=name,
+            trained="mini" not in name,
+            network=networks.c3d_mini() if "mini" in name else networks.c3d(),
+        )
+        for name in names
+    )
+    options = Options(weights=nets)
+    assert METHODS[row].title(options) == title
+    assert METHODS[row].features_title(options) == title.removesuffix(" + linear SVM")
+
+
+def test_weights_that_are_called_random_are_so_once():
+    assert c3d.net_title(random_weights(networks.c3d_mini(3, input_shape=(3, 16, 16, 16)))) == (
+        "c3d-mini (random)"
+    )
+
+
+def test_what_a_row_needs_is_told_before_a_video_is_read(monkeypatch):
+    net = random_weights(networks.c3d_mini(3, input_shape=(3, 16, 16, 16)))
+    with pytest.raises(ValueError, match="`layer` must be one of"):
+        METHODS["depth-1"].check(Options(weights=(net,), layer="conv9"))
+    with pytest.raises(ValueError, match="`stride` must be"):
+        METHODS["one-frame"].check(Options(weights=(net,), stride=0))
+    other = Weights(net.arrays, net.network, name="bare")
+    METHODS["c3d"].check(Options(weights=(net, other)))
+    with pytest.raises(ValueError, match="weights 'bare' carry no mean"):
+        METHODS["c3d-nets"].check(Options(weights=(net, other)))
+    monkeypatch.setattr(imagenet.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"kinema\[imagenet\].*torch is missing"):
+        METHODS["c3d+imagenet"].check(Options(weights=(net,)))
 
 
 def test_the_centre_of_the_frame_is_seen():

@@ -15,6 +15,7 @@ from kinema import network as networks
 from kinema import page
 from kinema.cli import main
 from kinema.compare import Timeline, compare
+from kinema.datasets import SAME_SCENE
 from kinema.estimators import C3DFeatures
 from kinema.methods.svm import FeatureSVM
 from kinema.sources import as_source
@@ -143,6 +144,15 @@ def test_a_video_that_is_gone_leaves_its_filmstrip_empty(result, tmp_path):
     assert len(list((tmp_path / "cache").glob("*.webp"))) == 23
     page.write(gone, tmp_path / "again.html", cache=tmp_path / "cache")
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == text
+
+
+def test_a_warning_and_what_purity_leaves_out_are_on_the_page(result):
+    warning = f"the videos of class blue are one scene (group): {SAME_SCENE}."
+    row = dataclasses.replace(result.rows[0], purity_note="1 of 24 videos play no part.")
+    told = dataclasses.replace(result, notes=("a note.", warning), rows=(row, *result.rows[1:]))
+    content = page.payload(told, 84)
+    assert (content["warnings"], content["notes"]) == ([warning], ["a note."])
+    assert content["purity_note"] == "1 of 24 videos play no part."
 
 
 # --- in a browser ---------------------------------------------------------------------------------
@@ -361,6 +371,18 @@ def test_it_fits_a_phone(opened):
     assert box["width"] <= 360
     assert box["y"] + box["height"] <= 741
     assert tab.locator("#detail").get_attribute("data-video") == str(video)
+
+
+def test_a_warning_stands_out(opened, result, tmp_path):
+    warning = f"the videos of class {EVIL} are one scene (group): {SAME_SCENE}."
+    page.fill(
+        dataclasses.replace(result, notes=("a note.", warning)), tmp_path / "r.html", [b""] * 24, 84
+    )
+    tab = opened(tmp_path / "r.html")
+    assert tab.locator("#warnings .warning").all_inner_texts() == [warning]
+    assert tab.locator("#notes li").all_inner_texts() == ["a note."]
+    weight = "getComputedStyle(document.querySelector('.warning')).fontWeight"
+    assert tab.evaluate(weight) == "600"
 
 
 def test_hostile_names_are_text(opened, result, tmp_path):

@@ -6,10 +6,11 @@ import functools
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.svm import LinearSVC
 
-from kinema import C3DFeatures
+from kinema import C3DFeatures, plots
 from kinema import network as networks
 from kinema.cli import main
 from kinema.compactness import compactness
@@ -38,16 +39,16 @@ def test_purity_by_hand():
     # In groups (0 1) (2 3) (4 5): 2 of 0, 2 of 1, 1 of 2, 4 of 3, 3 of 4, 3 of 5.
     groups = ["a", "a", "b", "b", "c", "c"]
     assert knn_purity(points, labels, groups, num_neighbours=1) == pytest.approx(2 / 6)
-    # More neighbours than there are: all others, whatever their distance.
-    assert knn_purity(points, labels, alone, num_neighbours=99) == pytest.approx(2 / 5)
-    with pytest.raises(ValueError, match="at least two different groups"):
-        knn_purity(points, labels, ["a"] * 6)
+    # A class has two others: two neighbours, 1 2 of 0, 2 0 of 1, 1 0 of 2, 4 5 of 3, 3 5 of 4,
+    # 4 3 of 5.
+    assert knn_purity(points, labels, alone, num_neighbours=99) == pytest.approx(4 / 12)
+    assert knn_purity(points, labels, ["a"] * 6) is None
 
 
 def test_embed_draws_and_counts(folder, tmp_path):
     made = embed(folder, out=tmp_path, methods=["c3d", "depth-1"], weights=[NET], seed=3)
     again = embed(folder, out=tmp_path, methods=["c3d"], weights=[NET], seed=3)
-    assert made[0].title == "C3D (1 net)"
+    assert made[0].title == "c3d-mini, small (random)"
     assert made[0].points.shape == (24, 2)
     np.testing.assert_array_equal(made[0].points, again[0].points)
     assert made[0].perplexity == pytest.approx(23 / 3)
@@ -81,8 +82,8 @@ def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
     assert (tmp_path / "compactness.png").read_bytes().startswith(b"\x89PNG")
 
 
-def described_as(vectors, names, dataset, options, *, splits, progress):
-    return Described(dataset, splits, dict.fromkeys(names, vectors), ())
+def described_as(vectors, names, dataset, options, *, progress):
+    return Described(dataset, dict.fromkeys(names, vectors), ())
 
 
 def test_all_dimensions_are_without_pca(folder, tmp_path, monkeypatch):
@@ -90,20 +91,68 @@ def test_all_dimensions_are_without_pca(folder, tmp_path, monkeypatch):
     far = np.repeat([1.0, 5.0, 25.0], 8)[:, None]  # a class is how far; PCA's are as far as one
     vectors = far * np.random.default_rng(0).uniform(0.8, 1.2, (24, 3))
     found = functools.partial(described_as, vectors)
-    monkeypatch.setattr("kinema.compactness.described", found)
+    monkeypatch.setattr("kinema.protocol.described", found)
     (asked,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 3))
     (plain,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2,))
     assert list(asked.accuracy) == [2, 3]
     assert asked.accuracy == plain.accuracy
 
 
+def test_one_number_of_dimensions_can_be_read():
+    axes = Figure().add_subplot()
+    plots._accuracies(axes, [("a net", {512: 1.0})])
+    (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert low < 400 < 512 < 600 < high
+    assert bottom <= 90 < 100 < top
+    assert max(tick for tick in axes.get_yticks() if bottom <= tick <= top) == 100
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["512"]
+    assert [text.get_text() for text in axes.texts] == ["100.0 %"]
+
+
+def test_numbers_of_dimensions_do_not_lie_on_each_other():
+    axes = Figure().add_subplot()
+    curves = [("a", {10: 0.5, 500: 0.6, 512: 0.7}), ("a", {10: 0.6, 1280: 0.8})]
+    plots._accuracies(axes, curves)
+    texts = [label.get_text() for label in axes.get_xticklabels()]
+    assert texts == ["10", "", "512", "1280"]
+    assert len(axes.lines) == 2  # two rows of one title are two lines
+    assert not axes.texts
+
+
+def test_dimensions_that_are_missing_are_told(folder, tmp_path):
+    (found,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 50, 600))
+    # The largest of five folds of 24 videos holds five.
+    assert list(found.accuracy) == [2, 512]
+    assert found.why_left_out() == (
+        "not 50, 600 dimensions: a split trains on 19 videos, and the features have 512."
+    )
+
+
+def test_long_titles_are_cut_in_their_middle():
+    assert plots.shortened("abcdefghij", 10) == "abcdefghij"
+    assert plots.shortened("abcdefghijk", 10) == "abcde…hijk"
+
+
+def test_classes_of_one_group_have_no_purity(folder, tmp_path, capsys):
+    lines = ["path,label,group"]
+    for label in ("blue", "red"):
+        lines += [f"{video},{label},{label}" for video in (folder / label).iterdir()]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    NET.save(tmp_path / "net.safetensors")
+    command = ["embed", str(tmp_path / "list.csv"), "--out", str(tmp_path / "o")]
+    assert main([*command, "--weights", str(tmp_path / "net.safetensors")]) == 0
+    out = capsys.readouterr().out
+    assert "10-NN purity says nothing here" in out
+    assert "16 of 16 videos play no part in k-NN purity: no other video of their class" in out
+
+
 def test_commands(folder, tmp_path, capsys):
     NET.save(tmp_path / "net.safetensors")
     options = ["--out", str(tmp_path / "o"), "--weights", str(tmp_path / "net.safetensors")]
     assert main(["embed", str(folder), *options]) == 0
-    assert "C3D (1 net): 10-NN purity 0." in capsys.readouterr().out
+    assert "c3d-mini, small (random): 10-NN purity 1.000 of the features" in capsys.readouterr().out
     assert main(["compactness", str(folder), *options]) == 0
-    assert "C3D (1 net): 10: " in capsys.readouterr().out
+    assert "c3d-mini, small (random): 10: " in capsys.readouterr().out
     assert main(["embed", str(folder), *options, "--perplexity", "0"]) == 2
     assert "`perplexity` must be more than 0" in capsys.readouterr().err
     assert main(["embed", str(folder), *options, "--seed=-1"]) == 2
@@ -130,5 +179,8 @@ def test_a_video_that_is_left_out_is_told(folder, tmp_path, capsys):
         assert main([*command, str(tmp_path / "v"), *options]) == 1
         assert "torn.mp4: it cannot be read as a video" in capsys.readouterr().err
     (tmp_path / "v" / "blue").rename(tmp_path / "blue")
+    (tmp_path / "v" / "blue").mkdir()
+    (tmp_path / "v" / "red" / "torn.mp4").rename(tmp_path / "v" / "blue" / "torn.mp4")
+    (tmp_path / "v" / "blue" / "empty.mp4").touch()
     with pytest.raises(ValueError, match=r"a comparison takes two\. Left out: .*torn\.mp4"):
         compactness(tmp_path / "v", out=tmp_path / "o", weights=[NET])

@@ -16,12 +16,15 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, validators
 
 import kinema
 from kinema.skipped import Skipped
+
+if TYPE_CHECKING:
+    from kinema.compare import Result
 
 app = App(
     name="kinema",
@@ -416,27 +419,36 @@ def transfer(
         force: Go on with weights that saw test videos, and mark it.
     """
     from kinema.compare import fit_classifier
+    from kinema.protocol import NothingToTest, check_same_clips
+    from kinema.weights import resolve
 
     nets = weights or ["c3d-mini"]
-    code = _compare(
-        dataset,
-        out=out,
-        methods=["c3d" if len(nets) == 1 else "c3d-nets"],
-        weights=nets,
-        layer=layer,
-        stride=stride,
-        cost=c,
-        l2=l2,
-        splits=split,
-        folds=folds,
-        kind=kind,
-        lists=lists,
-        threads=threads,
-        force=force,
-        colours=colours,
-        video_seconds=video_seconds,
-        max_skipped=max_skipped,
-    )
+    if len(nets) > 1:
+        check_same_clips([resolve(net) for net in nets])
+    code, last = 0, []
+    try:
+        result = _compare(
+            dataset,
+            out=out,
+            methods=["c3d" if len(nets) == 1 else "c3d-nets"],
+            weights=nets,
+            layer=layer,
+            stride=stride,
+            cost=c,
+            l2=l2,
+            splits=split,
+            folds=folds,
+            kind=kind,
+            lists=lists,
+            threads=threads,
+            force=force,
+            colours=colours,
+            video_seconds=video_seconds,
+        )
+        skipped, last = result.skipped, [*result.warnings]
+    except NothingToTest as error:
+        skipped = error.skipped
+        last = [f"{error.summary()}; the classifier of all videos was trained."]
     classifier = fit_classifier(
         dataset,
         weights=nets,
@@ -454,6 +466,8 @@ def transfer(
     )
     classifier.save(out / "classifier.safetensors")
     print(f"classifier of all these videos: {out / 'classifier.safetensors'}")
+    code = _tell_skipped(skipped, max_skipped)
+    print(*last, sep="\n", end="\n" * bool(last))
     return code
 
 
@@ -501,7 +515,7 @@ def compare(
         max_skipped: Exit with 1 if more videos than this could not be used.
         force: Go on with weights that saw test videos, and mark their rows.
     """
-    return _compare(
+    result = _compare(
         dataset,
         out=out,
         methods=_names(methods),
@@ -518,8 +532,11 @@ def compare(
         force=force,
         colours=colours,
         video_seconds=video_seconds,
-        max_skipped=max_skipped,
     )
+    code = _tell_skipped(result.skipped, max_skipped)
+    for warning in result.warnings:
+        print(warning)
+    return code
 
 
 @app.command
@@ -559,8 +576,7 @@ def embed(
             into FFmpeg that never returns is not cut short.
         max_skipped: Exit with 1 if more videos than this could not be used.
     """
-    from kinema.embedding import embed
-    from kinema.metrics import NUM_NEIGHBOURS
+    from kinema.embedding import embed, purity_text
 
     made = embed(
         dataset,
@@ -579,10 +595,9 @@ def embed(
         progress=True,
     )
     for one in made:
-        print(
-            f"{one.title}: {NUM_NEIGHBOURS}-NN purity {one.purity:.3f} of the features, "
-            f"{one.purity_2d:.3f} in the picture"
-        )
+        print(f"{one.title}: {purity_text(one.purity, one.purity_2d)}")
+    if made[0].purity_note:
+        print(made[0].purity_note)
     print(f"{out / 'embedding.png'} and .svg: perplexity {made[0].perplexity:g}, seed {seed}")
     return _tell_skipped(made[0].skipped, max_skipped)
 
@@ -648,8 +663,16 @@ def compactness(
     for one in made:
         values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
         print(f"{one.title}: {values}")
+    for why in dict.fromkeys(one.why_left_out() for one in made if one.left_out):
+        print(why)
+    for note in made[0].notes:
+        if note not in made[0].warnings:
+            _say(note)
     print(out / "compactness.png")
-    return _tell_skipped(made[0].skipped, max_skipped)
+    code = _tell_skipped(made[0].skipped, max_skipped)
+    for warning in made[0].warnings:
+        print(warning)
+    return code
 
 
 @app.command
@@ -748,17 +771,19 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _compare(dataset: Path, *, out: Path, max_skipped: int, **options: Any) -> int:
+def _compare(dataset: Path, *, out: Path, **options: Any) -> Result:
     from kinema import page, report
     from kinema.compare import compare
+    from kinema.protocol import check_out
 
+    check_out(out)
     cache = out / "features"
     result = compare(dataset, cache=cache, pictures=True, progress=True, **options)
     report.write(result, out)
     page.write(result, out / "report.html", cache=cache, progress=True)
     print(report.as_markdown(result))
     print(f"with filmstrips and maps: {out / 'report.html'}")
-    return _tell_skipped(result.skipped, max_skipped)
+    return result
 
 
 @app.command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,21 +12,23 @@ from sklearn.decomposition import PCA
 
 from kinema import plots
 from kinema import weights as weights_room
-from kinema.datasets import Dataset, Split
+from kinema.datasets import Dataset
 from kinema.feature_table import normalized
 from kinema.loop import Reading
 from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
 from kinema.protocol import (
     NUM_FOLDS,
-    check_classes,
-    check_have_features,
+    check_dataset,
     check_methods,
-    choose_splits,
-    described,
+    check_options,
+    check_out,
     labels_and_groups,
+    loaded,
     readable,
+    split_and_described,
     title_of,
+    warnings_of,
 )
 from kinema.skipped import Skipped
 from kinema.weights import Weights
@@ -44,11 +46,31 @@ class Compactness:
         accuracy: mean over the splits, by number of dimensions; the last one is all of them,
             without PCA. Numbers that a split's training videos do not allow are left out.
         skipped: videos that were left out, and why.
+        left_out: numbers of dimensions that were asked for and are not fewer than the features'
+            own, or that the training videos do not allow.
+        num_train: training videos of the smallest split.
+        notes: what else the reader should know, a line each.
     """
 
     title: str
     accuracy: dict[int, float]
     skipped: tuple[Skipped, ...] = ()
+    left_out: tuple[int, ...] = ()
+    num_train: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the notes those that say that the accuracies are not what they seem to be."""
+        return warnings_of(self.notes)
+
+    def why_left_out(self) -> str:
+        """Which numbers of dimensions are missing, and why; "" if none."""
+        if not self.left_out:
+            return ""
+        largest = max(self.accuracy)
+        why = f"a split trains on {self.num_train} videos, and the features have {largest}"
+        return f"not {', '.join(map(str, self.left_out))} dimensions: {why}."
 
 
 def compactness(
@@ -91,7 +113,7 @@ def compactness(
     if not dimensions or min(dimensions) < 1:
         raise ValueError(f"`dimensions` must be whole numbers from 1 on, got {dimensions}.")
     nets = tuple(weights_room.resolve(source) for source in weights)
-    check_methods(methods, nets, cost=cost)
+    check_methods(methods, nets, cost=cost, features=True)
     out = Path(out)
     cache = out / "features"
     options = Options(
@@ -103,27 +125,28 @@ def compactness(
         colours=colours,
         video_seconds=video_seconds,
     )
-    check_have_features(methods, options)
+    check_options(methods, options)
+    dataset = loaded(dataset, kind=kind, lists=lists)
+    check_dataset(dataset, splits, folds)
+    check_out(out)
     dataset, skipped = readable(
         dataset,
-        kind=kind,
-        lists=lists,
         cache=cache,
         reading=Reading(colours, video_seconds),
         threads=threads,
         progress=progress,
     )
-    check_classes(dataset, skipped)
-    chosen: Mapping[str, Split] = choose_splits(dataset, splits, folds)
-    by_method = described(methods, dataset, options, splits=chosen, progress=progress)
-    dataset, chosen = by_method.dataset, by_method.splits
+    chosen, notes, by_method = split_and_described(
+        methods, dataset, options, splits, folds, skipped, progress=progress
+    )
     skipped += by_method.skipped
-    check_classes(dataset, skipped)
+    dataset = by_method.dataset
     labels, groups = labels_and_groups(dataset)
     made = []
     for name in methods:
         vectors = by_method.vectors[name]
-        most = min(min(len(split.train) for split in chosen.values()), vectors.shape[1] - 1)
+        num_train = min(len(split.train) for split in chosen.values())
+        most = min(num_train, vectors.shape[1] - 1)
         found: dict[int, list[float]] = {}
         for split in chosen.values():
             train, test = list(split.train), list(split.test)
@@ -138,11 +161,21 @@ def compactness(
                 right = float((said == labels[test]).mean())
                 found.setdefault(count or vectors.shape[1], []).append(right)
         accuracy = {count: float(np.mean(values)) for count, values in found.items()}
-        title = METHODS[name].title.removesuffix(" + linear SVM")
-        made.append(Compactness(title, accuracy, tuple(skipped)))
+        made.append(
+            Compactness(
+                METHODS[name].features_title(options),
+                accuracy,
+                tuple(skipped),
+                left_out=tuple(sorted(set(dimensions) - set(accuracy))),
+                num_train=num_train,
+                notes=tuple(notes),
+            )
+        )
+    remarks = [*(one.why_left_out() for one in made), *warnings_of(notes)]
     plots.compactness(
         out / "compactness.png",
-        {one.title: one.accuracy for one in made},
+        [(one.title, one.accuracy) for one in made],
         title=f"{title_of(dataset)}: accuracy against PCA dimensions",
+        remarks=[text for text in dict.fromkeys(remarks) if text],
     )
     return made

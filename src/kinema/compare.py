@@ -26,17 +26,30 @@ from kinema.embedding import FEWEST_POINTS, tsne
 from kinema.loop import Reading, Video
 from kinema.methods import METHODS, Method, Options
 from kinema.methods.svm import FeatureSVM
-from kinema.metrics import Interval, confusion_matrix, group_interval, knn_purity
+from kinema.metrics import (
+    Interval,
+    confusion_matrix,
+    group_interval,
+    knn_purity,
+    paired_interval,
+    purity_note,
+)
 from kinema.protocol import (
     NUM_FOLDS,
     Described,
     check_classes,
+    check_dataset,
     check_methods,
-    choose_splits,
+    check_options,
+    check_out,
+    check_same_clips,
     described,
     labels_and_groups,
+    loaded,
     readable,
+    split_and_described,
     title_of,
+    warnings_of,
 )
 from kinema.skipped import Skipped
 from kinema.sources import Source
@@ -107,13 +120,16 @@ class Row:
     Attributes:
         name, title, stands_in: of the method, see `methods.Method`.
         outcomes: one a split.
-        interval: mean accuracy over all test videos and its 95 % interval (whole groups resampled).
+        interval: mean accuracy over all test videos and its 95 % interval (whole groups resampled;
+            see Note [Groups that agree] in `metrics` for where that cannot be).
         difference: to the first row, paired by video; None in the first row.
         num_dimensions: of its features; None for methods without.
         frames_per_second: from file to score, reading included; None if not measured.
         leaked: test videos that its weights learned from.
         points: (n, 2) t-SNE of the features of all videos; None if it was not asked for.
-        purity: k-NN purity of these features, see `metrics.knn_purity`; None likewise.
+        purity: k-NN purity of these features, see `metrics.knn_purity`; None likewise, or where no
+            video has another one of its class outside its group.
+        purity_note: which videos play no part in it; "" if all do.
     """
 
     name: str
@@ -127,6 +143,7 @@ class Row:
     leaked: int
     points: np.ndarray | None = None
     purity: float | None = None
+    purity_note: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -167,6 +184,11 @@ class Result:
     settings: Mapping[str, Any]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the notes those that say that the accuracies are not what they seem to be."""
+        return warnings_of(self.notes)
 
     def confusion(self, row: Row) -> np.ndarray:
         """(K, K) counts over all splits: true class by row, predicted by column."""
@@ -247,18 +269,6 @@ def compare(
     check_methods(methods, nets, cost=cost)
     if pictures and cache is None:
         raise ValueError("`pictures` takes a `cache`, or every video would be computed again.")
-    reading = Reading(colours, video_seconds)
-    dataset, skipped = readable(
-        dataset,
-        kind=kind,
-        lists=lists,
-        cache=cache,
-        reading=reading,
-        threads=threads,
-        progress=progress,
-    )
-    check_classes(dataset, skipped)
-    chosen: Mapping[str, Split] = choose_splits(dataset, splits, folds)
     options = Options(
         weights=nets,
         layer=layer,
@@ -271,22 +281,37 @@ def compare(
         colours=colours,
         video_seconds=video_seconds,
     )
-    leaks = {name: _leaks(METHODS[name], options, dataset, chosen) for name in methods}
-    if any(leaks.values()) and not force:
-        name, count = next((name, count) for name, count in leaks.items() if count)
-        raise ValueError(
-            f"the weights of {name} learned from {count} of the test videos, so its accuracy would "
-            "say nothing: choose other weights or splits; `force` marks the row instead."
-        )
-    found = described(methods, dataset, options, splits=chosen, progress=progress)
-    dataset, chosen = found.dataset, found.splits
+    check_options(methods, options)
+    dataset = loaded(dataset, kind=kind, lists=lists)
+    check_dataset(dataset, splits, folds)
+    if cache is not None:
+        check_out(cache, "cache")
+    dataset, skipped = readable(
+        dataset,
+        cache=cache,
+        reading=Reading(colours, video_seconds),
+        threads=threads,
+        progress=progress,
+    )
+
+    def check_leaks(dataset: Dataset, splits: Mapping[str, Split]) -> None:
+        for name in () if force else methods:
+            if count := _leaks(METHODS[name], options, dataset, splits):
+                raise ValueError(
+                    f"the weights of {name} learned from {count} of the test videos, so its "
+                    "accuracy would say nothing: choose other weights or splits; `force` marks the "
+                    "row instead."
+                )
+
+    chosen, notes, found = split_and_described(
+        methods, dataset, options, splits, folds, skipped, check=check_leaks, progress=progress
+    )
+    dataset = found.dataset
     skipped += found.skipped
-    if found.skipped:
-        check_classes(dataset, skipped)
     rows: list[Row] = []
     for name in methods:
         rows.append(
-            _row(name, found, options, rows[0] if rows else None, leaks[name],
+            _row(name, found, chosen, options, rows[0] if rows else None,
                  timed=timed, pictures=pictures)
         )  # fmt: skip
     return Result(
@@ -307,11 +332,11 @@ def compare(
             "stride": stride,
             "l2": l2,
             "cost": cost,
-            "folds": None if dataset.splits else folds,
+            "folds": None if dataset.splits else len(chosen),
             "colours": colours,
         },
         skipped=tuple(skipped),
-        notes=tuple(_notes(dataset, chosen)),
+        notes=(*notes, *_notes(dataset, chosen)),
     )
 
 
@@ -339,21 +364,11 @@ def fit_classifier(
     Raises:
         ValueError: as `compare`; or the nets see clips of different lengths.
     """
-    if not weights:
-        raise ValueError("`weights` must name at least one net.")
-    reading = Reading(colours, video_seconds)
-    dataset, skipped = readable(
-        dataset,
-        kind=kind,
-        lists=lists,
-        cache=cache,
-        reading=reading,
-        threads=threads,
-        progress=progress,
-    )
-    check_classes(dataset, skipped)
+    nets = tuple(weights_room.resolve(source) for source in weights)
+    check_methods(["c3d-nets"], nets, cost=cost)
+    check_same_clips(nets)
     options = Options(
-        weights=tuple(weights_room.resolve(source) for source in weights),
+        weights=nets,
         layer=layer,
         stride=stride,
         l2=l2,
@@ -365,10 +380,21 @@ def fit_classifier(
         video_seconds=video_seconds,
     )
     method = "c3d-nets"
+    check_options([method], options)
+    dataset = loaded(dataset, kind=kind, lists=lists)
+    check_classes(dataset, tested=False)
+    if cache is not None:
+        check_out(cache, "cache")
+    dataset, skipped = readable(
+        dataset,
+        cache=cache,
+        reading=Reading(colours, video_seconds),
+        threads=threads,
+        progress=progress,
+    )
     found = described([method], dataset, options, progress=progress)
     dataset = found.dataset
-    if found.skipped:
-        check_classes(dataset, found.skipped)
+    check_classes(dataset, [*skipped, *found.skipped], tested=False)
     labels, groups = labels_and_groups(dataset)
     machine = METHODS[method].make(options).fit_vectors(found.vectors[method], labels, groups)
     coefficients, intercepts = machine.coefficients()
@@ -399,7 +425,7 @@ def _leaks(method: Method, options: Options, dataset: Dataset, splits: Mapping[s
 
 
 def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
-    notes = list(dataset.notes)
+    notes = []
     if dataset.missing:
         notes.append(f"{len(dataset.missing)} listed videos are not there.")
     tested = {dataset.samples[index].group for split in splits.values() for index in split.test}
@@ -420,9 +446,9 @@ def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
 def _row(
     name: str,
     found: Described,
+    splits: Mapping[str, Split],
     options: Options,
     first: Row | None,
-    leaked: int,
     *,
     timed: bool,
     pictures: bool,
@@ -434,7 +460,7 @@ def _row(
     vectors = found.vectors.get(name)
     timed = timed and vectors is not None
     outcomes = []
-    for split_name, split in found.splits.items():
+    for split_name, split in splits.items():
         train, test = list(split.train), list(split.test)
         if vectors is not None:
             estimator.fit_vectors(vectors[train], labels[train], groups[train])
@@ -463,15 +489,14 @@ def _row(
     points = purity = None
     if pictures and vectors is not None and len(vectors) >= FEWEST_POINTS:
         points, _ = tsne(vectors)
-        if len(np.unique(groups)) > 1:
-            purity = knn_purity(vectors, labels, groups.tolist())
+        purity = knn_purity(vectors, labels, groups.tolist())
     difference = None
     if first is not None:
         before = np.concatenate([outcome.right for outcome in first.outcomes]).astype(float)
-        difference = group_interval(right - before, groups[tested].tolist())
+        difference = paired_interval(right, before, groups[tested].tolist())
     return Row(
         name=name,
-        title=method.title,
+        title=method.title(options),
         stands_in=method.stands_in,
         outcomes=tuple(outcomes),
         interval=group_interval(right, groups[tested].tolist()),
@@ -480,9 +505,10 @@ def _row(
         frames_per_second=_speed(method, options, sources)
         if timed and vectors is not None
         else None,
-        leaked=leaked,
+        leaked=_leaks(method, options, found.dataset, splits),
         points=points,
         purity=purity,
+        purity_note=purity_note(labels, groups.tolist()) if points is not None else "",
     )
 
 

@@ -35,7 +35,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from kinema.datasets import Dataset, Split
+from kinema.datasets import SAME_SCENE, Dataset, Split
 from kinema.files import cache_file, read_kept_tensors, write_tensors
 from kinema.loop import PLAIN, Reading, Video, each_video
 from kinema.prefetch import num_usable_cores
@@ -230,8 +230,9 @@ def group_copies(dataset: Dataset, copies: Copies | None = None) -> Dataset:
     """A dataset whose groups are its near-copies, with a note that says so.
 
     One that has groups of its own keeps them, and so does one with an official split. A group is
-    called after its first video. Videos of a scene that more than half of all show stand alone:
-    folds cannot keep them on one side.
+    called after its first video. Videos of a scene that more than half of all show stand alone, as
+    folds cannot keep them on one side; not those of a class that is this scene and nothing else,
+    see `datasets.plan_folds`.
 
     Args:
         dataset: labelled videos.
@@ -244,11 +245,16 @@ def group_copies(dataset: Dataset, copies: Copies | None = None) -> Dataset:
     notes = [f"groups by near-copies: {copies.summary()}"]
     sizes = Counter(copies.groups)
     too_large = {group for group, size in sizes.items() if size > len(copies.names) / 2}
+    held = {(group, s.labels[0]) for group, s in zip(copies.groups, dataset.samples, strict=True)}
+    scenes = Counter(label for _, label in held)
+    for group in list(too_large):
+        labels = [label for other, label in held if other == group]
+        if len(labels) == 1 and scenes[labels[0]] == 1:
+            too_large.remove(group)
     if too_large:
         notes.append(
             f"{max(sizes.values())} of {len(copies.names)} videos hang together as near-copies, "
-            "too many for one side of a fold: they are taken apart, so what is measured may be "
-            "that scenes are known again."
+            f"too many for one side of a fold, and are taken apart: {SAME_SCENE}."
         )
     return dataclasses.replace(
         dataset,

@@ -130,6 +130,7 @@ class Dataset:
         splits: the given ones by name: "1", "2", "3", or see Note [Given splits]; may be empty.
         missing: names that the lists have and the disk has not.
         notes: one line each: what was left out, and why.
+        title: what to call it, if not by its root: a CSV file is called by its name.
     """
 
     kind: str
@@ -139,6 +140,7 @@ class Dataset:
     splits: Mapping[str, Split] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    title: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -190,7 +192,8 @@ def make_split(dataset: Dataset, *, test_fraction: float = 0.25, seed: int = 0) 
     """
     if not 0 < test_fraction < 1:
         raise ValueError(f"`test_fraction` must be between 0 and 1, got {test_fraction}.")
-    groups = _groups(dataset, seed)
+    samples = dataset.samples
+    groups = _groups([s.group for s in samples], [s.labels for s in samples], seed)
     by_class = _by_class(groups)
     total = Counter[int]()
     num_left = Counter({label: len(members) for label, members in by_class.items()})
@@ -234,28 +237,130 @@ def make_split(dataset: Dataset, *, test_fraction: float = 0.25, seed: int = 0) 
     return Split(tuple(sorted(parts[False])), tuple(sorted(parts[True])))
 
 
-def make_folds(dataset: Dataset, num_folds: int = 5, seed: int = 0) -> tuple[Split, ...]:
-    """Part a dataset into folds of about the same size; each is the test side of one split.
+SAME_SCENE = "the same scene is on both sides, so this measures scenes"
+"""Stands in every note on folds that could not keep a scene on one side."""
 
-    Groups are never torn apart, and the videos of each class are spread over the folds as evenly as
-    its groups allow. A class with one group only is, in the fold that has it, tested untrained.
-    `copies.group_copies` makes groups for a dataset that has none.
+
+@dataclass(frozen=True)
+class Folds:
+    """Folds of a dataset: each is the test side of one split.
+
+    Attributes:
+        splits: one a fold.
+        notes: one line each: what could not be done as asked, and why.
+    """
+
+    splits: tuple[Split, ...]
+    notes: tuple[str, ...] = ()
+
+
+def make_folds(dataset: Dataset, num_folds: int = 5, seed: int = 0) -> tuple[Split, ...]:
+    """The splits of `plan_folds`; what could not be done as asked is warned of."""
+    folds = plan_folds(dataset, num_folds, seed)
+    for note in folds.notes:
+        warnings.warn(note, stacklevel=2)
+    return folds.splits
+
+
+def plan_folds(dataset: Dataset, num_folds: int = 5, seed: int = 0) -> Folds:
+    """Part a dataset into folds of about the same size, by class and without tearing groups apart.
+
+    Each class of two videos or more is on the training side of every split. It is tested in every
+    fold, too, as far as groups of several classes allow: there are as many folds as the class with
+    the fewest groups has groups, two at least and `num_folds` at most. A video counts for the first
+    of its labels.
+
+    Where no folds keep a class's groups whole, its videos are parted singly, and a note says so: a
+    class that is one group, and one whose groups hold other classes in such a way that all of them
+    would be in one fold. `copies.group_copies` makes groups for a dataset that has none.
+
+    Args:
+        dataset: what to part.
+        num_folds: how many are wanted.
+        seed: another seed, other folds.
 
     Raises:
-        ValueError: there are fewer groups than folds.
+        ValueError: there are fewer than two videos.
     """
-    groups = _groups(dataset, seed)
     if num_folds < 2:
         raise ValueError(f"`num_folds` must be at least 2, got {num_folds}.")
-    if len(groups) < num_folds:
-        raise ValueError(
-            f"`num_folds` (={num_folds}) must be at most the {len(groups)} groups of "
-            f"{dataset.root}: videos of one group (near-copies, say) stay together."
-        )
+    samples = dataset.samples
+    if len(samples) < 2:
+        raise ValueError(f"{dataset.root} has fewer than two videos, and folds take two.")
+    labels = [sample.labels[:1] for sample in samples]
+    num_videos = Counter(label for (label,) in labels)
+    scenes = Counter(label for label, _ in {(s.labels[0], s.group) for s in samples})
+    one_scene = {label for label, count in scenes.items() if count == 1 < num_videos[label]}
+    torn: set[int] = set()
+    while True:
+        single = one_scene | torn
+        keys = [(s.group, s.name if s.labels[0] in single else "") for s in samples]
+        groups = _groups(keys, labels, seed)
+        by_class = _by_class(groups)
+        sizes = {label: len(members) for label, members in by_class.items()}
+        several = {label: size for label, size in sizes.items() if num_videos[label] > 1}
+        enough = min(num_folds, len(groups), *several.values())
+        # A triangle of groups, each of two classes, takes three folds where two do for each class.
+        for count in range(enough, min(num_folds, len(groups)) + 1):
+            fold_of = _spread(groups, by_class, count)
+            stuck = [label for label in several if _is_stuck(by_class[label], fold_of)]
+            if not stuck:
+                break
+        if not stuck:
+            break
+        torn.add(stuck[0])
+    folds: list[list[int]] = [[] for _ in range(count)]
+    for index, group in enumerate(groups):
+        folds[fold_of[index]] += group.samples
+    return Folds(
+        tuple(
+            Split(
+                train=tuple(sorted(i for other in folds if other is not fold for i in other)),
+                test=tuple(sorted(fold)),
+            )
+            for fold in folds
+        ),
+        tuple(_fold_notes(dataset, one_scene, torn, num_videos, several, num_folds, count)),
+    )
+
+
+def _fold_notes(
+    dataset: Dataset,
+    one_scene: set[int],
+    torn: set[int],
+    num_videos: Mapping[int, int],
+    sizes: Mapping[int, int],
+    num_folds: int,
+    count: int,
+) -> Iterator[str]:
+    def classes(labels: Iterable[int]) -> str:
+        names = [dataset.classes[label] for label in sorted(labels)]
+        return f"class {names[0]}" if len(names) == 1 else some(names, "class", "classes")
+
+    if one_scene:
+        each = " each" if len(one_scene) > 1 else ""
+        yield f"the videos of {classes(one_scene)} are one scene (group){each}: {SAME_SCENE}."
+    if torn:
+        yield f"no folds keep the scenes (groups) of {classes(torn)} whole: {SAME_SCENE}."
+    if count < num_folds:
+        few = [label for label, size in sizes.items() if size == min(sizes.values(), default=0)]
+        what = "videos" if set(few) <= one_scene | torn else "groups"
+        has = "has" if len(few) == 1 else "have"
+        why = f": {classes(few)} {has} {sizes[few[0]]} {what} only" if few else ""
+        yield f"{count} folds in place of {num_folds}{why}."
+    lonely = [label for label, number in num_videos.items() if number == 1]
+    if lonely:
+        yield f"one video only, so never both learned and tested: {classes(lonely)}."
+
+
+def _spread(
+    groups: Sequence[_Group], by_class: Mapping[int, Sequence[int]], num_folds: int
+) -> dict[int, int]:
+    """The fold of each group."""
     counts = [Counter[int]() for _ in range(num_folds)]
     sizes = [0] * num_folds
     fold_of: dict[int, int] = {}
-    for label, members in _by_class(groups).items():
+    for label, members in by_class.items():
         # The largest first, each to the fold that has the least of its class.
         for index in sorted(members, key=lambda index: -groups[index].counts[label]):
             if index not in fold_of:
@@ -263,16 +368,20 @@ def make_folds(dataset: Dataset, num_folds: int = 5, seed: int = 0) -> tuple[Spl
                 fold_of[index] = fold
                 counts[fold].update(groups[index].counts)
                 sizes[fold] += len(groups[index].samples)
-    folds: list[list[int]] = [[] for _ in range(num_folds)]
-    for index, group in enumerate(groups):
-        folds[fold_of[index]] += group.samples
-    return tuple(
-        Split(
-            train=tuple(sorted(i for other in folds if other is not fold for i in other)),
-            test=tuple(sorted(fold)),
-        )
-        for fold in folds
-    )
+    for label, members in by_class.items():
+        for index in sorted(members, key=lambda index: groups[index].counts[label]):
+            here = fold_of[index]
+            others = (fold for fold in range(num_folds) if fold != here)
+            while _is_stuck(members, fold_of) and (fold := next(others, here)) != here:
+                fold_of[index] = fold
+                if any(_is_stuck(by_class[label], fold_of) for label in groups[index].counts):
+                    fold_of[index] = here
+    return fold_of
+
+
+def _is_stuck(members: Sequence[int], fold_of: Mapping[int, int]) -> bool:
+    """Whether a class with several groups has all of them in one fold."""
+    return len(members) > 1 and len({fold_of[index] for index in members}) == 1
 
 
 @dataclass
@@ -281,13 +390,13 @@ class _Group:
     counts: Counter[int] = field(default_factory=Counter)  # samples by label
 
 
-def _groups(dataset: Dataset, seed: int) -> list[_Group]:
-    """The groups of a dataset in a random order."""
-    groups: defaultdict[str, _Group] = defaultdict(_Group)
-    for index, sample in enumerate(dataset.samples):
-        group = groups[sample.group]
+def _groups(keys: Sequence[Hashable], labels: Sequence[tuple[int, ...]], seed: int) -> list[_Group]:
+    """Samples of the same key, with their labels, in a random order."""
+    groups: defaultdict[Hashable, _Group] = defaultdict(_Group)
+    for index, (key, own) in enumerate(zip(keys, labels, strict=True)):
+        group = groups[key]
         group.samples.append(index)
-        group.counts.update(sample.labels)
+        group.counts.update(own)
     ordered = list(groups.values())
     return [ordered[index] for index in np.random.default_rng(seed).permutation(len(ordered))]
 
@@ -381,7 +490,7 @@ def _load_file(path: Path, kind: str, lists: str | os.PathLike[str] | None) -> D
     if kind == "kinetics" or (kind == "auto" and is_kinetics(path)):
         dataset = _load_lists("kinetics", path.parent, [path])
     else:
-        dataset = _load_csv(path)
+        dataset = replace(_load_csv(path), title=path.stem)
     if not dataset.samples:
         raise ValueError(f"no dataset in {path.parent}: {_nothing_there(path, dataset)}.")
     return dataset
@@ -571,7 +680,7 @@ def _dataset(
     for name, (train, test) in splits.items():
         for side, members in (("train on", train), ("test", test)):
             if samples and not members:
-                notes.append(f"split {name} has no video to {side} here.")
+                notes.append(f"{about_split(name)}no video to {side} here.")
     return Dataset(
         kind=kind,
         root=root,
@@ -584,6 +693,11 @@ def _dataset(
         missing=tuple(sorted(missing)),
         notes=tuple(notes),
     )
+
+
+def about_split(name: str) -> str:
+    """How notes on a given split begin."""
+    return f"split {name} has "
 
 
 # --- CSV ------------------------------------------------------------------------------------------

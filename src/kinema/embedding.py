@@ -15,12 +15,14 @@ from kinema import weights as weights_room
 from kinema.datasets import Dataset
 from kinema.loop import Reading
 from kinema.methods import METHODS, Options
-from kinema.metrics import NUM_NEIGHBOURS, knn_purity
+from kinema.metrics import NUM_NEIGHBOURS, knn_purity, purity_note
 from kinema.protocol import (
-    check_have_features,
     check_methods,
+    check_options,
+    check_out,
     described,
     labels_and_groups,
+    loaded,
     readable,
     title_of,
 )
@@ -43,8 +45,9 @@ class Embedding:
         title: of the features.
         points: (n, 2).
         labels: (n,) class indices.
-        purity: see `metrics.knn_purity`, of the features.
+        purity: see `metrics.knn_purity`, of the features; None where it says nothing.
         purity_2d: of the points.
+        purity_note: which videos play no part in it; "" if all do.
         perplexity, seed: of t-SNE.
         skipped: videos that were left out, and why.
     """
@@ -52,11 +55,12 @@ class Embedding:
     title: str
     points: np.ndarray
     labels: np.ndarray
-    purity: float
-    purity_2d: float
+    purity: float | None
+    purity_2d: float | None
     perplexity: float
     seed: int
     skipped: tuple[Skipped, ...] = ()
+    purity_note: str = ""
 
 
 def tsne(
@@ -115,7 +119,7 @@ def embed(
     if not 0 <= seed < 2**32:
         raise ValueError(f"`seed` must be from 0 to {2**32 - 1}, got {seed}.")
     nets = tuple(weights_room.resolve(source) for source in weights)
-    check_methods(methods, nets)
+    check_methods(methods, nets, features=True)
     out = Path(out)
     cache = out / "features"
     options = Options(
@@ -127,11 +131,12 @@ def embed(
         colours=colours,
         video_seconds=video_seconds,
     )
-    check_have_features(methods, options)
+    check_options(methods, options)
+    dataset = loaded(dataset, kind=kind, lists=lists)
+    _check_enough(dataset)
+    check_out(out)
     dataset, skipped = readable(
         dataset,
-        kind=kind,
-        lists=lists,
         cache=cache,
         reading=Reading(colours, video_seconds),
         threads=threads,
@@ -148,7 +153,7 @@ def embed(
         points, taken = tsne(vectors, perplexity=perplexity, seed=seed)
         made.append(
             Embedding(
-                title=METHODS[name].title.removesuffix(" + linear SVM"),
+                title=METHODS[name].features_title(options),
                 points=points,
                 labels=labels,
                 purity=knn_purity(vectors, labels, groups.tolist()),
@@ -156,18 +161,12 @@ def embed(
                 perplexity=taken,
                 seed=seed,
                 skipped=tuple(skipped),
+                purity_note=purity_note(labels, groups.tolist()),
             )
         )
     plots.embeddings(
         out / "embedding",
-        [
-            (
-                f"{one.title}\n{NUM_NEIGHBOURS}-NN purity {one.purity:.2f}",
-                one.points,
-                one.labels,
-            )
-            for one in made
-        ],
+        [(one.title, purity_text(one.purity), one.points, one.labels) for one in made],
         dataset.classes,
         title=f"{title_of(dataset)}: t-SNE, perplexity {taken:g}, seed {seed}",
     )
@@ -177,6 +176,13 @@ def embed(
 def _check_enough(dataset: Dataset) -> None:
     if len(dataset.samples) < FEWEST_POINTS:
         raise ValueError(
-            f"{dataset.root} has {len(dataset.samples)} videos that can be read: a picture takes "
-            f"{FEWEST_POINTS}."
+            f"{dataset.root} has {len(dataset.samples)} videos: a picture takes {FEWEST_POINTS}."
         )
+
+
+def purity_text(purity: float | None, in_picture: float | None = None) -> str:
+    """What is said of the purity of features, and of points in a picture if that is given."""
+    if purity is None:
+        return f"{NUM_NEIGHBOURS}-NN purity says nothing here"
+    text = f"{NUM_NEIGHBOURS}-NN purity {purity:.3f} of the features"
+    return text if in_picture is None else f"{text}, {in_picture:.3f} in the picture"

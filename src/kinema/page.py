@@ -117,7 +117,8 @@ def payload(result: Result, strip_height: int) -> dict[str, Any]:
     return {
         "dataset": result.dataset,
         "summary": summary(result),
-        "notes": list(result.notes),
+        "warnings": list(result.warnings),
+        "notes": [note for note in result.notes if note not in result.warnings],
         "how": how(result),
         "classes": list(result.classes),
         "videos": list(result.videos),
@@ -126,6 +127,7 @@ def payload(result: Result, strip_height: int) -> dict[str, Any]:
             {"name": outcome.split, "test": list(outcome.test)} for outcome in first.outcomes
         ],
         "rows": [_row(row) for row in result.rows],
+        "purity_note": next((row.purity_note for row in result.rows if row.purity_note), ""),
         "lecture": [list(entry) for entry in LECTURE]
         if result.settings["kind"] == "ucf101"
         else [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,14 @@ class Strip:
 def _plain(text: str) -> str:
     """A name as it is: dollars begin no formula, bytes that are no UTF-8 are spelled out."""
     return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many letters: what is left out of a longer one is its middle."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[-end:]}"
 
 
 def filmstrips(
@@ -143,7 +152,7 @@ def training_curve(
 
 def embeddings(
     path: str | os.PathLike[str],
-    panels: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    panels: Sequence[tuple[str, str, np.ndarray, np.ndarray]],
     classes: Sequence[str],
     *,
     title: str,
@@ -152,7 +161,7 @@ def embeddings(
 
     Args:
         path: without ending.
-        panels: title, (n, 2) points, (n,) class indices.
+        panels: title, a line below it, (n, 2) points, (n,) class indices.
         classes: their names; more than twenty are coloured without a legend.
         title: of the picture.
     """
@@ -160,14 +169,14 @@ def embeddings(
     colours = matplotlib.colormaps["tab20" if len(classes) > 10 else "tab10"]
     if len(classes) > 20:
         colours = matplotlib.colormaps["hsv"].resampled(len(classes))
-    for number, (name, points, labels) in enumerate(panels, start=1):
+    for number, (name, below, points, labels) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
         for index, label in enumerate(classes):
             here = points[labels == index]
             axes.scatter(
                 here[:, 0], here[:, 1], s=14, color=colours(index), label=_plain(label), lw=0
             )
-        axes.set_title(name, fontsize=10)
+        axes.set_title(_plain(f"{shortened(name, 46)}\n{below}"), fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
     figure.suptitle(_plain(title), fontsize=11)
@@ -181,25 +190,65 @@ def embeddings(
 
 
 def compactness(
-    path: str | os.PathLike[str], curves: Mapping[str, Mapping[int, float]], *, title: str
+    path: str | os.PathLike[str],
+    curves: Sequence[tuple[str, Mapping[int, float]]],
+    *,
+    title: str,
+    remarks: Sequence[str] = (),
 ) -> None:
-    """A PNG with accuracy (0 ... 1) by number of dimensions, a line for each name."""
+    """A PNG with accuracy (0 ... 1) by number of dimensions, a line for each name.
+
+    Args:
+        path: the file.
+        curves: name, and accuracies by number of dimensions; one is enough.
+        title: of the picture.
+        remarks: lines below it.
+    """
     figure = Figure(figsize=(7, 4.2), dpi=110)
     axes = figure.add_subplot()
-    for index, (name, accuracy) in enumerate(curves.items()):
+    _accuracies(axes, curves)
+    axes.set_title(_plain(title), fontsize=11)
+    if remarks:
+        text = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 100))
+        figure.text(0.5, -0.01, _plain(text), ha="center", va="top", fontsize=8, color="#666666")
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+
+
+def _accuracies(
+    axes: matplotlib.axes.Axes, curves: Sequence[tuple[str, Mapping[int, float]]]
+) -> None:
+    for index, (name, accuracy) in enumerate(curves):
         counts = sorted(accuracy)
         values = [100 * accuracy[count] for count in counts]
-        axes.plot(counts, values, "o-", color=COLOURS[index % len(COLOURS)], label=name)
+        label = _plain(shortened(name, 60))
+        axes.plot(counts, values, "o-", color=COLOURS[index % len(COLOURS)], label=label)
+        if len(counts) == 1:  # no line leads the eye to it
+            axes.annotate(
+                f"{values[0]:.1f} %", (counts[0], values[0]), (8, -4), textcoords="offset points",
+                fontsize=9, color=COLOURS[index % len(COLOURS)],
+            )  # fmt: skip
+    counts = sorted({count for _, accuracy in curves for count in accuracy})
     axes.set_xscale("log")
-    ticks = sorted({count for accuracy in curves.values() for count in accuracy})
-    axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+    axes.set_xlim(counts[0] / 1.5, counts[-1] * 1.5)
+    axes.set_xticks(counts, _apart(counts), minor=False)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("dimensions")
     axes.set_ylabel("accuracy, %")
-    axes.set_title(_plain(title), fontsize=11)
+    values = [100 * value for _, accuracy in curves for value in accuracy.values()]
+    margin = max(0.08 * (max(values) - min(values)), 10.0 if len(counts) == 1 else 1.0)
+    low, high = max(min(values) - margin, 0.0), min(max(values) + margin, 100.0)
+    edge = 0.03 * (high - low)  # so that a point at 0 or 100 is whole, and no number beyond stands
+    axes.set_ylim(low - edge, high + edge)
     axes.legend(frameon=False, fontsize=9)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+
+
+def _apart(counts: Sequence[int]) -> list[str]:
+    """Labels of a log axis; of two numbers that lie on each other (500, 512) the larger has one."""
+    return [
+        "" if index + 1 < len(counts) and counts[index + 1] < 1.15 * count else str(count)
+        for index, count in enumerate(counts)
+    ]
 
 
 def about_grey(values: np.ndarray) -> np.ndarray:

@@ -49,6 +49,7 @@ def as_mapping(result: Result) -> dict[str, Any]:
         "rows": [_row(result, row) for row in result.rows],
         "skipped": [entry.as_mapping() for entry in result.skipped],
         "notes": list(result.notes),
+        "warnings": list(result.warnings),
     }
 
 
@@ -66,6 +67,7 @@ def _row(result: Result, row: Row) -> dict[str, Any]:
         "frames_per_second": row.frames_per_second,
         "leaked_videos": row.leaked,
         "knn_purity": row.purity,
+        "knn_purity_note": row.purity_note,
         "confusion": result.confusion(row).tolist(),
         "misses": [
             {**miss, "margin": miss["margin"] if math.isfinite(miss["margin"]) else None}
@@ -97,10 +99,17 @@ def summary(result: Result) -> str:
     if num > 1:
         splits = f"{num} splits ({', '.join(result.splits)})"
         mean = "Accuracy in %: the mean over the splits, and the 95 % interval"
+    agreed = ""
+    intervals = [i for row in result.rows for i in (row.interval, row.difference) if i is not None]
+    if not all(interval.resampled for interval in intervals):
+        agreed = (
+            " Where all groups agree (all right, say) there is nothing to resample: the interval "
+            "is Wilson's, of as many trials as there are groups."
+        )
     paired = "; the difference to the first row is paired by video" if len(result.rows) > 1 else ""
     return (
         f"{len(result.videos)} videos, {len(result.classes)} classes, {splits}. {mean} over all "
-        f"test videos with whole groups resampled{paired}."
+        f"test videos with whole groups resampled{paired}.{agreed}"
     )
 
 
@@ -147,16 +156,16 @@ def as_markdown(result: Result) -> str:
     """The table, the confusion of the first method, and the videos that it got most wrong."""
     first = result.rows[0]
     lines = [f"# {result.dataset}", "", summary(result), "", *_table(result), ""]
-    lines += result.notes
+    lines += [f"**{note}**" if note in result.warnings else note for note in result.notes]
     for row in result.rows:
         if row.leaked:
             lines.append(
-                f"(!) {row.title}: its weights learned from {row.leaked} of the test videos; this "
-                "accuracy says nothing."
+                f"(!) {_cell(row.title)}: its weights learned from {row.leaked} of the test "
+                "videos; this accuracy says nothing."
             )
     lines += [f"\\* {text}." for text in dict.fromkeys(r.stands_in for r in result.rows) if text]
     lines += how(result)
-    lines += ["", f"## Confusion: {first.title}", "", *_confusion(result, first)]
+    lines += ["", f"## Confusion: {_cell(first.title)}", "", *_confusion(result, first)]
     misses = result.misses(first)
     if misses:
         lines += [
@@ -175,7 +184,7 @@ def as_markdown(result: Result) -> str:
     if sweep:
         lines += [
             "",
-            f"## C by cross-validation: {first.title}",
+            f"## C by cross-validation: {_cell(first.title)}",
             "",
             f"| split | {' | '.join(f'{cost:g}' for cost in sweep)} |",
             "| --- |" + " --- |" * len(sweep),
@@ -226,7 +235,7 @@ def _table(result: Result) -> list[str]:
             d = row.difference
             difference = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
         speed = "" if row.frames_per_second is None else f"{row.frames_per_second:.0f}"
-        title = row.title + (" (!)" if row.leaked else "") + (" *" if row.stands_in else "")
+        title = _cell(row.title) + (" (!)" if row.leaked else "") + (" *" if row.stands_in else "")
         lines.append(
             f"| {title} | {accuracies} | {mean} | {interval} | {difference} | "
             f"{row.num_dimensions or ''} | {speed} | {costs(row)} |"

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from kinema.methods import c3d, chance, imagenet
+from kinema.methods import c3d, chance, imagenet, svm
 from kinema.weights import Weights
 
 
@@ -51,35 +51,51 @@ class Method:
     """A row of the comparison.
 
     Attributes:
-        title: what the table calls it.
+        title: what the table calls it, given the options: the weights that it really has.
         make: an estimator from `Options`.
         stands_in: what of the paper's method it approximates, and how; "" if it is the method.
         seen: names of the videos that its weights learned from, given the options.
+        check: refuses options that would fail once videos are decoded; as `make`, but at no cost.
+        has_features: whether its estimator is a `FeatureSVM`, which pictures can be made of.
     """
 
-    title: str
+    title: Callable[[Options], str]
     make: Callable[[Options], Any]
     stands_in: str = ""
     seen: Callable[[Options], set[str]] = field(default=lambda options: set())
+    check: Callable[[Options], None] = field(default=lambda options: None)
+    has_features: bool = True
+
+    def features_title(self, options: Options) -> str:
+        """What pictures call its features."""
+        return self.title(options).removesuffix(svm.SUFFIX)
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "c3d": Method("C3D (1 net) + linear SVM", c3d.one_net, seen=c3d.seen_by_one),
-        "c3d-nets": Method("C3D (all nets) + linear SVM", c3d.all_nets, seen=c3d.seen_by_all),
+        "c3d": Method(c3d.title_of_one, c3d.one_net, seen=c3d.seen_by_one, check=c3d.check_one),
+        "c3d-nets": Method(
+            c3d.title_of_all, c3d.all_nets, seen=c3d.seen_by_all, check=c3d.check_all
+        ),
         "imagenet": Method(
-            "ImageNet + linear SVM", imagenet.alone, "EfficientNet-Lite0 for CaffeNet's fc6"
+            imagenet.title_alone,
+            imagenet.alone,
+            "EfficientNet-Lite0 for CaffeNet's fc6",
+            check=imagenet.check,
         ),
         "c3d+imagenet": Method(
-            "C3D (1 net) + ImageNet + linear SVM",
+            imagenet.title_with_c3d,
             imagenet.with_c3d,
             "EfficientNet-Lite0 for CaffeNet's fc6",
             seen=c3d.seen_by_one,
+            check=imagenet.check_with_c3d,
         ),
-        "c3d-random": Method("C3D, random weights + linear SVM", c3d.random_net),
-        "depth-1": Method("2-D network (kernels of one frame), random weights", c3d.random_2d_net),
-        "one-frame": Method("C3D (1 net) on one frame, repeated", c3d.one_frame),
-        "chance": Method("largest training class", chance.make),
+        "c3d-random": Method(c3d.title_of_random, c3d.random_net, check=c3d.check_random),
+        "depth-1": Method(c3d.title_of_2d, c3d.random_2d_net, check=c3d.check_random),
+        "one-frame": Method(
+            c3d.title_of_one_frame, c3d.one_frame, seen=c3d.seen_by_one, check=c3d.check_one
+        ),
+        "chance": Method(lambda options: "largest training class", chance.make, has_features=False),
     }
 )
 """The rows by the name that the command line has for them."""

@@ -6,8 +6,9 @@ import dataclasses
 from types import MappingProxyType
 from typing import Any
 
+from kinema.clips import ClipPlan
 from kinema.estimators import C3DFeatures
-from kinema.features import still
+from kinema.features import still, with_mean
 from kinema.methods import svm
 from kinema.methods.svm import FeatureSVM
 from kinema.network import Conv3d, Network
@@ -30,6 +31,88 @@ def flattened(network: Network) -> Network:
         for layer in network.layers
     )
     return Network(network.input_shape, layers, network.recipe)
+
+
+# --- what rows are called -------------------------------------------------------------------------
+
+
+def network_title(network: Network) -> str:
+    """What a network is called where its weights have no name of their own: "C3D", "c3d-mini"."""
+    kind = str(network.recipe.get("name", "a network"))
+    return "C3D" if kind == "c3d" else kind.replace("_", "-")
+
+
+def net_title(weights: Weights) -> str:
+    """The name of weights, behind that of their network, and whether they learned anything."""
+    network = network_title(weights.network)
+    untrained = "" if weights.trained else " (random)"
+    if not weights.trained and weights.name == "random":
+        return f"{network}{untrained}"
+    if weights.name.lower().startswith(network.lower()):
+        return f"{weights.name}{untrained}"
+    return f"{network}, {weights.name}{untrained}"
+
+
+def title_of_one(options: Any) -> str:
+    """Of the row with the first net."""
+    return net_title(options.weights[0]) + svm.SUFFIX
+
+
+def title_of_all(options: Any) -> str:
+    """Of the row with all nets; one that is alone goes by its name."""
+    nets = options.weights
+    if len(nets) == 1:
+        return title_of_one(options)
+    if any(net.trained for net in nets):
+        names = ", ".join(net.name + ("" if net.trained else " (random)") for net in nets)
+    else:
+        names = ", ".join(net.name for net in nets) + "; random"
+    return f"{len(nets)} nets ({names}){svm.SUFFIX}"
+
+
+def title_of_random(options: Any) -> str:
+    """Of the row with the first net's network before it learned anything."""
+    return f"{network_title(options.weights[0].network)}, random weights{svm.SUFFIX}"
+
+
+def title_of_2d(options: Any) -> str:
+    """Of the row with kernels of one frame."""
+    network = network_title(options.weights[0].network)
+    return f"2-D {network} (kernels of one frame), random weights{svm.SUFFIX}"
+
+
+def title_of_one_frame(options: Any) -> str:
+    """Of the row with clips that stand still."""
+    return f"{net_title(options.weights[0])} on one frame, repeated{svm.SUFFIX}"
+
+
+# --- what can be told before a video is read ------------------------------------------------------
+
+
+def check_one(options: Any) -> None:
+    """Refuse a layer, a stride or a mean that the first net's features could not be made with."""
+    _check(options, options.weights[:1])
+
+
+def check_all(options: Any) -> None:
+    """The same of all nets."""
+    _check(options, options.weights)
+
+
+def check_random(options: Any) -> None:
+    """The same of random weights, which bring a mean."""
+    network = options.weights[0].network
+    network.feature_shape(options.layer)
+    ClipPlan(length=network.input_shape[1], stride=options.stride)
+
+
+def _check(options: Any, nets: tuple[Weights, ...]) -> None:
+    for weights in nets:
+        with_mean(weights, None).network.feature_shape(options.layer)
+        ClipPlan(length=weights.network.input_shape[1], stride=options.stride)
+
+
+# --- estimators -----------------------------------------------------------------------------------
 
 
 def one_net(options: Any) -> FeatureSVM:

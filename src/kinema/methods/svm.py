@@ -25,6 +25,9 @@ SWEEP = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 MOST_FOLDS = 5
 
+SUFFIX = " + linear SVM"
+"""Of the titles of rows."""
+
 LARGE = 10**8
 """Videos x dimensions x classes from which a cross-validation takes minutes: it is shared among
 processes, shows its progress and can be stopped."""
