@@ -16,6 +16,7 @@ from kinema.mean import load_mean
 from kinema.weights import Weights, random_weights
 
 import foreign_weights as foreign
+from lowest import lowest
 from odd_videos import write_video
 
 
@@ -220,3 +221,15 @@ def test_installed_as_a_command_and_as_a_module():
         done = subprocess.run([*command, "--version"], capture_output=True, text=True)
         assert done.returncode == 0
         assert done.stdout.strip() == "0.1.0"
+
+
+def test_an_old_pyav_is_refused_in_one_line(tmp_path):
+    code = (
+        "import sys, av; av.__version__ = '16.0.1'; from kinema.cli import main; "
+        f"sys.exit(main(['extract', 'v.mp4', '--out', {str(tmp_path / 'out')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        2, "kinema: PyAV 16.0.1 is too old for Kinema: pip install 'av>=17'.\n"
+    )  # fmt: skip
+    assert "av==17" in lowest()

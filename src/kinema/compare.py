@@ -432,7 +432,7 @@ def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
     if len(tested) < FEW_GROUPS:
         notes.append(
             f"the test videos are of {len(tested)} group{'s'[: len(tested) != 1]} only: an "
-            "interval from so few is too narrow."
+            "interval that resamples so few is too narrow."
         )
     smallest = min(len(split.test) for split in splits.values())
     if smallest < 30:

@@ -58,6 +58,14 @@ from av.format import Flags as FormatFlags
 from kinema.skipped import VideoError
 from kinema.structure import bytes_are_missing, is_join
 
+OLDEST_PYAV = 17
+"""Older ones know neither threads of a conversion nor, before 15, what a stream is for."""
+
+if int(av.__version__.partition(".")[0]) < OLDEST_PYAV:  # else each video would be skipped
+    raise ImportError(
+        f"PyAV {av.__version__} is too old for Kinema: pip install 'av>={OLDEST_PYAV}'."
+    )
+
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,asf_o,ogg,gif,apng,"
     "rm,nut,mxf,gxf,dv,ivf,obu,av1,h261,h263,h264,hevc,vvc,evc,vc1,vc1test,mjpeg,mjpeg_2000,cavsvideo,"
