@@ -1,7 +1,7 @@
 """Damage of all kinds, done to small videos of many containers, and what Kinema makes of each.
 
-    python tests/fuzz_videos.py --count 5000 --json fuzz.json     # goes on where it was stopped
-    python tests/fuzz_videos.py --reproduce 1234                  # writes that file, tells its story
+    python tests/fuzz_videos.py --count 5000 --json fuzz.json    # goes on where it was stopped
+    python tests/fuzz_videos.py --reproduce 1234                 # writes that file, tells its story
 
 Each file is a pure function of its number and the seed: a base video (see `SPECS`; real ones are
 added where KINEMA_DATA is set) with one or two of `MUTATIONS`. It is read in a child process, and
@@ -32,6 +32,7 @@ import contextlib
 import faulthandler
 import hashlib
 import io
+import itertools
 import json
 import math
 import multiprocessing
@@ -40,7 +41,6 @@ import pickle
 import random
 import resource
 import signal
-import struct
 import sys
 import tempfile
 import threading
@@ -116,39 +116,44 @@ SPECS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ivf": ("ivf", "ivf", {"codec": "libvpx-vp9"}),
 }
 
+
+def _hex(names: str) -> tuple[bytes, ...]:
+    return tuple(map(bytes.fromhex, names.split()))
+
+
 _BOXES = (
-    b"ftyp moov mvhd trak tkhd mdia mdhd hdlr minf stbl stsd avc1 avcC hev1 hvcC av01 av1C mp4a esds "
-    b"stts ctts stss stsc stsz stco edts elst mdat moof mfhd traf tfhd tfdt trun mfra tfra udta"
-)
-_ASF_OBJECTS = (
-    "3026b2758e66cf11 a1dcab8c47a9cf11 9107dcb7b7a9cf11 3626b2758e66cf11 b503bf5f2ea9cf11"
-)
-_EBML = (
+    b"ftyp moov mvhd trak tkhd mdia mdhd hdlr minf stbl stsd avc1 avcC hev1 hvcC av01 av1C mp4a "
+    b"esds stts ctts stss stsc stsz stco edts elst mdat moof mfhd traf tfhd tfdt trun mfra udta"
+).split()
+_EBML = _hex(
     "1a45dfa3 18538067 114d9b74 1549a966 2ad7b1 4489 1654ae6b ae d7 83 86 63a2 e0 b0 ba 23e383 "
     "1f43b675 e7 a3 a0 1c53bb6b bb b3 f1"
 )
-MARKERS: dict[str, tuple[bytes, ...]] = {
+_ASF = _hex("3026b2758e66cf11 a1dcab8c47a9cf11 9107dcb7b7a9cf11 3626b2758e66cf11 b503bf5f2ea9cf11")
+_NAL = b"\x00\x00\x01"
+
+MARKERS: dict[str, Sequence[bytes]] = {
     # what the fields of a header stand beside: names of boxes and chunks, start codes, sync bytes
-    "mp4": tuple(_BOXES.split()),
-    "mkv": tuple(bytes.fromhex(name) for name in _EBML.split()),
+    "mp4": _BOXES,
+    "mp4, fragments": _BOXES,
+    "mov": _BOXES,
+    "mkv": _EBML,
+    "webm": _EBML,
     "avi": (b"RIFF", b"LIST", b"avih", b"strh", b"strf", b"movi", b"idx1", b"00dc", b"01wb"),
     "ts": (b"\x47\x40", b"\x47\x41", b"\x47\x01", b"\x00\x00\x01\xe0", b"\x00\x00\x01\xb3"),
-    "mpg": tuple(
-        b"\x00\x00\x01" + bytes([code]) for code in (0xBA, 0xBB, 0xE0, 0xC0, 0xB3, 0xB8, 0)
-    ),
+    "mpg": _hex("000001ba 000001bb 000001e0 000001c0 000001b3 000001b8 00000100"),
     "flv": (b"FLV\x01", b"onMetaData", b"duration", b"width", b"\x09\x00", b"\x08\x00"),
-    "wmv": tuple(bytes.fromhex(name) for name in _ASF_OBJECTS.split()) + (b"WMV2", b"\x82\x00\x00"),
-    "ogg": (b"OggS", b"\x4fVP80", b"OVP80"),
-    "raw h264": (b"\x00\x00\x01\x67", b"\x00\x00\x01\x68", b"\x00\x00\x01\x65", b"\x00\x00\x01"),
-    "raw hevc": (b"\x00\x00\x01\x40", b"\x00\x00\x01\x42", b"\x00\x00\x01\x44", b"\x00\x00\x01"),
+    "wmv": (*_ASF, b"WMV2", b"\x82\x00\x00"),
+    "ogg": (b"OggS", b"OVP80"),
+    "raw h264": (_NAL + b"\x67", _NAL + b"\x68", _NAL + b"\x65", _NAL),
+    "raw hevc": (_NAL + b"\x40", _NAL + b"\x42", _NAL + b"\x44", _NAL),
     "gif": (b"GIF89a", b"\x21\xf9\x04", b"\x2c\x00\x00", b"NETSCAPE2.0"),
     "y4m": (b"YUV4MPEG2", b" W", b" H", b" F", b"FRAME"),
     "nut": (b"nut/multimedia", b"NM", b"NS", b"NK", b"NX"),
     "mxf": (b"\x06\x0e\x2b\x34\x02", b"\x06\x0e\x2b\x34\x01\x02", b"\x32\x03", b"\x32\x02"),
     "ivf": (b"DKIF", b"VP90"),
 }
-MARKERS |= {"mov": MARKERS["mp4"], "mp4, fragments": MARKERS["mp4"], "webm": MARKERS["mkv"]}
-MARKERS |= {"avi, real": MARKERS["avi"]}
+MARKERS["avi, real"] = MARKERS["avi"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,11 +219,18 @@ INTERESTING = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000
 
 @dataclass
 class Damaged:
-    """A file on its way to ruin: the data, what was done so far, the other bases of its kind."""
+    """A file on its way to ruin.
+
+    Attributes:
+        family: all bases of its container.
+        held: those of which it holds frames.
+        steps: what was done so far.
+    """
 
     base: Base
     data: bytearray
     family: Sequence[Base]
+    held: list[Base]
     steps: list[str] = field(default_factory=list)
 
     def did(self, kind: str, about: str = "") -> None:
@@ -367,6 +379,7 @@ def join(rng: Random, damaged: Damaged) -> None:
     """Another video of the container behind this one, or this one again."""
     other = rng.choice(damaged.family)
     damaged.data += other.data
+    damaged.held.append(other)
     damaged.did("join", other.name)
 
 
@@ -376,6 +389,7 @@ def splice(rng: Random, damaged: Damaged) -> None:
     at, _ = _span(rng, damaged)
     behind = rng.choice(other.packets) if other.packets else rng.randrange(len(other.data))
     damaged.data[at:] = other.data[behind:]
+    damaged.held.append(other)
     damaged.did("splice", f"{at} to {behind} of {other.name}")
 
 
@@ -387,11 +401,13 @@ MUTATIONS: dict[Mutation, int] = {  # and how often
 
 
 def damaged_file(bases: Sequence[Base], seed: int, number: int) -> Damaged:
-    """The file of this number."""
-    base = bases[number % len(bases)]
+    """The file of this number: every eleventh is a real video, where there are any."""
+    drawn, real = ([b for b in bases if b.numbered is numbered] for numbered in (True, False))
+    is_real = bool(real) and number % 11 == 10
+    base = real[number // 11 % len(real)] if is_real else drawn[number % len(drawn)]
     rng = random.Random(f"{seed}/{number}/{base.name}")
     family = [other for other in bases if other.container == base.container]
-    damaged = Damaged(base, bytearray(base.data), family)
+    damaged = Damaged(base, bytearray(base.data), family, [base])
     for mutation in rng.choices(list(MUTATIONS), list(MUTATIONS.values()), k=rng.choice((1, 1, 2))):
         if damaged.data:
             mutation(rng, damaged)
@@ -411,28 +427,32 @@ class Seen:
     stop_seconds: float
 
 
-def look(image: np.ndarray, base: Base, expected: int) -> tuple[int | None, bool]:
-    """Which of the base's frames this is, and whether it is unharmed.
+def look(image: np.ndarray, held: Sequence[Base], expected: int) -> tuple[int | None, bool]:
+    """Which frame of the videos `held` this is, and whether it is unharmed.
 
     `expected` is taken where several are equally near: real videos hold equal frames.
     """
-    small = _small(image, base.small[0]).astype(np.int16)
-    if base.numbered:
-        try:
-            number = read_index(image)
-        except ValueError:
-            return None, False
-        if number >= len(base.small):
-            return number, False
-    else:
-        near = np.abs(base.small - small).mean(axis=(1, 2, 3))
-        number = int(near.argmin())
-        if expected < len(near) and near[expected] <= near[number] + 0.01:
-            number = expected
-    return number, bool(np.abs(base.small[number] - small).max() <= VISIBLE)
+    nearest: tuple[float, int | None, bool] = (math.inf, None, False)
+    for base in held:
+        small = _small(image, base.small[0]).astype(np.int16)
+        if base.numbered:
+            try:
+                number = read_index(image)
+            except ValueError:
+                return None, False
+            if number >= len(base.small):
+                continue
+        else:
+            near = np.abs(base.small - small).mean(axis=(1, 2, 3))
+            number = int(near.argmin())
+            if expected < len(near) and near[expected] <= near[number] + 0.01:
+                number = expected
+        off = float(np.abs(base.small[number] - small).max())
+        nearest = min(nearest, (off, number, off <= VISIBLE))
+    return nearest[1], nearest[2]
 
 
-def walk(path: Path, base: Base) -> tuple[list[Seen], Exception | None, str, list[str]]:
+def walk(path: Path, held: Sequence[Base]) -> tuple[list[Seen], Exception | None, str, list[str]]:
     """The frames, the error that ended them, a checksum of all, and what is odd about the file."""
     seen: list[Seen] = []
     checksum = hashlib.blake2b(digest_size=8)
@@ -442,7 +462,7 @@ def walk(path: Path, base: Base) -> tuple[list[Seen], Exception | None, str, lis
         odd = _odd_information(reader)
         expected = 0
         for frame in reader:
-            number, is_whole = look(frame.image, base, expected)
+            number, is_whole = look(frame.image, held, expected)
             expected = expected + 1 if number is None else number + 1
             if frame.index != len(seen):
                 odd.append(f"frame {len(seen)} is called {frame.index}")
@@ -475,10 +495,15 @@ def reports(path: Path) -> tuple[list[tuple[int, str]], list[str]]:
     found: list[tuple[int, str]] = []
     num_frames = 0
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # what is held back would be told with the next file's
     try:
         with (
             av.logging.Capture(local=False) as logs,
-            av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container,
+            av.open(
+                f"file:{path}",
+                metadata_errors="replace",
+                options={"protocol_whitelist": "file"},
+            ) as container,
         ):
             pictures = av.stream.Disposition.attached_pic
             stream = next(s for s in container.streams.video if not s.disposition & pictures)
@@ -613,7 +638,7 @@ def check_between(
         failure = one
     if failure is not None and not isinstance(failure, VideoError):
         return [("between", f"{type(failure).__name__}: {failure}")]
-    rising = all(a < b for a, b in zip(times, times[1:], strict=False))
+    rising = all(a < b for a, b in itertools.pairwise(times))
     if error is None and rising:
         expected = [time for time in times if start <= time < stop]
         if failure or found != expected:
@@ -660,7 +685,7 @@ def write_tiny_weights(path: Path) -> None:
 
 
 def try_file(
-    damaged: Damaged, number: int, folder: Path, tell: Callable[[str], None] = lambda step: None
+    damaged: Damaged, number: int, folder: Path, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """Read one damaged file in all ways; what came of it, as JSON values."""
     base = damaged.base
@@ -669,7 +694,7 @@ def try_file(
     began = time.process_time()
     with _Peak() as peak:
         tell("walk")
-        seen, error, checksum, odd = walk(path, base)
+        seen, error, checksum, odd = walk(path, damaged.held)
     walked = time.process_time() - began
     tell("FFmpeg alone")
     reported, log = reports(path)
@@ -685,7 +710,7 @@ def try_file(
         tell("between")
         findings += check_between(path, seen, error, rng)
         tell("second walk")
-        again = walk(path, base)
+        again = walk(path, damaged.held)
         if (checksum, str(error)) != (again[2], str(again[1])):
             findings.append(("unsteady", f"{len(seen)} frames, {error}; then {len(again[0])} "
                              f"frames, {again[1]}"))  # fmt: skip
@@ -745,7 +770,12 @@ def _prepare(folder: Path) -> None:
     (folder / "bases.pickle").write_bytes(pickle.dumps(bases))
 
 
-def _child(folder: Path, seed: int, numbers: Sequence[int], connection: Any) -> None:
+Attempt = Callable[[Damaged, int, Path, Callable[[str], None]], dict[str, Any]]
+
+
+def _child(
+    folder: Path, seed: int, numbers: Sequence[int], attempt: Attempt, connection: Any
+) -> None:
     """Reads files one after the other, and says before each step what it is about to do."""
     log = os.open(folder / f"{numbers[0]}.stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 2)
@@ -760,7 +790,7 @@ def _child(folder: Path, seed: int, numbers: Sequence[int], connection: Any) -> 
     for count, number in enumerate(numbers):
         damaged = damaged_file(bases, seed, number)
         connection.send((number, "", None))
-        record = try_file(damaged, number, folder, lambda step: connection.send((None, step, None)))
+        record = attempt(damaged, number, folder, lambda step: connection.send((None, step, None)))
         if count == 9:
             warm = _memory("VmRSS")
         if warm is not None and number == numbers[-1]:
@@ -779,11 +809,10 @@ class Runner:
     Children are forked from a server that has imported all that they need and started no thread.
     """
 
-    def __init__(self, folder: Path, seed: int, jobs: int) -> None:
+    def __init__(self, folder: Path, seed: int = 0, jobs: int = 2) -> None:
         self._folder = folder
         self._seed = seed
         self._jobs = jobs
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["kinema.cli", "kinema.features", "fuzz_videos"])
         making = self._context.Process(target=_prepare, args=(folder,))
@@ -793,44 +822,60 @@ class Runner:
             raise RuntimeError("The sound videos could not be made.")
         self.bases: list[Base] = pickle.loads((folder / "bases.pickle").read_bytes())
 
-    def run(self, numbers: Sequence[int], done: Callable[[dict[str, Any]], None]) -> None:
-        """Calls `done` with the record of each file, from one thread at a time."""
+    def run(
+        self,
+        numbers: Sequence[int],
+        done: Callable[[dict[str, Any]], None] = lambda record: None,
+        *,
+        attempt: Attempt = try_file,
+        seconds: float = SECONDS,
+    ) -> list[dict[str, Any]]:
+        """The records of these files, in order; `done` is called with each as it comes."""
+        records: list[dict[str, Any]] = []
         lock = threading.Lock()
 
-        def tell(record: dict[str, Any]) -> None:
+        def keep(record: dict[str, Any]) -> None:
             with lock:
+                records.append(record)
                 done(record)
 
         chunks = [numbers[i : i + CHUNK] for i in range(0, len(numbers), CHUNK)]
         with ThreadPoolExecutor(self._jobs) as pool:
-            for future in [pool.submit(self._drive, chunk, tell) for chunk in chunks]:
+            futures = [pool.submit(self._drive, chunk, keep, attempt, seconds) for chunk in chunks]
+            for future in futures:
                 future.result()
+        return sorted(records, key=lambda record: record["number"])
 
-    def _drive(self, numbers: Sequence[int], done: Callable[[dict[str, Any]], None]) -> None:
+    def _drive(
+        self,
+        numbers: Sequence[int],
+        done: Callable[[dict[str, Any]], None],
+        attempt: Attempt,
+        seconds: float,
+    ) -> None:
         """One child for all these files; a new one for the rest of them where it dies."""
         left = list(numbers)
         while left:
             ours, theirs = self._context.Pipe(duplex=False)
+            log = self._folder / f"{left[0]}.stderr"
             child = self._context.Process(
-                target=_child, args=(self._folder, self._seed, left, theirs)
+                target=_child, args=(self._folder, self._seed, left, attempt, theirs)
             )
             child.start()
             theirs.close()
-            log = self._folder / f"{left[0]}.stderr"
             step, kind = "", ""
             while left and not kind:
-                if not ours.poll(SECONDS):
+                if not ours.poll(seconds):
                     kind = "hang"
                     os.kill(child.pid, signal.SIGUSR1)  # it writes where it is
                     time.sleep(0.5)
                     child.kill()
                     break
                 try:
-                    number, said, record = ours.recv()
+                    number, step, record = ours.recv()
                 except EOFError:
                     kind = "crash"
                     break
-                step = said
                 if record:
                     left.remove(number)
                     done(record)
@@ -913,25 +958,6 @@ def as_markdown(rows: dict[str, dict[str, int]]) -> str:
 # --- the command ----------------------------------------------------------------------------------
 
 
-def fuzz(
-    numbers: Sequence[int],
-    *,
-    seed: int = 0,
-    jobs: int = 2,
-    done: Callable[[dict[str, Any]], None] = lambda record: None,
-) -> list[dict[str, Any]]:
-    """The records of these files, in order."""
-    records: list[dict[str, Any]] = []
-
-    def keep(record: dict[str, Any]) -> None:
-        records.append(record)
-        done(record)
-
-    with tempfile.TemporaryDirectory() as folder:
-        Runner(Path(folder), seed, jobs).run(numbers, keep)
-    return sorted(records, key=lambda record: record["number"])
-
-
 def told(record: dict[str, Any], seed: int) -> str:
     """The findings of a file and how to see it again."""
     lines = [f"{kind}: {about}" for kind, about in record["findings"]]
@@ -980,7 +1006,8 @@ def main() -> int:
         print(line, end="", file=sys.stderr, flush=True)
 
     missing = [number for number in range(options.count) if number not in records]
-    fuzz(missing, seed=options.seed, jobs=options.jobs, done=done)
+    with tempfile.TemporaryDirectory() as folder:
+        Runner(Path(folder), options.seed, options.jobs).run(missing, done)
     rows = table(records.values())
     print(f"\n{as_markdown(rows)}")
     findings = [records[n] for n in sorted(records) if records[n]["findings"]]
@@ -1002,18 +1029,17 @@ def main() -> int:
 
 def reproduce(number: int, seed: int, keep: Path) -> int:
     """Write the file of this number and print what comes of it."""
-    records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         runner = Runner(Path(folder), seed, 1)
         damaged = damaged_file(runner.bases, seed, number)
         path = keep / f"{number}_{damaged.base.name}.{damaged.base.ending}"
         path.write_bytes(damaged.data)
         print(path)
-        runner.run([number], records.append)
-    print(json.dumps(records[0], indent=1))
-    for kind, about in records[0]["findings"]:
+        (record,) = runner.run([number])
+    print(json.dumps(record, indent=1))
+    for kind, about in record["findings"]:
         print(f"{kind}: {about}")
-    return 1 if records[0]["findings"] else 0
+    return 1 if record["findings"] else 0
 
 
 if __name__ == "__main__":
