@@ -818,7 +818,7 @@ class Runner:
     """
 
     def __init__(self, folder: Path, seed: int = 0, jobs: int = 2) -> None:
-        self._folder = folder
+        self.folder = folder
         self._seed = seed
         self._jobs = jobs
         self._context = multiprocessing.get_context("forkserver")
@@ -865,9 +865,9 @@ class Runner:
         left = list(numbers)
         while left:
             ours, theirs = self._context.Pipe(duplex=False)
-            log = self._folder / f"{left[0]}.stderr"
+            log = self.folder / f"{left[0]}.stderr"
             child = self._context.Process(
-                target=_child, args=(self._folder, self._seed, left, attempt, theirs)
+                target=_child, args=(self.folder, self._seed, left, attempt, theirs)
             )
             child.start()
             theirs.close()
