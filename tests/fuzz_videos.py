@@ -14,7 +14,7 @@ these are findings:
     reason          it is not one line that ends with a full stop, or names a wrong frame
     past_damage     a frame that is not whole, after FFmpeg or the container reported damage
     cut_not_told    half a video gone, the header still promises it, and no reason
-    times           a frame that stops before it starts, times that go back where pictures go on
+    times           a frame that stops before it starts, times that go back within a stretch
     information     a size, rate or length that no video has
     unsteady        two walks through one file differ
     between         `between` gives what the walk does not, or frames outside of what was asked for
@@ -23,14 +23,16 @@ these are findings:
 
 The frame number stands in the pixels (real videos: the nearest of the sound frames is taken), so
 damage that no one reports is seen too. That is no finding, it is counted: a lost beginning, gaps,
-repeated frames, smeared ones, a lost end.
+repeated frames, smeared ones, a lost end, a clock that begins anew where the pictures go on.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import faulthandler
+import gc
 import hashlib
 import io
 import itertools
@@ -70,10 +72,12 @@ LEAK = 64
 """MiB that may be kept after a chunk of files."""
 ADDRESS_SPACE = 3 << 30
 """Bytes that a child may map beyond what it starts with."""
-CHUNK = 50
+CHUNK = 100
 """Files that one child reads, unless one of them kills it."""
 VISIBLE = 16
 """A cell of 8 x 8 pixels whose mean is off by more is taken for a smear."""
+STEP_BACK = 1.0
+"""Seconds back that are a new clock; fewer are an error in the order of times."""
 WINDOW = 16
 """Frames within which damage shows after it was reported: a group of pictures and some delay."""
 
@@ -535,7 +539,7 @@ def reports(path: Path) -> tuple[list[tuple[int, str]], list[str]]:
     return found, [f"{name}: {message.strip()}" for _, name, message in logs]
 
 
-FLAWS = ("late", "gap", "repeat", "smear", "short")
+FLAWS = ("late", "gap", "repeat", "smear", "short", "clock")
 
 
 def flaws(seen: Sequence[Seen], damaged: Damaged, *, ended: bool) -> dict[int, str]:
@@ -552,15 +556,19 @@ def flaws(seen: Sequence[Seen], damaged: Damaged, *, ended: bool) -> dict[int, s
             last = None if last is None else last + 1
             continue
         number = frame.number
-        is_join = first_again and number == 0
-        if last is None and place == 0 and number > 0:
+        is_join = first_again and number == 0 and last is not None
+        if is_join:
+            pass
+        elif place == 0 and number > 0:
             found[place] = "late"
-        elif last is not None and number <= last and not is_join:
+        elif last is not None and number <= last:
             found[place] = "repeat"
         elif last is not None and number > last + 1:
             found[place] = "gap"
+        elif place and frame.start_seconds < seen[place - 1].start_seconds:
+            found[place] = "clock"
         last = number
-    if ended and seen and (last is None or last < len(damaged.base.small) - 1):
+    if ended and seen and (last is None or last < len(damaged.held[-1].small) - 1):
         found[len(seen)] = "short"
     return found
 
@@ -600,19 +608,25 @@ def check_past_damage(
     return []
 
 
-def check_times(seen: Sequence[Seen]) -> Findings:
-    """Times are numbers, stop after start, and go on where the pictures go on."""
+def check_times(seen: Sequence[Seen], damaged: Damaged) -> Findings:
+    """Times are numbers, stop after start, and go on within a stretch.
+
+    Of a clock that steps back by more than `STEP_BACK` no one can say whether another file begins
+    or the time was damaged; but of joined files we know.
+    """
+    only_joined = set(damaged.kinds) == {"join"}
     for place, frame in enumerate(seen):
         start, stop = frame.start_seconds, frame.stop_seconds
         if not (math.isfinite(start) and math.isfinite(stop)):
             return [("times", f"frame {place}: {start} to {stop}")]
         if stop < start:
             return [("times", f"frame {place} stops at {stop}, before its start at {start}")]
-        if place and start < seen[place - 1].start_seconds:
-            before = seen[place - 1]
-            if before.number is not None and frame.number == before.number + 1:
-                return [("times", f"frame {place} starts at {start}, the one before it at "
-                         f"{before.start_seconds}")]  # fmt: skip
+        before = seen[place - 1] if place else frame
+        back = before.start_seconds - start
+        goes_on = before.number is not None and frame.number == before.number + 1
+        if back > 0 and goes_on and (back < STEP_BACK or only_joined):
+            story = f"frame {place} starts at {start}, the one before it at {before.start_seconds}"
+            return [("times", story)]
     return []
 
 
@@ -710,7 +724,7 @@ def try_file(
     findings = [("information", fact) for fact in odd]
     findings += check_reason(error, len(seen)) if error else []
     findings += check_past_damage(seen, wrong, reported)
-    findings += check_times(seen) + check_cut(damaged, seen, error)
+    findings += check_times(seen, damaged) + check_cut(damaged, seen, error)
     if peak.mebibytes > PEAK:
         findings.append(("growth", f"{peak.mebibytes:.0f} MiB"))
     rng = random.Random(number)
@@ -751,6 +765,13 @@ def _memory(name: str) -> float:
         if line.startswith(name + ":"):
             return int(line.split()[1]) / 1024
     raise KeyError(name)
+
+
+def _kept() -> float:
+    """MiB that are in use: what was freed is given back before."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return _memory("VmRSS")
 
 
 class _Peak:
@@ -800,9 +821,9 @@ def _child(
         connection.send((number, "", None))
         record = attempt(damaged, number, folder, lambda step: connection.send((None, step, None)))
         if count == 9:
-            warm = _memory("VmRSS")
+            warm = _kept()
         if warm is not None and number == numbers[-1]:
-            grown = _memory("VmRSS") - warm
+            grown = _kept() - warm
             record["kept_mib"] = round(grown, 1)
             if grown > LEAK:
                 record["findings"].append(

@@ -149,11 +149,19 @@ def test_what_comes_after_a_report(wrong, reported, is_finding):
 
 
 def test_times():
-    assert not check_times(shown(0, 1, 2))
-    assert check_times([Seen(0, True, 1.0, 0.9)])
-    assert check_times([Seen(0, True, 1.0, float("nan"))])
-    assert check_times([Seen(0, True, 1.0, 1.1), Seen(1, True, 0.5, 0.6)])
-    assert not check_times([Seen(9, True, 1.0, 1.1), Seen(0, True, 0.0, 0.1)])  # a join
+    base, _ = base_of(3)
+    changed = Damaged(base, bytearray(), [base], [base], ["flip_bits"])
+    joined = Damaged(base, bytearray(), [base], [base], ["join drawn"])
+    assert not check_times(shown(0, 1, 2), changed)
+    assert check_times([Seen(0, True, 1.0, 0.9)], changed)
+    assert check_times([Seen(0, True, 1.0, float("nan"))], changed)
+    back = [Seen(0, True, 1.0, 1.1), Seen(1, True, 0.5, 0.6)]
+    assert check_times(back, changed)
+    far_back = [Seen(0, True, 9.0, 9.1), Seen(1, True, 0.5, 0.6)]
+    assert not check_times(far_back, changed)
+    assert fuzz_videos.flaws(far_back, changed, ended=False) == {1: "clock"}
+    assert check_times(far_back, joined)
+    assert not check_times([Seen(2, True, 9.0, 9.1), Seen(0, True, 0.0, 0.1)], joined)
 
 
 @pytest.mark.parametrize(
