@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import cv2
@@ -246,3 +247,13 @@ def test_unknown_times_stay_unknown():
     (clip,) = stream_clips(still, ClipPlan())
     assert clip.start_frame == 1
     assert math.isnan(clip.start_seconds)
+
+
+def test_a_clip_across_a_join_stops_on_the_clock_of_its_first_frame():
+    joined = [*frames(20), *(dataclasses.replace(f, index=f.index + 20) for f in frames(20))]
+    clips = list(stream_clips(joined, ClipPlan(stride=12)))
+    assert [clip.start_frame for clip in clips] == [0, 12, 24]
+    assert [clip.start_seconds for clip in clips] == pytest.approx([0, 0.48, 0.16])
+    assert [clip.stop_seconds for clip in clips] == pytest.approx([0.64, 1.12, 0.8])
+    (apart,) = stream_clips(joined[10:], ClipPlan(length=10, sampling_rate=3))
+    assert (apart.start_seconds, apart.stop_seconds) == pytest.approx((0.4, 1.52))

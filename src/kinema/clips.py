@@ -103,7 +103,7 @@ class Clip:
         start_frame: number of the first frame.
         stop_frame: number behind the last frame of the video that was used.
         start_seconds: when the first frame is shown.
-        stop_seconds: when the last frame stops being shown.
+        stop_seconds: when the last frame stops being shown, on the clock of the first one.
         num_padded_frames: how many images at the end repeat the last frame of a short video.
     """
 
@@ -176,9 +176,24 @@ def _make_clip(held: Sequence[Frame], indices: range) -> Clip:
         start_frame=chosen[0].index,
         stop_frame=last.index + 1,
         start_seconds=chosen[0].start_seconds,
-        stop_seconds=last.stop_seconds,
+        stop_seconds=_stop_seconds(held, last),
         num_padded_frames=sum(index > held[-1].index for index in indices),
     )
+
+
+def _stop_seconds(held: Sequence[Frame], last: Frame) -> float:
+    """When `last` stops being shown, on the clock of the first frame.
+
+    Where a file's clock begins anew within the clip (joined transport streams), it goes on from
+    the stop of the frame before.
+    """
+    ahead = 0.0
+    for before, frame in itertools.pairwise(held):
+        if frame.index > last.index:
+            break
+        if frame.start_seconds != before.stop_seconds:
+            ahead += before.stop_seconds - frame.start_seconds
+    return last.stop_seconds + ahead
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
