@@ -612,9 +612,10 @@ def check_times(seen: Sequence[Seen], damaged: Damaged) -> Findings:
     """Times are numbers, stop after start, and go on within a stretch.
 
     Of a clock that steps back by more than `STEP_BACK` no one can say whether another file begins
-    or the time was damaged; but of joined files we know.
+    or the time was damaged; but of joined files we know. Where parts were moved, so were times.
     """
     only_joined = set(damaged.kinds) == {"join"}
+    is_moved = bool({"join", "splice", "duplicate", "swap"} & set(damaged.kinds))
     for place, frame in enumerate(seen):
         start, stop = frame.start_seconds, frame.stop_seconds
         if not (math.isfinite(start) and math.isfinite(stop)):
@@ -624,7 +625,7 @@ def check_times(seen: Sequence[Seen], damaged: Damaged) -> Findings:
         before = seen[place - 1] if place else frame
         back = before.start_seconds - start
         goes_on = before.number is not None and frame.number == before.number + 1
-        if back > 0 and goes_on and (back < STEP_BACK or only_joined):
+        if back > 0 and goes_on and (only_joined or (back < STEP_BACK and not is_moved)):
             story = f"frame {place} starts at {start}, the one before it at {before.start_seconds}"
             return [("times", story)]
     return []
