@@ -265,12 +265,17 @@ class Demuxer:
         self._longest_step = 0.0
         index = self.stream.index
         is_theora = self.stream.codec_context.name == "theora"
+        time_bases = [
+            (stream.time_base or Fraction(0)).as_integer_ratio()
+            for stream in self.container.streams
+        ]
         suspects: list[av.Packet] = []
         for packet in self.container.demux():
             self._check_allowance()
             begin = packet.pts if packet.pts is not None else packet.dts
-            if begin is not None and packet.time_base is not None:
-                end = float((begin + (packet.duration or 0)) * packet.time_base)
+            if begin is not None:
+                num, den = time_bases[packet.stream.index]
+                end = (begin + (packet.duration or 0)) * num / den
                 if self._end_seconds > -math.inf:
                     self._longest_step = max(self._longest_step, end - self._end_seconds)
                 self._end_seconds = max(self._end_seconds, end)
@@ -354,6 +359,9 @@ class _Clock:
         ticks = self._ticks(frame)
         seconds = self._expected if ticks is None else float(ticks) * self._num / self._den
         begins_clock = False
+        if self._begins_anew and frame.pts is None and not frame.key_frame:
+            # The decoder held it back until a packet of the new clock came, whose time it got.
+            seconds = self._expected
         if self._last is not None and seconds < self._last:
             reordering = max(1.0, DEEPEST_REORDERING * self._interval)
             if self._begins_anew or seconds < self._last - reordering:

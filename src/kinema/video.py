@@ -204,6 +204,16 @@ _Picture = tuple[np.ndarray, float, float]
 """An image (H, W, 3) uint8 RGB, when it is shown, and when it stops being shown."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A picture that waits for the next one to tell when it stops; no image: it is not wanted."""
+
+    image: np.ndarray | None
+    start_seconds: float
+    end_seconds: float
+    begins_clock: bool
+
+
 def path_kind(path: Path) -> str:
     """Whether `path` is a plain file or a folder; everything else is refused without opening it."""
     try:
@@ -235,7 +245,7 @@ class _FileSource:
         with self._open() as demuxer:
             frame = next(demuxer.shown()).frame
             stream = demuxer.stream
-            orientation = Orientation.of(frame)
+            orientation = Orientation.of(frame) or Orientation()
             width, height = frame.width, frame.height
             if orientation.quarter_turns % 2:
                 width, height = height, width
@@ -253,49 +263,63 @@ class _FileSource:
             )
 
     def pictures(self) -> Iterator[_Picture]:
-        convert = Converter(self._colours).rgb
         with self._open() as demuxer:
-            for shown, stop in _with_stops(demuxer.shown()):
-                yield convert(shown.frame), shown.start_seconds, stop
+            yield from _with_stops(self._held(demuxer.shown()))
 
     def pictures_between(self, start: float, stop: float) -> Iterator[_Picture]:
         """The pictures with start <= time < stop."""
         if not start < stop:
             return
-        convert = Converter(self._colours).rgb
         with self._open() as demuxer:
-            goes_back = demuxer.may_begin_anew
-            frames = demuxer.shown_in(start, stop) if goes_back else demuxer.shown_from(start)
-            if frames is None:  # there is no way in but from the first frame
-                demuxer.close()
-                demuxer = self._open()
-                frames = demuxer.shown()
-            with demuxer:
-                for shown, until in _with_stops(frames):
-                    if start <= shown.start_seconds < stop:
-                        yield convert(shown.frame), shown.start_seconds, until
-                    elif shown.start_seconds >= stop and not goes_back:
-                        return
+            if demuxer.may_begin_anew:  # wanted ones may come behind others
+                yield from _with_stops(self._held(demuxer.shown_in(start, stop), start, stop))
+                return
+            frames = demuxer.shown_from(start)
+            if frames is not None:
+                yield from _with_stops(_until(stop, self._held(frames, start, stop)))
+                return
+        with self._open() as demuxer:  # there is no way in but from the first frame
+            yield from _with_stops(_until(stop, self._held(demuxer.shown(), start, stop)))
 
     def _open(self) -> Demuxer:
         return Demuxer(self._path, self._check_allowance)
 
+    def _held(
+        self, frames: Iterable[Shown], start: float = -math.inf, stop: float = math.inf
+    ) -> Iterator[_Held]:
+        """Frames with images where they are wanted, made while what was decoded is at hand."""
+        rgb = Converter(self._colours).rgb
+        for shown in frames:
+            yield _Held(
+                rgb(shown.frame) if start <= shown.start_seconds < stop else None,
+                shown.start_seconds,
+                shown.end_seconds,
+                shown.begins_clock,
+            )
 
-def _with_stops(frames: Iterator[Shown]) -> Iterator[tuple[Shown, float]]:
-    """Each frame and when it stops being shown: when the next one of its clock is, or by itself."""
+
+def _until(stop: float, held: Iterator[_Held]) -> Iterator[_Held]:
+    """Pictures up to the first one that is shown at `stop` or later, with it."""
+    for one in held:
+        yield one
+        if one.start_seconds >= stop:
+            return
+
+
+def _with_stops(held: Iterator[_Held]) -> Iterator[_Picture]:
+    """Each wanted picture; it stops when the next one of its clock is shown, or by itself."""
     shown = None
     while True:
         try:
-            following = next(frames, None)
+            following = next(held, None)
         except VideoError:
-            if shown is not None:
-                yield shown, shown.end_seconds
+            if shown is not None and shown.image is not None:
+                yield shown.image, shown.start_seconds, shown.end_seconds
             raise
-        if shown is not None:
-            if following is None or following.begins_clock:
-                yield shown, shown.end_seconds
-            else:
-                yield shown, following.start_seconds
+        if shown is not None and shown.image is not None:
+            goes_on = following is not None and not following.begins_clock
+            stop = following.start_seconds if following and goes_on else shown.end_seconds
+            yield shown.image, shown.start_seconds, stop
         if following is None:
             return
         shown = following
