@@ -60,6 +60,7 @@ import av
 import cv2
 import numpy as np
 
+import kinema
 from kinema.files import atomic_path
 from kinema.video import VideoError, VideoReader
 
@@ -1028,13 +1029,15 @@ def main() -> int:
     if options.reproduce is not None:
         return reproduce(options.reproduce, options.seed, options.keep)
 
+    made_by = {"seed": options.seed, "code": _code()}
     kept = options.json and options.json.with_suffix(".jsonl")  # a line for each file so far
     records = {}
     if kept and kept.exists():
         for line in kept.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError):  # the last line may be cut off
                 record = json.loads(line)
-                if record["seed"] == options.seed and record["number"] < options.count:
+                is_ours = made_by.items() <= record.items()
+                if is_ours and record["number"] < options.count:
                     records[record["number"]] = record
     began, before, shown = time.monotonic(), len(records), 0.0
 
@@ -1043,7 +1046,7 @@ def main() -> int:
         records[record["number"]] = record
         if kept:
             with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"seed": options.seed, **record}) + "\n")
+                file.write(json.dumps({**made_by, **record}) + "\n")
         if record["findings"]:
             print(told(record, options.seed), flush=True)
         seconds = time.monotonic() - began
@@ -1075,6 +1078,15 @@ def main() -> int:
         with atomic_path(options.json) as partial:
             partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 1 if findings else 0
+
+
+def _code() -> str:
+    """A checksum of all that decides over the records."""
+    files = [Path(__file__), *sorted(Path(kinema.__file__).parent.glob("**/*.py"))]
+    checksum = hashlib.blake2b(digest_size=8)
+    for file in files:
+        checksum.update(file.read_bytes())
+    return f"{checksum.hexdigest()} {av.ffmpeg_version_info}"
 
 
 def reproduce(number: int, seed: int, keep: Path) -> int:
