@@ -1022,7 +1022,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=300, help="files to try")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other files")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once")
-    parser.add_argument("--json", type=Path, help="the table, the findings and all records")
+    parser.add_argument("--json", type=Path, help="table and findings; beside it .jsonl")
     parser.add_argument("--reproduce", type=int, metavar="NUMBER", help="one file, kept")
     parser.add_argument("--keep", type=Path, default=Path(), help="folder for that file")
     options = parser.parse_args()
