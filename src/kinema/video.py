@@ -245,7 +245,7 @@ class _FileSource:
         with self._open() as demuxer:
             frame = next(demuxer.shown()).frame
             stream = demuxer.stream
-            orientation = Orientation.of(frame)
+            orientation = Orientation.of(frame) or Orientation()
             width, height = frame.width, frame.height
             if orientation.quarter_turns % 2:
                 width, height = height, width
