@@ -359,7 +359,8 @@ class _Clock:
         ticks = self._ticks(frame)
         seconds = self._expected if ticks is None else float(ticks) * self._num / self._den
         begins_clock = False
-        if self._begins_anew and frame.pts is None and not frame.key_frame:
+        is_back = self._last is not None and seconds < self._last
+        if is_back and self._begins_anew and frame.pts is None and not frame.key_frame:
             # The decoder held it back until a packet of the new clock came, whose time it got.
             seconds = self._expected
         if self._last is not None and seconds < self._last:
