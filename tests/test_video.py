@@ -371,7 +371,7 @@ def parts_of_a_stream(tmp_path, ending, codec, *, goes_on):
         yield part
 
 
-JOINED = [("ts", "libx264"), ("ts", "mpeg2video"), ("mpg", "mpeg2video")]
+JOINED = [("ts", "libx264"), ("m2ts", "libx264"), ("ts", "mpeg2video"), ("mpg", "mpeg2video")]
 
 
 @pytest.mark.parametrize(("ending", "codec"), JOINED)
@@ -413,6 +413,27 @@ def test_a_wrapped_clock_goes_on(tmp_path):
         [frame.start_seconds - frames[0].start_seconds for frame in frames],
         np.arange(50) / 25, atol=1e-3,
     )  # fmt: skip
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "flv"])
+def test_times_in_the_order_of_decoding_are_not_believed(tmp_path, ending):
+    """A container that claims that frames are shown as they are decoded: FFmpeg finds it out."""
+    write_video(tmp_path / "v.mp4", 60, options={"bf": "3"}, width=160, height=120)
+    path = tmp_path / f"wrong.{ending}"
+    ffmpeg("-i", tmp_path / "v.mp4", "-c", "copy", "-bsf:v", "setts=pts=DTS", path)
+    reader = VideoReader(path)
+    frames = list(reader)
+    assert_times_hold(frames)
+    theirs = np.array(best_effort(path))
+    ours = np.array([frame.start_seconds for frame in frames])
+    rising = np.maximum.accumulate(theirs) == theirs  # at the end FFmpeg's run backwards, too
+    assert rising.sum() >= 55
+    assert np.ptp((ours - theirs)[rising][:-2]) < 1.1e-3
+    wanted = [frame for frame in frames if 1.0 <= frame.start_seconds < 1.5]
+    found = list(reader.between(1.0, 1.5))
+    assert [read_index(f.image) for f in found] == [read_index(f.image) for f in wanted]
+    assert [f.start_seconds for f in found] == [f.start_seconds for f in wanted]
 
 
 # --- parts of a video -----------------------------------------------------------------------------
