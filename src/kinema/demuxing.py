@@ -396,7 +396,9 @@ class _Clock:
             self._last_pts = pts
         elif dts is not None:
             self._last_pts = dts
-        return dts if pts is None or self.distrusts_container else pts
+        if pts is None or (self.distrusts_container and dts is not None):
+            return dts
+        return pts
 
 
 @dataclass
