@@ -20,6 +20,7 @@ import functools
 import math
 import os
 import random
+import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def write_video(
     rotation: int = 0,
     audio: bool = False,
     audio_start: float = 0.0,
+    audio_first: bool = False,
     first_index: int = 0,
     colour: Mapping[str, int] | None = None,
     options: Mapping[str, str] | None = None,
@@ -132,13 +134,16 @@ def write_video(
     `width`, `height`: of the upright image. `rotation`: 0, 90, 180 or 270 degrees by which a player
     has to turn the stored image clockwise. `timestamps`: seconds, one per frame, in place of `fps`;
     kept to a millisecond, in AVI to 1 / fps. `audio`: a tone as long as the video that begins at
-    `audio_start` seconds. `colour`: of the codec context, such as {"colorspace": 1}.
+    `audio_start` seconds; `audio_first`: as stream 0. `colour`: of the codec context, such as
+    {"colorspace": 1}.
     """
     path = Path(path)
     tick = 1 / Fraction(fps)
     if timestamps is not None and path.suffix != ".avi":
         tick = Fraction(1, 1000)
     with av.open(f"file:{path}", "w", container_options=dict(container_options or {})) as container:
+        if audio and audio_first:
+            sound = _add_sound(container, path)
         stream = container.add_stream(
             codec,
             rate=Fraction(fps),
@@ -155,9 +160,8 @@ def write_video(
             setattr(stream.codec_context, name, value)
         if rotation:
             stream.set_display_rotation(-rotation)
-        if audio:
-            sound = container.add_stream(_SOUND_CODECS.get(path.suffix, "aac"), rate=48000)
-            sound.layout = "mono"
+        if audio and not audio_first:
+            sound = _add_sound(container, path)
         for i in range(num_frames):
             image = np.rot90(draw_frame(first_index + i, width, height), rotation // 90)
             frame = _frame(image, pix_fmt)
@@ -173,6 +177,12 @@ def write_video(
             heard.pts = round(audio_start * 48000)
             container.mux(sound.encode(heard))
             container.mux(sound.encode(None))
+
+
+def _add_sound(container: av.container.OutputContainer, path: Path) -> av.AudioStream:
+    sound = container.add_stream(_SOUND_CODECS.get(path.suffix, "aac"), rate=48000)
+    sound.layout = "mono"
+    return sound
 
 
 def _frame(image: np.ndarray, pix_fmt: str) -> av.VideoFrame:
@@ -430,6 +440,88 @@ def _beside_another(path: Path) -> None:
             container.mux(stream.encode(None))
 
 
+def _before_a_cover(path: Path) -> None:
+    """A video, then a larger attached picture as another video stream."""
+    with av.open(f"file:{path}", "w") as container:
+        stream = container.add_stream("libx264", rate=25, width=160, height=120)
+        stream.options = {"bf": "2"}
+        cover = container.add_stream("mjpeg", rate=1, width=320, height=240, pix_fmt="yuvj420p")
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(_frame(draw_frame(4000, 320, 240), "yuvj420p")))
+        container.mux(cover.encode(None))
+        for i in range(12):
+            container.mux(stream.encode(_frame(draw_frame(i, 160, 120), "yuv420p")))
+        container.mux(stream.encode(None))
+
+
+def _beside(streams: str, metadata: Mapping[str, str] | None = None) -> Callable[[Path], None]:
+    """The maker of a video with B-frames beside streams that hold no picture.
+
+    `streams`: "timecode", "chapters", "attachment" or "data".
+    """
+
+    def write(path):
+        with av.open(f"file:{path}", "w") as container:
+            data = None
+            if streams == "data":
+                data = container.add_data_stream()
+            if streams == "chapters":
+                tick = Fraction(1, 1000)
+                container.set_chapters(
+                    [
+                        {"id": k, "start": 240 * k, "end": 240 * (k + 1), "time_base": tick,
+                         "metadata": {"title": f"part {k}"}}
+                        for k in range(2)
+                    ]
+                )  # fmt: skip
+            stream = container.add_stream("libx264", rate=25, options={"bf": "3"})
+            stream.width, stream.height = 160, 120
+            if streams == "timecode":
+                stream.metadata["timecode"] = "01:00:00:00"
+            if streams == "attachment":
+                container.add_attachment("note.txt", "text/plain", b"hello")
+            for i in range(12):
+                container.mux(stream.encode(_frame(draw_frame(i, 160, 120), "yuv420p")))
+                if data is not None:
+                    packet = av.Packet(b"measured")
+                    packet.stream, packet.time_base = data, Fraction(1, 25)
+                    packet.pts = packet.dts = i
+                    container.mux(packet)
+            container.mux(stream.encode(None))
+
+    return write
+
+
+def with_matrix(path: Path, matrix: Sequence[float]) -> None:
+    """Put a display matrix (a, b, c, d, as in x' = a x + c y, y' = b x + d y) into an MP4."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 40
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+def with_number(path: Path, tag: bytes, offset: int, format: str, value: float) -> None:
+    """Put a number at some bytes behind the last place where `tag` stands."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(format, data, data.rindex(tag) + len(tag) + offset, value)
+    path.write_bytes(data)
+
+
+def join(path: Path, *parts: Path) -> None:
+    """One file behind the other, as `cat` does."""
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+
+
+def without_ts_packet(path: Path, number: int) -> None:
+    """Take the transport packet out in which the middle of a video's packet stands."""
+    with av.open(f"file:{path}") as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        start = (packets[number].pos + packets[number + 1].pos) // 2 // 188 * 188
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + data[start + 188 :])
+
+
 def _size_change(path: Path) -> None:
     """Six frames of 160 x 120, then six of 96 x 64, in one stream."""
     _small(6)(path)
@@ -477,6 +569,8 @@ _GAP = (0.0, *(i / 25 for i in range(2, 13)))
 _LARGE = _small(2, width=4000, height=3000, options={"preset": "ultrafast"})
 _LATE = tuple(0.5 + i / 25 for i in range(12))
 _EARLY = tuple(-0.2 + i / 25 for i in range(12))
+
+_SECOND = _small(options={"bf": "3"}, audio=True, audio_first=True)
 
 ODD = {
     # lengths around a clip of 16
@@ -558,6 +652,29 @@ ODD = {
     "audio_first": _odd("early.mp4", _small(timestamps=_LATE, audio=True), times=_LATE),
     "audio_later": _odd("later.mkv", _small(audio=True, audio_start=0.5)),
     "cover_picture": _odd("cover.mp4", _beside_a_cover),
+    "cover_picture_last": _odd("cover_last.mp4", _before_a_cover),
+    "sound_is_stream_0_mp4": _odd("second.mp4", _SECOND),
+    "sound_is_stream_0_mov": _odd("second.mov", _SECOND),
+    "sound_is_stream_0_mkv": _odd("second.mkv", _SECOND, times=None),
+    "sound_is_stream_0_flv": _odd("second.flv", _SECOND, times=None),
+    "sound_is_stream_0_ts": _odd("second.ts", _SECOND, times=None),
+    "sound_is_stream_0_mpg": _odd(
+        "second.mpg",
+        _small(codec="mpeg2video", options={"bf": "2"}, audio=True, audio_first=True),
+        times=None,
+    ),
+    "sound_is_stream_0_avi": _odd(
+        "second.avi",
+        _small(codec="mpeg4", options={"bf": "2"}, audio=True, audio_first=True),
+        times=None,
+    ),
+    "one_frame_behind_sound": _odd(
+        "one_second.mp4", _small(1, options={"bf": "3"}, audio=True, audio_first=True), 1
+    ),
+    "timecode": _odd("timecode.mov", _beside("timecode")),
+    "chapters": _odd("chapters.mp4", _beside("chapters")),
+    "attachment": _odd("attachment.mkv", _beside("attachment")),
+    "data_first": _odd("data.ts", _beside("data"), times=None),
     "two_video_streams": _odd("two.mp4", _beside_another),  # the first counts
     # names
     "spaces": _odd("Вид 視頻 é\u0301 (1).mp4", _small()),

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import importlib.util
+import io
+import itertools
+import json
+import math
 import os
+import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
 
-from kinema.video import VideoError, VideoReader, spread
+from kinema.clips import ClipPlan, stream_clips
+from kinema.video import Allowance, VideoError, VideoReader, spread
 
-from odd_videos import BAD, ODD, available, make, read_index, write_video
+from odd_videos import (
+    BAD,
+    ODD,
+    available,
+    draw_frame,
+    join,
+    make,
+    read_index,
+    with_matrix,
+    with_number,
+    without_ts_packet,
+    write_video,
+)
 
 CODECS = {
     "mp4_av1": "libsvtav1",
@@ -188,6 +208,478 @@ def test_only_a_few_frames_are_alive_at_once(tmp_path):
         alive.add(frame)
         most = max(most, len(alive))
     assert most <= 3
+
+
+# --- whose colours --------------------------------------------------------------------------------
+
+
+def experiment():
+    """experiments/colours.py, which makes the table of docs/fidelity.md."""
+    place = Path(__file__).parent.parent / "experiments" / "colours.py"
+    spec = importlib.util.spec_from_file_location("colours", place)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_colours_holds(tmp_path):
+    colours = experiment()
+    results = json.loads(colours.RESULTS.read_text())
+    kept = results["opencv"].get(cv2.__version__)
+    if kept is None:
+        pytest.skip(f"the table has no column for OpenCV {cv2.__version__}")
+    for name, kind in colours.KINDS.items():
+        if not available(kind.codec) or name.startswith("BT.2020"):
+            continue  # OpenCV takes 5 seconds to set each conversion up; Display P3 stands for all
+        path = tmp_path / kind.file_name
+        colours.write(path, kind)
+        found = colours.compared(path, name)["opencv"]
+        for setting, difference in kept[name].items():
+            if difference is None or difference["largest"] == 0:
+                assert found[setting] == difference, (name, setting)
+            else:  # another encoder may write other pictures
+                assert found[setting]["mean"] == pytest.approx(difference["mean"], rel=0.2)
+
+
+def test_the_page_shows_the_table_of_colours():
+    colours = experiment()
+    page = (colours.DOCS / "fidelity.md").read_text()
+    shown = page.partition(colours.BEGIN)[2].partition(colours.END)[0]
+    assert shown == colours.table(json.loads(colours.RESULTS.read_text()))
+
+
+def test_original_colours_are_bt_601_whatever_the_file_names(tmp_path):
+    """Measured with OpenCV 4.11: one colour, (192, 48, 32), in a file of BT.709."""
+    path = tmp_path / "v.mp4"
+    luma, blue, red = 63, 106, 184  # BT.709, 8 bits, narrow range
+    with av.open(f"file:{path}", "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"qp": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.colorspace = 1
+        planes = [np.full((64, 64), luma), np.full((16, 64), blue), np.full((16, 64), red)]
+        frame = av.VideoFrame.from_ndarray(np.vstack(planes).astype(np.uint8), format="yuv420p")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+    def by(red_of_v, blue_of_u, green_of_v, green_of_u):
+        y, u, v = 255 / 219 * (luma - 16), blue - 128, red - 128
+        return y + red_of_v * v, y - green_of_v * v - green_of_u * u, y + blue_of_u * u
+
+    for setting, expected in [
+        ("file", by(1.793, 2.112, 0.533, 0.213)),
+        ("original", by(1.596, 2.017, 0.813, 0.391)),
+    ]:
+        (frame,) = VideoReader(path, colours=setting)
+        np.testing.assert_allclose(frame.image.mean(axis=(0, 1)), expected, atol=3)
+    with pytest.raises(ValueError, match="`colours` must be one of file, original"):
+        VideoReader(path, colours="bt601")
+
+
+@pytest.mark.parametrize("name", ["avi_mpeg4", "mp4_av1", "full_range", "gray", "gif", "mov_prores",
+                                  "alpha_png", "yuv444"])  # fmt: skip
+def test_colours_that_are_not_named_are_the_same_in_both_settings(tmp_path, name):
+    path = made(tmp_path, name, ODD)
+    both = [VideoReader(path, colours=colours) for colours in ("file", "original")]
+    for frame, same in zip(*both, strict=True):
+        np.testing.assert_array_equal(frame.image, same.image)
+
+
+# --- times ----------------------------------------------------------------------------------------
+
+needs_ffmpeg = pytest.mark.skipif(
+    not (shutil.which("ffmpeg") and shutil.which("ffprobe")), reason="there is no ffmpeg program"
+)
+
+
+def ffmpeg(*arguments):
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, arguments)], check=True)
+
+
+def best_effort(path):
+    """FFmpeg's own choice of the times, from the program."""
+    done = subprocess.run(
+        ["ffprobe", "-v", "error", "-select_streams", "V:0", "-of", "json", "-show_entries",
+         "frame=best_effort_timestamp_time", path],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    frames = json.loads(done.stdout)["frames"]
+    return [float(frame.get("best_effort_timestamp_time", "nan")) for frame in frames]
+
+
+def assert_times_hold(frames, joins=()):
+    """They never run backwards but at `joins`, and every frame stops at or after its start."""
+    for index, (frame, following) in enumerate(itertools.pairwise(frames), 1):
+        if index not in joins:
+            assert frame.stop_seconds == following.start_seconds
+    assert all(frame.stop_seconds >= frame.start_seconds for frame in frames)
+
+
+B_FRAMES = [("libx264", 1), ("libx264", 2), ("libx264", 3), ("mpeg4", 1), ("mpeg4", 2)]
+
+
+@pytest.mark.parametrize(("codec", "num_b_frames"), B_FRAMES)
+@pytest.mark.parametrize("ending", ["avi", "mkv", "mp4", "ts", "mpg", "mov", "flv", "nut"])
+def test_reordered_frames_have_even_times(tmp_path, codec, num_b_frames, ending):
+    """AVI keeps times of decoding only; those of its frames are theirs within a constant."""
+    if codec == "mpeg4" and ending in ("mpg", "flv"):
+        pytest.skip("not kept in this container")
+    path = tmp_path / f"v.{ending}"
+    options = {"bf": str(num_b_frames), "preset": "medium"}
+    write_video(path, 40, codec=codec, options=options, width=160, height=120)
+    frames = list(VideoReader(path))
+    assert [read_index(frame.image) for frame in frames] == list(range(40))
+    assert_times_hold(frames)
+    starts = np.array([frame.start_seconds for frame in frames])
+    np.testing.assert_allclose(starts - starts[0], np.arange(40) / 25, atol=1.1e-3)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("ending", "codec", "tag"),
+    [("avi", "libx264", None), ("avi", "libxvid", None), ("avi", "mpeg4", "DIVX"),
+     ("mkv", "libxvid", None), ("ts", "mpeg2video", None), ("vob", "mpeg2video", None),
+     ("ogv", "libtheora", None), ("mp4", "libxvid", None)],
+)  # fmt: skip
+def test_times_are_those_of_ffprobe(tmp_path, ending, codec, tag):
+    """Of files that only the ffmpeg program writes, such as XviD's packed bitstream."""
+    source, path = tmp_path / "source.mkv", tmp_path / f"v.{ending}"
+    write_video(source, 40, width=160, height=120)
+    first = tmp_path / f"first.{'avi' if codec == 'libxvid' else ending}"
+    b_frames = [] if codec == "libtheora" else ["-bf", "2"]
+    ffmpeg("-i", source, "-c:v", codec, *b_frames, *(["-vtag", tag] if tag else []), first)
+    ffmpeg("-fflags", "+genpts", "-i", first, "-c", "copy", path)
+    frames = list(VideoReader(path))
+    assert_times_hold(frames)
+    theirs = np.array(best_effort(path))
+    ours = np.array([frame.start_seconds for frame in frames])
+    assert len(ours) == len(theirs) >= 39
+    known = ~np.isnan(theirs)
+    assert known.sum() >= 35
+    assert np.ptp((ours - theirs)[known]) < 1.1e-3
+
+
+def parts_of_a_stream(tmp_path, ending, codec, *, goes_on):
+    """Three recordings of 30 frames; with `goes_on` the second begins where the first ends."""
+    for number in range(3):
+        part = tmp_path / f"part{number}.{ending}"
+        write_video(
+            part, 30, codec=codec, first_index=30 * number, options={"bf": "2"},
+            width=160, height=120, audio=True,
+            container_options={"output_ts_offset": f"{1 + 1.2 * number * goes_on}"},
+        )  # fmt: skip
+        yield part
+
+
+JOINED = [("ts", "libx264"), ("m2ts", "libx264"), ("ts", "mpeg2video"), ("mpg", "mpeg2video")]
+
+
+@pytest.mark.parametrize(("ending", "codec"), JOINED)
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_joined_parts_are_whole(tmp_path, ending, codec, goes_on):
+    path = tmp_path / f"joined.{ending}"
+    join(path, *parts_of_a_stream(tmp_path, ending, codec, goes_on=goes_on))
+    frames = list(VideoReader(path))
+    assert [read_index(frame.image) for frame in frames] == list(range(90))
+    assert_times_hold(frames, joins=(30, 60))
+    starts = np.array([frame.start_seconds for frame in frames])
+    for part in np.split(starts, 3):
+        np.testing.assert_allclose(part - part[0], np.arange(30) / 25, atol=1.1e-3)
+    if goes_on:
+        np.testing.assert_allclose(starts - starts[0], np.arange(90) / 25, atol=1.1e-3)
+    else:
+        np.testing.assert_allclose(starts[30:60], starts[:30], atol=1.1e-3)
+    for clip in stream_clips(iter(frames), ClipPlan()):
+        length = clip.stop_seconds - clip.start_seconds
+        assert length == pytest.approx(16 / 25, abs=0.05)
+    for start, stop in [(starts[5], starts[20]), (starts[28], 99.0), (-1.0, starts[2])]:
+        found = list(VideoReader(path).between(start, stop))
+        assert [read_index(frame.image) for frame in found] == [
+            k for k, frame in enumerate(frames) if start <= frame.start_seconds < stop
+        ]
+        assert all(frame.stop_seconds >= frame.start_seconds for frame in found)
+
+
+@needs_ffmpeg
+def test_a_wrapped_clock_goes_on(tmp_path):
+    """A transport stream's clock has 33 bits: it wraps every 26.5 hours."""
+    write_video(tmp_path / "v.ts", 50, options={"bf": "2"}, width=160, height=120)
+    path = tmp_path / "wrapped.ts"
+    offset = 2**33 / 90000 - 2.4
+    ffmpeg("-i", tmp_path / "v.ts", "-c", "copy", "-output_ts_offset", offset, path)
+    frames = list(VideoReader(path))
+    assert_times_hold(frames)
+    np.testing.assert_allclose(
+        [frame.start_seconds - frames[0].start_seconds for frame in frames],
+        np.arange(50) / 25, atol=1e-3,
+    )  # fmt: skip
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "flv"])
+def test_times_in_the_order_of_decoding_are_not_believed(tmp_path, ending):
+    """A container that claims that frames are shown as they are decoded: FFmpeg finds it out."""
+    write_video(tmp_path / "v.mp4", 60, options={"bf": "3"}, width=160, height=120)
+    path = tmp_path / f"wrong.{ending}"
+    ffmpeg("-i", tmp_path / "v.mp4", "-c", "copy", "-bsf:v", "setts=pts=DTS", path)
+    reader = VideoReader(path)
+    frames = list(reader)
+    assert_times_hold(frames)
+    theirs = np.array(best_effort(path))
+    ours = np.array([frame.start_seconds for frame in frames])
+    rising = np.maximum.accumulate(theirs) == theirs  # at the end FFmpeg's run backwards, too
+    assert rising.sum() >= 55
+    assert np.ptp((ours - theirs)[rising][:-2]) < 1.1e-3
+    wanted = [frame for frame in frames if 1.0 <= frame.start_seconds < 1.5]
+    found = list(reader.between(1.0, 1.5))
+    assert [read_index(f.image) for f in found] == [read_index(f.image) for f in wanted]
+    assert [f.start_seconds for f in found] == [f.start_seconds for f in wanted]
+
+
+# --- parts of a video -----------------------------------------------------------------------------
+
+OPEN_GROUPS = {"x264-params": "open-gop=1:keyint=12:bframes=3:scenecut=0"}
+PARTS = {
+    "mp4": ("v.mp4", {"options": {"bf": "3"}}),
+    "mkv": ("v.mkv", {"options": {"bf": "3"}}),
+    "mkv without an index": ("v.mkv", {"container_options": {"live": "1"}}),
+    "fragmented mp4": ("v.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+    "late mp4": ("v.mp4", {"timestamps": [2 + k / 25 for k in range(60)]}),
+    "avi": ("v.avi", {"codec": "mpeg4", "options": {"bf": "2"}}),
+    "avi h264": ("v.avi", {"options": {"bf": "3"}}),
+    "ts": ("v.ts", {"options": {"bf": "3"}}),
+    "mpg": ("v.mpg", {"codec": "mpeg2video", "options": {"bf": "2"}}),
+    "flv": ("v.flv", {"options": {"bf": "3"}}),
+    "nut": ("v.nut", {"codec": "mpeg4", "options": {"bf": "2"}}),
+    "wmv": ("v.wmv", {"codec": "wmv2"}),
+    "raw": ("v.h264", {"options": {"bf": "3"}}),
+    "raw mpeg-2": ("v.m2v", {"codec": "mpeg2video", "options": {"bf": "2"}}),
+    "pictures alone": ("v.y4m", {"codec": "wrapped_avframe"}),
+    "open groups, mp4": ("v.mp4", {"options": OPEN_GROUPS}),
+    "open groups, mkv": ("v.mkv", {"options": OPEN_GROUPS}),
+    "open groups, ts": ("v.ts", {"options": OPEN_GROUPS}),
+    "open groups, mpeg-4": ("v.mp4", {"codec": "mpeg4", "options": {"bf": "2"}}),
+    "one group": ("v.mp4", {"options": {"x264-params": "keyint=600:min-keyint=600"}}),
+    "one group, ts": ("v.ts", {"options": {"x264-params": "keyint=600:min-keyint=600"}}),
+    "refreshed": ("v.ts", {"options": {"x264-params": "intra-refresh=1:keyint=12:bframes=0"}}),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_are_those_of_a_walk(tmp_path, name):
+    file_name, settings = PARTS[name]
+    path = tmp_path / file_name
+    write_video(
+        path, 60, width=160, height=120, audio=file_name.endswith(("mp4", "ts")), **settings
+    )
+    reader = VideoReader(path)
+    walk = list(reader)
+    assert [read_index(frame.image) for frame in walk] == list(range(60))
+    first, last, end = walk[0].start_seconds, walk[-1].start_seconds, walk[-1].stop_seconds
+    parts = [
+        (-5.0, first + 0.1), (0.0, 0.3), (first, first), (first + 0.2, first + 0.5),
+        (first + 1.0, first + 1.3), (first + 1.47, first + 1.6), (last - 0.3, end + 1),
+        (last - 0.05, math.inf), (last, last + 0.001), (end + 0.1, math.inf), (end + 9, end + 10),
+    ]  # fmt: skip
+    for start, stop in parts:
+        wanted = [frame for frame in walk if start <= frame.start_seconds < stop]
+        found = list(reader.between(start, stop))
+        assert [read_index(frame.image) for frame in found] == [frame.index for frame in wanted], (
+            start,
+            stop,
+        )
+        for frame, same in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(frame.image, same.image)
+            assert frame.start_seconds == same.start_seconds
+            assert frame.stop_seconds == same.stop_seconds
+
+
+# --- wrong promises -------------------------------------------------------------------------------
+
+UNFILLED = 0xFFFFFFFF
+PROMISES = {
+    "avi, more frames": ("v.avi", b"strh", 36, "<I", 1000),
+    "avi, absurd": ("v.avi", b"strh", 36, "<I", UNFILLED),
+    "avi, none": ("v.avi", b"strh", 36, "<I", 0),
+    "avi, absurd in its first header": ("v.avi", b"avih", 20, "<I", UNFILLED),
+    "avi, list not filled in": ("v.avi", b"movi", -8, "<I", 0),
+    "avi, list as long as can be": ("v.avi", b"movi", -8, "<I", UNFILLED),
+    "avi, file not filled in": ("v.avi", b"RIFF", 0, "<I", 0),
+    "avi, file as long as can be": ("v.avi", b"RIFF", 0, "<I", UNFILLED),
+    "mkv, an hour": ("v.mkv", b"\x44\x89\x88", 0, ">d", 3.6e6),
+    "mkv, absurd": ("v.mkv", b"\x44\x89\x88", 0, ">d", 1e30),
+    "mkv, none": ("v.mkv", b"\x44\x89\x88", 0, ">d", 0.0),
+    "mkv, no number": ("v.mkv", b"\x44\x89\x88", 0, ">d", math.nan),
+    "mp4, an hour": ("v.mp4", b"mdhd", 16, ">I", 10**8),
+    "mp4, absurd": ("v.mp4", b"mdhd", 16, ">I", UNFILLED),
+    "mp4, none": ("v.mp4", b"mvhd", 16, ">I", 0),
+    "fragmented mp4, absurd": ("fragmented.mp4", b"mdhd", 16, ">I", 10**9),
+    "fragmented mp4, absurd too": ("fragmented.mp4", b"tkhd", 20, ">I", UNFILLED),
+}
+
+
+def with_promise(folder, name):
+    file_name, tag, offset, form, value = PROMISES[name]
+    path = folder / file_name
+    flags = "frag_keyframe+empty_moov" if "fragmented" in file_name else "faststart"
+    write_video(
+        path, 60, codec="mpeg4" if path.suffix == ".avi" else "libx264", width=160, height=120,
+        container_options={"movflags": flags} if path.suffix == ".mp4" else None,
+    )  # fmt: skip
+    with_number(path, tag, offset, form, value)
+    return path
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_a_wrong_promise_is_no_damage(tmp_path, name):
+    frames = list(VideoReader(with_promise(tmp_path, name)))
+    assert [read_index(frame.image) for frame in frames] == list(range(60))
+
+
+@pytest.mark.parametrize("name", [name for name in PROMISES if "hour" in name or "more" in name])
+@pytest.mark.parametrize("how", ["cut", "emptied"])
+def test_with_a_wrong_promise_a_file_that_is_cut_is_found(tmp_path, name, how):
+    path = with_promise(tmp_path, name)
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(size * 6 // 10)
+        if how == "emptied":
+            file.truncate(size)
+    error, frames = read_until_error(path)
+    assert 20 <= len(frames) == error.frame_index <= 45
+
+
+@pytest.mark.parametrize("ending", ["avi", "mkv", "flv"])
+def test_a_live_recording_is_whole(tmp_path, ending):
+    """Its writer could not go back to fill the lengths in."""
+
+    class Pipe(io.RawIOBase):
+        def __init__(self):
+            self.data = b""
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            self.data += bytes(data)
+            return len(data)
+
+    path, pipe = tmp_path / f"v.{ending}", Pipe()
+    kind = {"mkv": "matroska"}.get(ending, ending)
+    with av.open(pipe, "w", format=kind) as container:
+        stream = container.add_stream("mpeg4" if ending != "flv" else "flv", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        stream.bit_rate = 2_000_000
+        for index in range(60):
+            image = draw_frame(index, 160, 120)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    path.write_bytes(pipe.data)
+    reader = VideoReader(path)
+    assert [read_index(frame.image) for frame in reader] == list(range(60))
+    assert reader.info.num_frames is None
+    assert reader.info.duration_seconds is None
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+@pytest.mark.parametrize("number", [14, 20, 28])
+def test_a_lost_packet_of_a_transport_stream_is_found(tmp_path, codec, number):
+    path = tmp_path / "v.ts"
+    options = {"bf": "0", "preset": "medium", "b": "4M"}
+    write_video(path, 40, codec=codec, width=320, height=240, options=options)
+    without_ts_packet(path, number)
+    error, frames = read_until_error(path)
+    assert [read_index(frame.image) for frame in frames] == list(range(len(frames)))
+    assert len(frames) == error.frame_index <= number
+
+
+# --- upright --------------------------------------------------------------------------------------
+
+MATRICES = {  # a, b, c, d; the angle counter-clockwise, and whether mirrored after that
+    "upright": ((1, 0, 0, 1), 0, False),
+    "clockwise": ((0, 1, -1, 0), 270, False),
+    "upside down": ((-1, 0, 0, -1), 180, False),
+    "counter-clockwise": ((0, -1, 1, 0), 90, False),
+    "mirrored": ((-1, 0, 0, 1), 0, True),
+    "turned over": ((1, 0, 0, -1), 180, True),
+    "transposed": ((0, 1, 1, 0), 270, True),
+    "transposed the other way": ((0, -1, -1, 0), 90, True),
+    "scaled": ((2, 0, 0, 0.5), 0, False),
+    "scaled and turned": ((0, 2, -0.5, 0), 270, False),
+    "nothing": ((0, 0, 0, 0), 0, False),
+    "half": ((1, 0, 0, 0), 0, False),
+    "sheared": ((1, 0.5, 0, 1), 0, False),
+    "between": ((0.7071, 0.7071, -0.7071, 0.7071), 0, False),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_every_display_matrix_is_carried_out(tmp_path, name):
+    matrix, degrees, mirrored = MATRICES[name]
+    path = tmp_path / "v.mp4"
+    with av.open(f"file:{path}", "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        upright = [draw_frame(index, 160, 120) for index in range(4)]
+        stored = [image[:, ::-1] if mirrored else image for image in upright]
+        stored = [np.rot90(image, -degrees // 90).copy() for image in stored]
+        stream.height, stream.width = stored[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for image in stored:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    with_matrix(path, matrix)
+    reader = VideoReader(path)
+    frames = [frame.image for frame in reader]
+    assert [read_index(image) for image in frames] == list(range(4))
+    info = reader.info
+    assert (info.rotation_degrees, info.mirrored) == (degrees, mirrored)
+    assert (info.height, info.width) == frames[0].shape[:2]
+    if shutil.which("ffmpeg") and name not in ("sheared", "between"):
+        ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", tmp_path / "raw")
+        theirs = np.fromfile(tmp_path / "raw", np.uint8).reshape(np.shape(frames))
+        np.testing.assert_array_equal(frames, theirs)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("flip", ["", ":flip=horizontal", ":flip=vertical"])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_an_orientation_within_the_stream_is_carried_out(tmp_path, degrees, flip):
+    write_video(tmp_path / "v.h264", 2, width=160, height=120)
+    path = tmp_path / "turned.h264"
+    bitstream = f"h264_metadata=display_orientation=insert:rotate={degrees}{flip}"
+    ffmpeg("-i", tmp_path / "v.h264", "-c", "copy", "-bsf:v", bitstream, path)
+    frames = [frame.image for frame in VideoReader(path)]
+    ffmpeg("-i", path, "-frames:v", 1, "-f", "rawvideo", "-pix_fmt", "rgb24", tmp_path / "raw")
+    theirs = np.fromfile(tmp_path / "raw", np.uint8).reshape(frames[0].shape)
+    np.testing.assert_array_equal(frames[0], theirs)
+    # It holds for the frames behind, which name none.
+    plain = [frame.image for frame in VideoReader(tmp_path / "v.h264")]
+    ways = [(turns, step) for turns in range(4) for step in (1, -1)]
+    (turns, step), *_ = [
+        (turns, step) for turns, step in ways
+        if np.array_equal(np.rot90(plain[0], turns)[:, ::step], frames[0])
+    ]  # fmt: skip
+    np.testing.assert_array_equal(np.rot90(plain[1], turns)[:, ::step], frames[1])
+
+
+# --- how long it may take -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["with_audio", "pictures"])
+def test_an_allowance_ends_every_way_of_reading(tmp_path, name):
+    path = make(tmp_path, ODD[name])
+    if path.is_file():
+        with pytest.raises(VideoError, match="takes longer"):
+            VideoReader(path, allowance=Allowance(-1))
+    allowance = Allowance(60)
+    reader = VideoReader(path, allowance=allowance)
+    assert len(list(reader)) == 12
+    allowance.excuse(-60)
+    with pytest.raises(VideoError, match="takes longer"):
+        next(iter(reader))
+    if path.is_file():
+        with pytest.raises(VideoError, match="takes longer"):
+            list(reader.between(0.1, 0.2))
 
 
 # --- one path opens one file ----------------------------------------------------------------------

@@ -46,7 +46,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,11 @@ them."""
 
 DEEPEST_REORDERING = 16
 """Frames that a codec can hold back to reorder them (H.264, Annex A: `MaxDpbFrames`)."""
+
+
+VAGUENESS = 1.0
+"""Seconds by which a frame may be shown at another time than its packet says: packets may tell the
+time of decoding only, or wrong times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,6 +372,10 @@ class _Clock:
         ticks = self._ticks(frame)
         seconds = self._expected if ticks is None else float(ticks) * self._num / self._den
         begins_clock = False
+        is_back = self._last is not None and seconds < self._last
+        if is_back and self._begins_anew and frame.pts is None and not frame.key_frame:
+            # The decoder held it back until a packet of the new clock came, whose time it got.
+            seconds = self._expected
         if self._last is not None and seconds < self._last:
             reordering = max(1.0, DEEPEST_REORDERING * self._interval)
             if self._begins_anew or seconds < self._last - reordering:
@@ -395,7 +404,7 @@ class _Clock:
             self._last_pts = pts
         elif dts is not None:
             self._last_pts = dts
-        if pts is None or (dts is not None and self.distrusts_container):
+        if pts is None or (self.distrusts_container and dts is not None):
             return dts
         return pts
 
@@ -406,30 +415,27 @@ class _Group:
 
     Attributes:
         first, stop: the numbers of the packets.
-        earliest, latest: when their frames are shown, in seconds, where packets tell it.
-        vague: the numbers of seconds around which the others are.
+        earliest, latest: when their frames are shown, in seconds, as far as packets tell it.
     """
 
     first: int
     stop: int = 0
     earliest: float = math.inf
     latest: float = -math.inf
-    vague: list[float] = field(default_factory=list)
 
     def add(self, packet: av.Packet, time_base: float) -> None:
         """Take a packet in."""
         self.stop += 1
-        if packet.pts is not None:
-            self.earliest = min(self.earliest, packet.pts * time_base)
-            self.latest = max(self.latest, packet.pts * time_base)
-        else:
-            self.vague.append(math.nan if packet.dts is None else packet.dts * time_base)
+        ticks = packet.dts if packet.pts is None else packet.pts
+        if ticks is not None:
+            self.earliest = min(self.earliest, ticks * time_base)
+            self.latest = max(self.latest, ticks * time_base)
 
     def may_hold(self, start_seconds: float, stop_seconds: float) -> bool:
         """Whether a frame of it may be shown in that time."""
-        return (self.earliest < stop_seconds and self.latest >= start_seconds) or any(
-            not (time + 1 < start_seconds or time - 1 >= stop_seconds) for time in self.vague
-        )
+        if self.latest < self.earliest:  # no packet tells
+            return True
+        return self.earliest - VAGUENESS < stop_seconds and self.latest + VAGUENESS >= start_seconds
 
 
 @dataclass(frozen=True)
@@ -465,13 +471,14 @@ def _runs(groups: Sequence[_Group], start_seconds: float, stop_seconds: float) -
     The one before, for frames shown before a key frame may need it; the one behind, for it tells
     when the last wanted frame stops.
     """
-    wanted = [group.earliest < stop_seconds and group.latest >= start_seconds for group in groups]
+    wanted = [group.may_hold(start_seconds, stop_seconds) for group in groups]
     for is_wanted, members in itertools.groupby(range(len(groups)), wanted.__getitem__):
         if not is_wanted:
             continue
         numbers = list(members)
         first, last = numbers[0], numbers[-1]
-        earliest = max(start_seconds, min(groups[number].earliest for number in numbers))
+        known = [groups[number].earliest for number in numbers]
+        earliest = start_seconds if math.inf in known else max(start_seconds, min(known))
         before = groups[first - 1] if first else groups[0]
         is_same_clock = before.earliest <= groups[first].earliest
         yield _Run(

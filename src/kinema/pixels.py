@@ -6,6 +6,7 @@ Note [Upright]
     their scale: the angle is that of the matrix's first row to the nearest degree (FFmpeg's
     `av_display_rotation_get`). One of any other angle (45 degrees, sheared) or that is no rotation
     at all (zeros) changes nothing: players turn such pictures within black corners, or not at all.
+    One within the stream of pictures (H.264) holds until the next.
 
 Note [Colours]
     "file": YUV becomes RGB by the matrix and the range that the file names, as players do it,
@@ -58,12 +59,12 @@ class Orientation:
     mirrored: bool = False
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> Orientation:
-        """What a frame's display matrix asks for. See Note [Upright]."""
+    def of(cls, frame: av.VideoFrame) -> Orientation | None:
+        """What a frame's display matrix asks for; None if it has none. See Note [Upright]."""
         for data in _side_data(frame):
             if data.type == SideDataType.DISPLAYMATRIX:
                 return cls._of_matrix(np.frombuffer(bytes(data), np.int32))
-        return cls()
+        return None
 
     @classmethod
     def _of_matrix(cls, matrix: np.ndarray) -> Orientation:
@@ -113,7 +114,8 @@ class Converter:
         # asked for only where something has changed.
         turned = (frame.width, frame.height, frame.rotation)
         if turned != self._turned:
-            self._orientation, self._turned = Orientation.of(frame), turned
+            self._orientation = Orientation.of(frame) or self._orientation
+            self._turned = turned
         upright = self._orientation.apply(bgr.to_ndarray())
         return cv2.cvtColor(np.ascontiguousarray(upright), cv2.COLOR_BGR2RGB)
 

@@ -32,8 +32,9 @@ _IN_SEGMENT = {
 }
 
 
-TS_SIZES = (188, 192, 204)
-"""Bytes from one packet of a transport stream to the next: plain, with a time, with a check."""
+TS_LAYOUTS = ((188, 0), (192, 4), (204, 0))
+"""Bytes from one packet of a transport stream to the next, and those before its header: plain,
+behind a time (M2TS), before a check."""
 
 
 class _NoBox(Exception):
@@ -72,12 +73,14 @@ def is_join(path: Path, first: int | None, key: int | None) -> bool:
         return False
     with path.open("rb") as file:
         file.seek(first)
-        data = file.read(key - first + 4)
-    size = next((size for size in TS_SIZES if (key - first) % size == 0), None)
-    if size is None:
+        data = file.read(key - first + 8)
+    for size, lead in TS_LAYOUTS:
+        headers = [data[start : start + 4] for start in range(lead, len(data) - 3, size)]
+        if (key - first) % size == 0 and all(header[0] == 0x47 for header in headers):
+            break
+    else:
         return False
-    headers = [data[start : start + 4] for start in range(0, len(data), size)]
-    if any(header[0] != 0x47 or header[1] & 0x80 for header in headers):
+    if any(header[1] & 0x80 for header in headers):  # a transmission error
         return False
     number = _ts_number(headers[-1])
     counts = [
