@@ -16,7 +16,8 @@ Note [Damage]
     - the packets end well before the length that the container's header promises, and the
       container's own boxes say that bytes are missing (`structure.py`). A promise that no missing
       byte explains is a header's error, and the video is whole.
-    Errors before the first frame are passed over: recordings of broadcasts start anywhere.
+    Errors before the first sound key frame are passed over, with the frames that depend on what was
+    lost: recordings of broadcasts start anywhere.
 
     In a transport stream "incomplete" is only a guess from the counters of its small packets, and
     where parts were joined the counters begin anew. FFmpeg marks the last frame before the join or
@@ -77,6 +78,10 @@ DEMUXERS = (
 LONGEST_GAP = 10.0
 """Seconds forward that are a new clock where a format's clock can begin anew (FFmpeg's
 `dts_delta_threshold`)."""
+
+GUESSES_PLACES = {"mxf"}
+"""Formats whose seeking, without an index (a file that was cut off), leads to frames under wrong
+times; they are walked through instead."""
 
 THEORA_COMMENT = b"\x81"
 """How Theora's comments begin. They stand where parts were joined, too, and the decoder refuses
@@ -193,7 +198,7 @@ class Demuxer:
         stands before it. So the first frame that is given is a key frame, the file is entered
         earlier and earlier until there is one in time, and what was shown before it is left out.
         """
-        if not self.stream.time_base or not self.has_times:
+        if not self.stream.time_base or not self.has_times or self.kind in GUESSES_PLACES:
             return None
         first = float((self.stream.start_time or 0) * self.stream.time_base)
         back = 0.0
@@ -270,10 +275,7 @@ class Demuxer:
         return _Clock(time_base, interval, self.may_begin_anew, first_seconds)
 
     def _packets(self, clock: _Clock | None = None) -> Iterator[av.Packet]:
-        """The video's packets; of those, `is_corrupt` marks the damaged ones.
-
-        All streams are read, for the promised length is that of the longest.
-        """
+        """The video's packets; of those, `is_corrupt` marks the damaged ones."""
         self._end_seconds = -math.inf
         self._longest_step = 0.0
         index = self.stream.index
@@ -282,11 +284,14 @@ class Demuxer:
             (stream.time_base or Fraction(0)).as_integer_ratio()
             for stream in self.container.streams
         ]
+        # Matroska promises the length of the longest stream, the others that of each.
+        of_promise = range(len(time_bases)) if self.kind == "matroska" else (index,)
         suspects: list[av.Packet] = []
-        for packet in self.container.demux():
+        for packet in self._demuxed():
             self._check_allowance()
             begin = packet.pts if packet.pts is not None else packet.dts
-            if begin is not None:
+            counts = packet.stream.index in of_promise
+            if begin is not None and counts:
                 num, den = time_bases[packet.stream.index]
                 end = (begin + (packet.duration or 0)) * num / den
                 if self._end_seconds > -math.inf:
@@ -312,28 +317,53 @@ class Demuxer:
                 yield packet
         yield from suspects
 
-    def _shown(self, packets: Iterator[av.Packet], clock: _Clock) -> Iterator[Shown]:
-        """Frames with their times, up to the end of the packets or the first damage."""
-        decode = self.stream.codec_context.decode
-        num_frames = 0
-        packet: av.Packet | None
+    def _demuxed(self) -> Iterator[av.Packet]:
+        """The packets of all streams."""
+        packets = self.container.demux()
         while True:
             try:
                 packet = next(packets, None)
-                if packet is not None and packet.is_corrupt and num_frames:
-                    raise VideoError("the file breaks off or is damaged here.")
+            except IndexError:  # PyAV, at the end of a file in whose middle a stream appeared
+                return
+            if packet is None:
+                return
+            yield packet
+
+    def _shown(self, packets: Iterator[av.Packet], clock: _Clock) -> Iterator[Shown]:
+        """Frames with their times, up to the end of the packets or the first damage.
+
+        What is damaged before the first sound key frame has gone into the decoder is passed over,
+        with what depends on it. See Note [Damage].
+        """
+        decode = self.stream.codec_context.decode
+        has_begun = False
+        waits_for_key = False
+        packet: av.Packet | None = None
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is not None and packet.is_corrupt:
+                    if has_begun:
+                        raise VideoError("the file breaks off or is damaged here.")
+                    waits_for_key = True
+                    continue
                 frames = decode(packet)
             except av.FFmpegError as error:
-                if not num_frames and isinstance(error, av.error.InvalidDataError):
-                    if packet is None:
-                        return
-                    continue
-                raise VideoError(f"it cannot be decoded further ({plain(error)}).") from None
+                if has_begun or not isinstance(error, av.error.InvalidDataError):
+                    raise VideoError(f"it cannot be decoded further ({plain(error)}).") from None
+                if packet is None:
+                    return
+                waits_for_key = True
+                continue
+            has_begun = has_begun or (packet is not None and packet.is_keyframe)
             for frame in frames:
-                if frame.is_corrupt and num_frames:
-                    raise VideoError("its data are damaged here.")
-                num_frames += 1
-                yield clock.shown(frame)
+                if frame.is_corrupt:
+                    if has_begun:
+                        raise VideoError("its data are damaged here.")
+                    waits_for_key = True
+                elif frame.key_frame or not waits_for_key:
+                    waits_for_key, has_begun = False, True
+                    yield clock.shown(frame)
             if packet is None:
                 return
 
