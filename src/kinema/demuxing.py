@@ -567,7 +567,8 @@ def _open(path: Path) -> av.container.InputContainer:
         container = av.open(
             f"file:{os.path.abspath(path)}",
             metadata_errors="replace",
-            options={"protocol_whitelist": "file", "format_whitelist": DEMUXERS},
+            # Not `options`: PyAV 17.0 gives them to each stream and counts those too early.
+            container_options={"protocol_whitelist": "file", "format_whitelist": DEMUXERS},
         )
     except PermissionError:
         raise VideoError("it may not be read (no permission).") from None
