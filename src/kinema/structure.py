@@ -37,6 +37,10 @@ TS_LAYOUTS = ((188, 0), (192, 4), (204, 0))
 behind a time (M2TS), before a check."""
 
 
+_BEFORE = 1 << 20
+"""Bytes before a suspect in which the tables are found: they come ten times a second."""
+
+
 class _NoBox(Exception):
     """The file ends inside a box, or there is none where one should be."""
 
@@ -73,7 +77,7 @@ def is_join(path: Path, first: int | None, key: int | None) -> bool:
     """
     if first is None or key is None or first >= key:
         return False
-    begin = first - min(first, _BEFORE) // 188 // 192 // 204 * (188 * 192 * 204)
+    begin = max(first - _BEFORE, 0)
     with path.open("rb") as file:
         file.seek(begin)
         data = file.read(key - begin + 8)
