@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import importlib.util
 import io
 import itertools
 import json
@@ -13,6 +14,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import cv2
@@ -208,6 +210,81 @@ def test_only_a_few_frames_are_alive_at_once(tmp_path):
     assert most <= 3
 
 
+# --- whose colours --------------------------------------------------------------------------------
+
+
+def experiment():
+    """experiments/colours.py, which makes the table of docs/fidelity.md."""
+    place = Path(__file__).parent.parent / "experiments" / "colours.py"
+    spec = importlib.util.spec_from_file_location("colours", place)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_colours_holds(tmp_path):
+    colours = experiment()
+    results = json.loads(colours.RESULTS.read_text())
+    kept = results["opencv"].get(cv2.__version__)
+    if kept is None:
+        pytest.skip(f"the table has no column for OpenCV {cv2.__version__}")
+    for name, kind in colours.KINDS.items():
+        if not available(kind.codec) or name.startswith("BT.2020"):
+            continue  # OpenCV takes 5 seconds to set each conversion up; Display P3 stands for all
+        path = tmp_path / kind.file_name
+        colours.write(path, kind)
+        found = colours.compared(path, name)["opencv"]
+        for setting, difference in kept[name].items():
+            if difference is None or difference["largest"] == 0:
+                assert found[setting] == difference, (name, setting)
+            else:  # another encoder may write other pictures
+                assert found[setting]["mean"] == pytest.approx(difference["mean"], rel=0.2)
+
+
+def test_the_page_shows_the_table_of_colours():
+    colours = experiment()
+    page = (colours.DOCS / "fidelity.md").read_text()
+    shown = page.partition(colours.BEGIN)[2].partition(colours.END)[0]
+    assert shown == colours.table(json.loads(colours.RESULTS.read_text()))
+
+
+def test_original_colours_are_bt_601_whatever_the_file_names(tmp_path):
+    """Measured with OpenCV 4.11: one colour, (192, 48, 32), in a file of BT.709."""
+    path = tmp_path / "v.mp4"
+    luma, blue, red = 63, 106, 184  # BT.709, 8 bits, narrow range
+    with av.open(f"file:{path}", "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"qp": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.colorspace = 1
+        planes = [np.full((64, 64), luma), np.full((16, 64), blue), np.full((16, 64), red)]
+        frame = av.VideoFrame.from_ndarray(np.vstack(planes).astype(np.uint8), format="yuv420p")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+    def by(red_of_v, blue_of_u, green_of_v, green_of_u):
+        y, u, v = 255 / 219 * (luma - 16), blue - 128, red - 128
+        return y + red_of_v * v, y - green_of_v * v - green_of_u * u, y + blue_of_u * u
+
+    for setting, expected in [
+        ("file", by(1.793, 2.112, 0.533, 0.213)),
+        ("original", by(1.596, 2.017, 0.813, 0.391)),
+    ]:
+        (frame,) = VideoReader(path, colours=setting)
+        np.testing.assert_allclose(frame.image.mean(axis=(0, 1)), expected, atol=3)
+    with pytest.raises(ValueError, match="`colours` must be one of file, original"):
+        VideoReader(path, colours="bt601")
+
+
+@pytest.mark.parametrize("name", ["avi_mpeg4", "mp4_av1", "full_range", "gray", "gif", "mov_prores",
+                                  "alpha_png", "yuv444"])  # fmt: skip
+def test_colours_that_are_not_named_are_the_same_in_both_settings(tmp_path, name):
+    path = made(tmp_path, name, ODD)
+    both = [VideoReader(path, colours=colours) for colours in ("file", "original")]
+    for frame, same in zip(*both, strict=True):
+        np.testing.assert_array_equal(frame.image, same.image)
+
+
 # --- times ----------------------------------------------------------------------------------------
 
 needs_ffmpeg = pytest.mark.skipif(
@@ -294,7 +371,7 @@ def parts_of_a_stream(tmp_path, ending, codec, *, goes_on):
         yield part
 
 
-JOINED = [("ts", "libx264"), ("ts", "mpeg2video"), ("mpg", "mpeg2video")]
+JOINED = [("ts", "libx264"), ("m2ts", "libx264"), ("ts", "mpeg2video"), ("mpg", "mpeg2video")]
 
 
 @pytest.mark.parametrize(("ending", "codec"), JOINED)
@@ -336,6 +413,27 @@ def test_a_wrapped_clock_goes_on(tmp_path):
         [frame.start_seconds - frames[0].start_seconds for frame in frames],
         np.arange(50) / 25, atol=1e-3,
     )  # fmt: skip
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "flv"])
+def test_times_in_the_order_of_decoding_are_not_believed(tmp_path, ending):
+    """A container that claims that frames are shown as they are decoded: FFmpeg finds it out."""
+    write_video(tmp_path / "v.mp4", 60, options={"bf": "3"}, width=160, height=120)
+    path = tmp_path / f"wrong.{ending}"
+    ffmpeg("-i", tmp_path / "v.mp4", "-c", "copy", "-bsf:v", "setts=pts=DTS", path)
+    reader = VideoReader(path)
+    frames = list(reader)
+    assert_times_hold(frames)
+    theirs = np.array(best_effort(path))
+    ours = np.array([frame.start_seconds for frame in frames])
+    rising = np.maximum.accumulate(theirs) == theirs  # at the end FFmpeg's run backwards, too
+    assert rising.sum() >= 55
+    assert np.ptp((ours - theirs)[rising][:-2]) < 1.1e-3
+    wanted = [frame for frame in frames if 1.0 <= frame.start_seconds < 1.5]
+    found = list(reader.between(1.0, 1.5))
+    assert [read_index(f.image) for f in found] == [read_index(f.image) for f in wanted]
+    assert [f.start_seconds for f in found] == [f.start_seconds for f in wanted]
 
 
 # --- parts of a video -----------------------------------------------------------------------------

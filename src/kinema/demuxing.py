@@ -16,7 +16,8 @@ Note [Damage]
     - the packets end well before the length that the container's header promises, and the
       container's own boxes say that bytes are missing (`structure.py`). A promise that no missing
       byte explains is a header's error, and the video is whole.
-    Errors before the first frame are passed over: recordings of broadcasts start anywhere.
+    Errors before the first sound key frame are passed over, with the frames that depend on what was
+    lost: recordings of broadcasts start anywhere.
 
     In a transport stream "incomplete" is only a guess from the counters of its small packets, and
     where parts were joined the counters begin anew. FFmpeg marks the last frame before the join or
@@ -46,7 +47,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,21 @@ LONGEST_GAP = 10.0
 """Seconds forward that are a new clock where a format's clock can begin anew (FFmpeg's
 `dts_delta_threshold`)."""
 
+GUESSES_PLACES = {"mxf"}
+"""Formats whose seeking, without an index (a file that was cut off), leads to frames under wrong
+times; they are walked through instead."""
+
 THEORA_COMMENT = b"\x81"
 """How Theora's comments begin. They stand where parts were joined, too, and the decoder refuses
 them."""
 
 DEEPEST_REORDERING = 16
 """Frames that a codec can hold back to reorder them (H.264, Annex A: `MaxDpbFrames`)."""
+
+
+VAGUENESS = 1.0
+"""Seconds by which a frame may be shown at another time than its packet says: packets may tell the
+time of decoding only, or wrong times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +198,7 @@ class Demuxer:
         stands before it. So the first frame that is given is a key frame, the file is entered
         earlier and earlier until there is one in time, and what was shown before it is left out.
         """
-        if not self.stream.time_base or not self.has_times:
+        if not self.stream.time_base or not self.has_times or self.kind in GUESSES_PLACES:
             return None
         first = float((self.stream.start_time or 0) * self.stream.time_base)
         back = 0.0
@@ -265,10 +275,7 @@ class Demuxer:
         return _Clock(time_base, interval, self.may_begin_anew, first_seconds)
 
     def _packets(self, clock: _Clock | None = None) -> Iterator[av.Packet]:
-        """The video's packets; of those, `is_corrupt` marks the damaged ones.
-
-        All streams are read, for the promised length is that of the longest.
-        """
+        """The video's packets; of those, `is_corrupt` marks the damaged ones."""
         self._end_seconds = -math.inf
         self._longest_step = 0.0
         index = self.stream.index
@@ -277,11 +284,14 @@ class Demuxer:
             (stream.time_base or Fraction(0)).as_integer_ratio()
             for stream in self.container.streams
         ]
+        # Matroska promises the length of the longest stream, the others that of each.
+        of_promise = range(len(time_bases)) if self.kind == "matroska" else (index,)
         suspects: list[av.Packet] = []
-        for packet in self.container.demux():
+        for packet in self._demuxed():
             self._check_allowance()
             begin = packet.pts if packet.pts is not None else packet.dts
-            if begin is not None:
+            counts = packet.stream.index in of_promise
+            if begin is not None and counts:
                 num, den = time_bases[packet.stream.index]
                 end = (begin + (packet.duration or 0)) * num / den
                 if self._end_seconds > -math.inf:
@@ -307,28 +317,53 @@ class Demuxer:
                 yield packet
         yield from suspects
 
-    def _shown(self, packets: Iterator[av.Packet], clock: _Clock) -> Iterator[Shown]:
-        """Frames with their times, up to the end of the packets or the first damage."""
-        decode = self.stream.codec_context.decode
-        num_frames = 0
-        packet: av.Packet | None
+    def _demuxed(self) -> Iterator[av.Packet]:
+        """The packets of all streams."""
+        packets = self.container.demux()
         while True:
             try:
                 packet = next(packets, None)
-                if packet is not None and packet.is_corrupt and num_frames:
-                    raise VideoError("the file breaks off or is damaged here.")
+            except IndexError:  # PyAV, at the end of a file in whose middle a stream appeared
+                return
+            if packet is None:
+                return
+            yield packet
+
+    def _shown(self, packets: Iterator[av.Packet], clock: _Clock) -> Iterator[Shown]:
+        """Frames with their times, up to the end of the packets or the first damage.
+
+        What is damaged before the first sound key frame has gone into the decoder is passed over,
+        with what depends on it. See Note [Damage].
+        """
+        decode = self.stream.codec_context.decode
+        has_begun = False
+        waits_for_key = False
+        packet: av.Packet | None = None
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is not None and packet.is_corrupt:
+                    if has_begun:
+                        raise VideoError("the file breaks off or is damaged here.")
+                    waits_for_key = True
+                    continue
                 frames = decode(packet)
             except av.FFmpegError as error:
-                if not num_frames and isinstance(error, av.error.InvalidDataError):
-                    if packet is None:
-                        return
-                    continue
-                raise VideoError(f"it cannot be decoded further ({plain(error)}).") from None
+                if has_begun or not isinstance(error, av.error.InvalidDataError):
+                    raise VideoError(f"it cannot be decoded further ({plain(error)}).") from None
+                if packet is None:
+                    return
+                waits_for_key = True
+                continue
+            has_begun = has_begun or (packet is not None and packet.is_keyframe)
             for frame in frames:
-                if frame.is_corrupt and num_frames:
-                    raise VideoError("its data are damaged here.")
-                num_frames += 1
-                yield clock.shown(frame)
+                if frame.is_corrupt:
+                    if has_begun:
+                        raise VideoError("its data are damaged here.")
+                    waits_for_key = True
+                elif frame.key_frame or not waits_for_key:
+                    waits_for_key, has_begun = False, True
+                    yield clock.shown(frame)
             if packet is None:
                 return
 
@@ -367,7 +402,8 @@ class _Clock:
         ticks = self._ticks(frame)
         seconds = self._expected if ticks is None else float(ticks) * self._num / self._den
         begins_clock = False
-        if self._begins_anew and frame.pts is None and not frame.key_frame:
+        is_back = self._last is not None and seconds < self._last
+        if is_back and self._begins_anew and frame.pts is None and not frame.key_frame:
             # The decoder held it back until a packet of the new clock came, whose time it got.
             seconds = self._expected
         if self._last is not None and seconds < self._last:
@@ -398,7 +434,7 @@ class _Clock:
             self._last_pts = pts
         elif dts is not None:
             self._last_pts = dts
-        if pts is None or (dts is not None and self.distrusts_container):
+        if pts is None or (self.distrusts_container and dts is not None):
             return dts
         return pts
 
@@ -409,30 +445,27 @@ class _Group:
 
     Attributes:
         first, stop: the numbers of the packets.
-        earliest, latest: when their frames are shown, in seconds, where packets tell it.
-        vague: the numbers of seconds around which the others are.
+        earliest, latest: when their frames are shown, in seconds, as far as packets tell it.
     """
 
     first: int
     stop: int = 0
     earliest: float = math.inf
     latest: float = -math.inf
-    vague: list[float] = field(default_factory=list)
 
     def add(self, packet: av.Packet, time_base: float) -> None:
         """Take a packet in."""
         self.stop += 1
-        if packet.pts is not None:
-            self.earliest = min(self.earliest, packet.pts * time_base)
-            self.latest = max(self.latest, packet.pts * time_base)
-        else:
-            self.vague.append(math.nan if packet.dts is None else packet.dts * time_base)
+        ticks = packet.dts if packet.pts is None else packet.pts
+        if ticks is not None:
+            self.earliest = min(self.earliest, ticks * time_base)
+            self.latest = max(self.latest, ticks * time_base)
 
     def may_hold(self, start_seconds: float, stop_seconds: float) -> bool:
         """Whether a frame of it may be shown in that time."""
-        return (self.earliest < stop_seconds and self.latest >= start_seconds) or any(
-            not (time + 1 < start_seconds or time - 1 >= stop_seconds) for time in self.vague
-        )
+        if self.latest < self.earliest:  # no packet tells
+            return True
+        return self.earliest - VAGUENESS < stop_seconds and self.latest + VAGUENESS >= start_seconds
 
 
 @dataclass(frozen=True)
@@ -468,13 +501,14 @@ def _runs(groups: Sequence[_Group], start_seconds: float, stop_seconds: float) -
     The one before, for frames shown before a key frame may need it; the one behind, for it tells
     when the last wanted frame stops.
     """
-    wanted = [group.earliest < stop_seconds and group.latest >= start_seconds for group in groups]
+    wanted = [group.may_hold(start_seconds, stop_seconds) for group in groups]
     for is_wanted, members in itertools.groupby(range(len(groups)), wanted.__getitem__):
         if not is_wanted:
             continue
         numbers = list(members)
         first, last = numbers[0], numbers[-1]
-        earliest = max(start_seconds, min(groups[number].earliest for number in numbers))
+        known = [groups[number].earliest for number in numbers]
+        earliest = start_seconds if math.inf in known else max(start_seconds, min(known))
         before = groups[first - 1] if first else groups[0]
         is_same_clock = before.earliest <= groups[first].earliest
         yield _Run(
@@ -533,7 +567,8 @@ def _open(path: Path) -> av.container.InputContainer:
         container = av.open(
             f"file:{os.path.abspath(path)}",
             metadata_errors="replace",
-            options={"protocol_whitelist": "file", "format_whitelist": DEMUXERS},
+            # Not `options`: PyAV 17.0 gives them to each stream and counts those too early.
+            container_options={"protocol_whitelist": "file", "format_whitelist": DEMUXERS},
         )
     except PermissionError:
         raise VideoError("it may not be read (no permission).") from None

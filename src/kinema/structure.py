@@ -32,8 +32,13 @@ _IN_SEGMENT = {
 }
 
 
-TS_SIZES = (188, 192, 204)
-"""Bytes from one packet of a transport stream to the next: plain, with a time, with a check."""
+TS_LAYOUTS = ((188, 0), (192, 4), (204, 0))
+"""Bytes from one packet of a transport stream to the next, and those before its header: plain,
+behind a time (M2TS), before a check."""
+
+
+_BEFORE = 1 << 20
+"""Bytes before a suspect in which the tables are found: they come ten times a second."""
 
 
 class _NoBox(Exception):
@@ -59,10 +64,12 @@ def is_join(path: Path, first: int | None, key: int | None) -> bool:
     """Whether the counter of a transport stream jumps where a key frame begins and nowhere before.
 
     Each packet of 188 bytes counts on from the one before it that has the same number and carries
-    anything (ISO 13818-1, section 2.4.3.3). Of a frame that lost some, the counter jumps within it.
+    anything (ISO 13818-1, section 2.4.3.3). Of a frame that lost some, the counter jumps within it;
+    of one that lost all of them, the counters of the other numbers (tables, sound) go on.
 
-        before  14 15 0 1 | 0 1 2 ...   a join
+        before  14 15 0 1 | 0 1 2 ...   a join, and the tables count anew
         before  14 15   1 2 | 3 4 ...   a loss
+        before  14 15     | 3 4 ...     a loss, and the tables count on
 
     Args:
         first: where the packets to look at begin, in bytes.
@@ -70,21 +77,36 @@ def is_join(path: Path, first: int | None, key: int | None) -> bool:
     """
     if first is None or key is None or first >= key:
         return False
+    begin = max(first - _BEFORE, 0)
     with path.open("rb") as file:
-        file.seek(first)
-        data = file.read(key - first + 4)
-    size = next((size for size in TS_SIZES if (key - first) % size == 0), None)
-    if size is None:
-        return False
-    headers = [data[start : start + 4] for start in range(0, len(data), size)]
-    if any(header[0] != 0x47 or header[1] & 0x80 for header in headers):
+        file.seek(begin)
+        data = file.read(key - begin + 8)
+    for size, lead in TS_LAYOUTS:
+        start = (first - begin) % size + lead
+        places = range(start, len(data) - 3, size)
+        headers = [data[place : place + 4] for place in places]
+        if (key - first) % size == 0 and all(header[0] == 0x47 for header in headers):
+            break
+    else:
         return False
     number = _ts_number(headers[-1])
-    counts = [
-        header[3] & 15 for header in headers if _ts_number(header) == number and header[3] & 16
-    ]
-    steps = [(after - before) % 16 for before, after in itertools.pairwise(counts)]
-    return len(steps) > 1 and steps[-1] != 1 and all(step in (0, 1) for step in steps[:-1])
+    counts: dict[int, list[int]] = {}
+    jumps_elsewhere = False
+    for place, header in zip(places, headers, strict=True):
+        is_near = begin + place >= first
+        if is_near and header[1] & 0x80:  # a transmission error
+            return False
+        if not header[3] & 16:
+            continue
+        own = counts.setdefault(_ts_number(header), [])
+        own.append(header[3] & 15)
+        if is_near and _ts_number(header) != number and len(own) > 1:
+            jumps_elsewhere |= (own[-1] - own[-2]) % 16 not in (0, 1)
+    near = sum(begin + place >= first for place, header in zip(places, headers, strict=True)
+               if _ts_number(header) == number and header[3] & 16)  # fmt: skip
+    steps = [(after - before) % 16 for before, after in itertools.pairwise(counts[number][-near:])]
+    jumps_at_key = len(steps) > 1 and steps[-1] != 1
+    return jumps_at_key and jumps_elsewhere and all(step in (0, 1) for step in steps[:-1])
 
 
 def _ts_number(header: bytes) -> int:

@@ -67,8 +67,9 @@ class Frame:
     Attributes:
         image: (H, W, 3) uint8 RGB, upright.
         index: its number: from 0 in a video file, from 1 in a frame folder, as the original counts.
-        start_seconds: when it is shown, on the file's own clock; NaN in a frame folder.
-        stop_seconds: when the next frame is shown, or this one ends.
+        start_seconds: when it is shown, on the file's own clock; NaN in a frame folder. Where that
+            clock begins anew (joined transport streams), times begin anew.
+        stop_seconds: when the next frame on this clock is shown, or this one ends.
     """
 
     image: np.ndarray
@@ -106,13 +107,18 @@ class VideoInfo:
 class VideoReader:
     """The frames of a video in the order in which they are shown, one at a time.
 
-    Frames of a file equal OpenCV's `VideoCapture` bit for bit (FFmpeg's bicubic conversion to
-    8-bit RGB). Memory does not grow with the length of the video. Each iteration opens the file
-    anew.
+    Every frame of the first video stream that is no cover picture, upright, whatever stands beside
+    it. With `colours="file"` frames equal, bit for bit, those of the OpenCV that constraints.txt
+    pins, for progressive video of standard dynamic range; BT.2020, PQ, HLG, Display P3 and
+    interlaced video and mirrored pictures are as ffmpeg shows them. With "original" they are
+    BT.601's whatever the file names, as OpenCV 2.4 gave them to C3D v1.0; 8-bit progressive ones
+    equal OpenCV 4.11's bit for bit. docs/fidelity.md has the differences.
+
+    Memory does not grow with the length of the video. Each iteration opens the file anew.
 
     Args:
         path: a video file, or a folder with pictures 000001.jpg, 000002.jpg, ...
-        colours: one of `COLOURS`.
+        colours: "file", YUV becomes RGB by what the file names; "original", as C3D v1.0 had it.
         allowance: how long it may take, in all its walks together; None is for ever.
 
     Raises:
