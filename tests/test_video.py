@@ -764,3 +764,88 @@ def test_spread_takes_places_of_a_stream_of_unknown_length(count):
 def test_spread_of_nothing():
     with pytest.raises(ValueError, match="`items` is empty"):
         spread(iter([]), [0.5])
+
+
+# --- what the fuzzer found ------------------------------------------------------------------------
+
+
+def test_a_stream_that_appears_midway_costs_no_frame(tmp_path):
+    """PyAV ends such a file with an IndexError, if FFmpeg has not seen the stream at the start."""
+    sharp = {"flags": "+qscale", "global_quality": "118"}
+    options = {"codec": "mpeg2video", "width": 640, "height": 480, "options": sharp}
+    write_video(tmp_path / "a.ts", 160, **options)
+    write_video(tmp_path / "b.ts", 30, audio=True, **options)
+    a, b = ((tmp_path / name).read_bytes() for name in ("a.ts", "b.ts"))
+    (tmp_path / "v.ts").write_bytes(a + a + b + a)
+    with av.open(str(tmp_path / "v.ts")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+    found = [read_index(frame.image) for frame in VideoReader(tmp_path / "v.ts")]
+    assert found == [*range(160), *range(160), *range(30), *range(160)]
+
+
+def packets_of(path):
+    with av.open(str(path)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"), [("mpg", "mpeg2video"), ("flv", "libx264"), ("avi", "mpeg4")]
+)
+def test_a_damaged_first_frame_is_damage(tmp_path, ending, codec):
+    path = tmp_path / f"v.{ending}"
+    write_video(path, 60, codec=codec, width=160, height=120)
+    position, size = packets_of(path)[0]
+    with path.open("r+b") as file:
+        file.seek(position + size // 2)
+        file.write(np.random.default_rng(0).bytes(size // 3))
+    with pytest.raises(VideoError) as caught:
+        list(VideoReader(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_header_that_spoils_the_first_packet(tmp_path):
+    path = tmp_path / "v.y4m"
+    write_video(path, 12, codec="wrapped_avframe", width=160, height=120)
+    path.write_bytes(path.read_bytes().replace(b"FRAME", b"FRUME", 1))
+    with pytest.raises(VideoError, match="cannot|no frame"):
+        list(VideoReader(path))
+
+
+def test_sound_that_goes_on_does_not_hide_a_cut(tmp_path):
+    """The sound stands before the video, so it is whole where the file is cut."""
+    write_video(tmp_path / "v.avi", 60, codec="mpeg4", width=160, height=120, audio=True)
+    with (
+        av.open(str(tmp_path / "v.avi")) as source,
+        av.open(str(tmp_path / "s.avi"), "w") as target,
+    ):
+        streams = [target.add_stream_from_template(stream) for stream in source.streams]
+        packets = [packet for packet in source.demux() if packet.size]
+        for packet in sorted(packets, key=lambda packet: packet.stream.type == "video"):
+            packet.stream = streams[packet.stream.index]
+            target.mux(packet)
+    path = tmp_path / "s.avi"
+    os.truncate(path, packets_of(path)[5][0])
+    error, frames = read_until_error(path)
+    assert "breaks off after" in str(error)
+    assert len(frames) <= 6
+
+
+def test_a_frame_that_is_lost_before_a_key_frame_is_no_join(tmp_path):
+    path = tmp_path / "v.ts"
+    write_video(path, 60, width=320, height=240, options={"bf": "0"})
+    data, places = path.read_bytes(), [position for position, _ in packets_of(path)]
+    # All packets of the video between the last frame of a group and the next key frame.
+    number = data[places[23] + 1] & 0x1F, data[places[23] + 2]
+    kept = [
+        data[start : start + 188]
+        for start in range(0, len(data), 188)
+        if not (
+            places[23] <= start < places[24] and (data[start + 1] & 0x1F, data[start + 2]) == number
+        )
+    ]
+    assert (len(data) // 188 - len(kept)) % 16  # else its counter would not tell
+    path.write_bytes(b"".join(kept))
+    error, frames = read_until_error(path)
+    assert "damaged here" in str(error)
+    assert [read_index(frame.image) for frame in frames] == list(range(len(frames)))
+    assert len(frames) <= 24
