@@ -17,7 +17,8 @@ Note [Damage]
       container's own boxes say that bytes are missing (`structure.py`). A promise that no missing
       byte explains is a header's error, and the video is whole.
     Errors before the first sound key frame are passed over, with the frames that depend on what was
-    lost: recordings of broadcasts start anywhere.
+    lost: recordings of broadcasts start anywhere. A key frame itself that is refused is passed over
+    in formats of broadcasts alone.
 
     In a transport stream "incomplete" is only a guess from the counters of its small packets, and
     where parts were joined the counters begin anew. FFmpeg marks the last frame before the join or
@@ -349,7 +350,8 @@ class Demuxer:
                     continue
                 frames = decode(packet)
             except av.FFmpegError as error:
-                if has_begun or not isinstance(error, av.error.InvalidDataError):
+                is_start = packet is None or not packet.is_keyframe or self.may_begin_anew
+                if has_begun or not (is_start and isinstance(error, av.error.InvalidDataError)):
                     raise VideoError(f"it cannot be decoded further ({plain(error)}).") from None
                 if packet is None:
                     return
