@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import zipfile
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from kinema import convert as convert_room
 from kinema import network as networks
 from kinema.convert import convert
 from kinema.mean import load_mean, save_mean
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
-from kinema.weights import Weights
+from kinema.weights import Weights, random_weights
 
 import foreign_weights as foreign
 
@@ -153,6 +156,318 @@ def test_symmetric_pool5_only_for_nets_that_mmaction2_trained(tmp_path, writer, 
     pytest.importorskip("torch")
     writer(tmp_path / "w.pth", SMALL)
     assert convert_room._read(tmp_path / "w.pth").symmetric_pool5 is symmetric
+
+
+# --- names and keys from elsewhere ----------------------------------------------------------------
+
+
+def named(arrays=SMALL, prefix=""):
+    """A state dict by the names of DavideA's port, behind a prefix."""
+    short = {"conv1a": "conv1", "conv2a": "conv2"}
+    parts = {name: name.split(".") for name in arrays}
+    return {
+        f"{prefix}{short.get(layer, layer)}.{kind}": arrays[name]
+        for name, (layer, kind) in parts.items()
+    }
+
+
+def save_torch(path, content, **options):
+    """torch.save of a content whose arrays become tensors."""
+    torch = pytest.importorskip("torch")
+
+    def tensors(value):
+        if isinstance(value, np.ndarray):
+            return torch.tensor(value)
+        if isinstance(value, dict):
+            return {key: tensors(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(tensors, value))
+        return value
+
+    torch.save(tensors(content), path, **options)
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "backbone.", "model.", "net.", "encoder.", "module.model.c3d.", "_orig_mod."],
+)
+def test_any_prefix_of_names(tmp_path, prefix, kind):
+    write = save_torch if kind == "torch" else lambda path, state: save_file(state, path)
+    write(tmp_path / "w", named(prefix=prefix))
+    check(tmp_path / "w")
+
+
+STATE = named()
+OTHER = named({name: array + 1 for name, array in SMALL.items()})
+HEAD = {name: array for name, array in STATE.items() if name.startswith("fc8")}
+BODY = {name: array for name, array in STATE.items() if name not in HEAD}
+
+
+@pytest.mark.parametrize("zip", [True, False])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": STATE},
+        {"model_state_dict": STATE, "epoch": 3},
+        {"net": STATE, "acc": 0.5},
+        {"model": {"state_dict": STATE, "version": 1}},
+        {"epoch": 7, "checkpoint": {"model": {"params": STATE}}},
+        [STATE, {"epoch": 1}],
+        (3, {"model": STATE}),
+        {"state_dict": named(prefix="model.module."), "loops": {"fit": {"n": 1}}},
+        {"ema": {"module": OTHER}, "model": STATE},
+        {"state_dict_ema": OTHER, "state_dict": STATE},
+        {"state_dict": {f"teacher.{name}": array for name, array in OTHER.items()}
+            | named(prefix="student.")},
+        {"last": STATE, "best": dict(STATE)},
+        {"model": STATE, "optimizer": {"state": {0: {"exp_avg": np.ones((4, 3, 3, 3, 3))}}}},
+        {"encoder": BODY, "classifier": HEAD},
+        {"state_dict": {f"backbone.{name}": array for name, array in BODY.items()}
+            | {f"head.{name}": array for name, array in HEAD.items()}},
+        {"state_dict": named(prefix="model.") | {"criterion.weight": np.ones(5)}},
+        {name: {"weight": STATE[f"{name}.weight"], "bias": STATE[f"{name}.bias"]}
+            for name in {name.partition(".")[0] for name in STATE}},
+    ],
+)  # fmt: skip
+def test_a_state_dict_under_any_key(tmp_path, content, zip):
+    save_torch(tmp_path / "w.pth", content, _use_new_zipfile_serialization=zip)
+    check(tmp_path / "w.pth")
+
+
+def test_what_lies_beside_the_network_is_told(tmp_path):
+    state = named(prefix="model.") | {"criterion.weight": np.ones(5, np.float32)}
+    save_file(state, tmp_path / "w.safetensors")
+    source = check(tmp_path / "w.safetensors").source
+    assert source == "safetensors, w.safetensors, without criterion.weight"
+
+
+def test_what_else_stands_in_a_checkpoint_is_not_run_and_does_no_harm(tmp_path):
+    import argparse
+    import collections
+    import pathlib
+
+    checkpoint = {
+        "hyper_parameters": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("/tmp")),
+        "history": collections.defaultdict(list, loss=[np.float64(0.5)]),
+        "ids": {1, 2},
+        "state_dict": named(prefix="model."),
+    }
+    save_torch(tmp_path / "w.ckpt", checkpoint)
+    check(tmp_path / "w.ckpt")
+
+
+def test_two_networks_in_one_file_are_told(tmp_path):
+    save_torch(tmp_path / "w.pth", {"one": STATE, "two": OTHER})
+    with pytest.raises(ValueError, match=r"two networks, one and two: save the one"):
+        convert(tmp_path / "w.pth", network=small_network())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 3, "cfg": "x"}, r"holds no state dict \(its keys are epoch, cfg\)"),
+        ({"G": {"up.weight": np.ones(3)}, "epoch": 3}, r"no layer of C3D .*found G\.up\.weight"),
+        ({"model": {**BODY, "fc8.weight": HEAD["fc8.weight"]}}, "fc8.bias is missing"),
+        ({"net": {k: a for k, a in STATE.items() if k != "conv3b.bias"}}, "conv3b.bias is missing"),
+        ({"net": {**STATE, "bn1.weight": np.ones(3)}}, "net.bn1.weight is not one of C3D's"),
+        (5, "holds no state dict"),
+    ],
+)
+def test_where_nothing_fits_what_was_seen_is_named(tmp_path, content, message):
+    save_torch(tmp_path / "w.pth", content)
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path / "w.pth")
+
+
+def test_lists_within_lists_end(tmp_path):
+    """Forty lists, each twice in the next: 2^40 ways to the innermost one."""
+    nested = STATE
+    for _ in range(40):
+        nested = [nested, nested]
+    torch = pytest.importorskip("torch")
+    torch.save(nested, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="no state dict"):
+        convert(tmp_path / "w.pth")  # its arrays are NumPy's, which are not read in a torch file
+
+
+def test_a_torchscript_program_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        archive.writestr("w/constants.pkl", b"")
+        archive.writestr("w/data.pkl", b"")
+    with pytest.raises(ValueError, match="a TorchScript program; save the `state_dict"):
+        convert(tmp_path / "w.pt")
+
+
+# --- safetensors ----------------------------------------------------------------------------------
+
+
+def write_safetensors(path, tensors, **header):
+    """By the format's definition: length, header, bytes; of (type, shape, bytes) by name."""
+    content, data = dict(header), b""
+    for name, (kind, shape, raw) in tensors.items():
+        offsets = [len(data), len(data) + len(raw)]
+        content[name] = {"dtype": kind, "shape": list(shape), "data_offsets": offsets}
+        data += raw
+    text = json.dumps(content).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+@pytest.mark.parametrize("names", ["ours", "davidea", "jfzhang", "mmaction2", "blocks"])
+def test_safetensors_of_every_naming_scheme(tmp_path, names):
+    convs = [f"features.{index}" for index in (0, 3, 6, 8, 11, 13, 16, 18)]
+    calls = {
+        "ours": {},
+        "davidea": {"conv1a": "conv1", "conv2a": "conv2"},
+        "jfzhang": dict(
+            zip(foreign.LAYERS, [*convs, "classifier.0", "classifier.3"], strict=False)
+        ),
+        "mmaction2": {name: f"backbone.{name}.conv" for name in foreign.CONVS}
+        | {"fc6": "backbone.fc6", "fc7": "backbone.fc7", "fc8": "cls_head.fc_cls"},
+        "blocks": {name: f"{name}.0" for name in foreign.CONVS},
+    }[names]
+    state = {
+        f"{calls.get(layer, layer)}.{kind}": SMALL[f"{layer}.{kind}"]
+        for layer in foreign.LAYERS
+        for kind in foreign.KINDS
+        if not (names == "jfzhang" and layer == "fc8")
+    }
+    save_file(state, tmp_path / "w.safetensors")
+    weights = check(tmp_path / "w.safetensors", fc8=names != "jfzhang")
+    assert (
+        weights.source_sha256
+        == hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
+    )
+    read = convert_room._read(tmp_path / "w.safetensors")
+    assert read.symmetric_pool5 is (names == "mmaction2")
+
+
+@pytest.mark.parametrize("kind", ["F64", "F32", "F16", "BF16"])
+def test_safetensors_of_any_precision(tmp_path, kind):
+    def raw(array):
+        if kind == "BF16":  # the upper two bytes of each little-endian float32
+            halves = np.frombuffer(array.astype("<f4").tobytes(), np.uint8).reshape(-1, 4)[:, 2:]
+            return halves.tobytes()
+        return array.astype({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[kind]).tobytes()
+
+    tensors = {name: (kind, array.shape, raw(array)) for name, array in STATE.items()}
+    write_safetensors(tmp_path / "w", tensors)
+    check(tmp_path / "w", tolerance={"F16": 1e-3, "BF16": 1e-2}.get(kind, 0.0))
+
+
+@pytest.mark.parametrize("length", [0x80, 0x100])
+def test_a_header_whose_length_looks_like_a_pickle(tmp_path, length):
+    """0x80 is how pickles begin."""
+    text = json.dumps({"conv1.weight": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}})
+    data = length.to_bytes(8, "little") + text.ljust(length).encode() + bytes(4)
+    (tmp_path / "w").write_bytes(data)
+    with pytest.raises(ValueError, match="parameter conv1a.bias is missing"):
+        convert(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"conv1.weight": ("F32", (1,), bytes(4))}, "conv1a.bias is missing"),
+        ({"conv1.weight": ("F8_E4M3", (4,), bytes(4))}, "conv1.weight holds F8_E4M3"),
+        ({"layer1.0.w": ("F32", (1,), bytes(4))}, r"no layer of C3D .*\(found layer1\.0\.w\)"),
+        ({"conv1.weight": ("F32", (2,), bytes(4))}, "safetensors file is damaged"),
+        ({}, "no layer of C3D"),
+    ],
+)
+def test_wrong_safetensors_are_told(tmp_path, tensors, message):
+    write_safetensors(tmp_path / "w.safetensors", tensors)
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path / "w.safetensors")
+
+
+def test_integers_are_no_parameters(tmp_path):
+    tensors = {name: ("I64", a.shape, bytes(8 * a.size)) for name, a in STATE.items()}
+    write_safetensors(tmp_path / "w.safetensors", tensors)
+    with pytest.raises(ValueError, match="parameter conv1.weight holds int64, not real numbers"):
+        convert(tmp_path / "w.safetensors", network=small_network())
+
+
+def test_a_cut_off_safetensors_file_is_told(tmp_path):
+    save_file(STATE, tmp_path / "whole")
+    data = (tmp_path / "whole").read_bytes()
+    for size in (20, 500, len(data) - 1):
+        (tmp_path / "cut").write_bytes(data[:size])
+        with pytest.raises(ValueError, match=r"safetensors file .*(cut off|damaged)"):
+            convert(tmp_path / "cut", network=small_network())
+
+
+def test_our_own_files_need_no_converting(tmp_path):
+    random_weights(networks.c3d_mini(3)).save(tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="Kinema's weights already; nothing has to be converted"):
+        convert(tmp_path / "w.safetensors")
+    table = {"features": np.zeros((1, 2), np.float32)}
+    story = json.dumps({"format": "kinema-features-1"})
+    save_file(table, tmp_path / "t.safetensors", metadata={"kinema": story})
+    with pytest.raises(ValueError, match="a file of Kinema's .kinema-features-1., and no weights"):
+        convert(tmp_path / "t.safetensors")
+    with pytest.raises(
+        ValueError, match="holds no weights .it is a file of Kinema's of the format"
+    ):
+        Weights.load(tmp_path / "t.safetensors")
+
+
+def test_where_extract_sends_to_convert_converts(tmp_path):
+    arrays = random_weights(networks.c3d_mini(3)).arrays
+    save_file(dict(arrays), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="make those of others ready by `kinema weights convert`"):
+        Weights.load(tmp_path / "w.safetensors")
+    convert(tmp_path / "w.safetensors", mean=np.full(3, 100)).save(tmp_path / "out.safetensors")
+    again = Weights.load(tmp_path / "out.safetensors")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(again[name], array)
+
+
+# --- our own networks as state dicts --------------------------------------------------------------
+
+OURS = {
+    "mini": networks.c3d_mini(4),
+    "mini without fc8": networks.c3d_mini(None),
+    "depth-1": networks.kernel_depth((1, 1, 1, 1, 1), 3),
+    "increasing": networks.kernel_depth(networks.KERNEL_DEPTHS["increasing"], 3),
+}
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+@pytest.mark.parametrize("name", OURS)
+def test_a_state_dict_of_our_own_network(tmp_path, name, kind):
+    torch = pytest.importorskip("torch")
+    from kinema.torch_network import TorchNetwork
+
+    network = OURS[name]
+    model = TorchNetwork(network)
+    arrays = {
+        name: np.random.default_rng(0).random(shape, np.float32)
+        for name, shape in network.parameter_shapes().items()
+    }
+    model.load_arrays(arrays)
+    if kind == "torch":
+        torch.save(model.state_dict(), tmp_path / "w")
+    else:
+        save_file({name: tensor.numpy() for name, tensor in model.state_dict().items()},
+                  tmp_path / "w")  # fmt: skip
+    weights = convert(tmp_path / "w")
+    assert weights.network == network
+    assert weights.network.recipe == network.recipe
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(weights[name], array)
+
+
+def test_another_size_of_clips_is_told_or_given(tmp_path):
+    network = networks.c3d_mini(4, input_shape=(3, 16, 56, 56))
+    save_file(dict(random_weights(network).arrays), tmp_path / "w")
+    with pytest.raises(
+        ValueError, match=r"fc6.weight must have shape \(512, 2048\), got \(512, 512"
+    ):
+        convert(tmp_path / "w")
+    assert convert(tmp_path / "w", network=network).network == network
+    with pytest.raises(ValueError, match="`pool5` has no use for c3d_mini"):
+        convert(tmp_path / "w", pool5="caffe")
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ def test_a_folder_per_class_at_any_depth_in_any_case_and_by_links(tmp_path):
     assert dataset.notes == (
         "pictures in no folder of a class left out: 1 folder (pictures).",
         "in no folder of a class, left out: 1 video (loose.mp4).",
+        "2 files that are no videos were passed over (.txt 2).",
         "without a video, left out: 1 class (nothing).",
     )
     assert dataset == load(root)

@@ -52,6 +52,7 @@ def extract(
     *paths: Path,
     out: Path,
     list: Path | None = None,
+    root: Path | None = None,
     weights: str = "c3d-mini",
     layer: str = "fc6",
     stride: int = 8,
@@ -77,6 +78,8 @@ def extract(
         paths: Videos, folders of pictures (000001.jpg, ...), and folders to search for videos.
         out: Folder to write to.
         list: Text file with more videos: one path a line, or C3D's `path start label` lines.
+        root: Folder that the names of the files start from, so that parts of a list give the same
+            names as the whole; the deepest one that holds all videos by default.
         weights: Name (see `kinema weights list`) or file.
         layer: Whose output is the feature.
         stride: Frames from the start of one clip to the start of the next.
@@ -100,6 +103,7 @@ def extract(
         paths,
         out=out,
         list=list,
+        root=root,
         weights=weights,
         layer=layer,
         stride=stride,
@@ -191,6 +195,8 @@ def predict(
         ),
     )
     code = _tell_skipped(report.skipped, max_skipped)
+    for note in report.notes:
+        _say(note)
     if out is not None:
         print(report.summary())
     return code
@@ -761,6 +767,8 @@ def excite(
         progress=True,
     )
     code = _tell_skipped(report.skipped, max_skipped)
+    for note in report.notes:
+        _say(note)
     print(report.summary())
     if weights == "c3d-mini":
         _say("c3d-mini has seeded random weights, not trained ones: its maps have learned nothing.")
@@ -945,6 +953,8 @@ def mean(
     report = mean_volume(
         videos, length=length, colours=colours, video_seconds=video_seconds, progress=True
     )
+    for note in report.notes:
+        _say(note)
     save_mean(out, report.mean)
     blue, green, red = report.mean.mean(axis=(1, 2, 3))
     print(f"{out}: mean of {report.num_clips} clips, B {blue:.2f}, G {green:.2f}, R {red:.2f}")

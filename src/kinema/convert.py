@@ -1,10 +1,12 @@
 """Foreign C3D weight files to `Weights`, running no code that a file contains.
 
-Each reader turns a file into foreign names and arrays; `_LAYERS` says what the layers are called
-elsewhere; `_to_canonical` brings kernels and matrices into Caffe's order, which is ours:
-convolutions (out, in, T, H, W), fully connected (out, in) with the input channel slowest.
+Each reader turns a file into foreign names and arrays; `_picked` finds the network among them, by
+`_LAYERS`, what the layers are called elsewhere; `_to_canonical` brings kernels and matrices into
+Caffe's order, which is ours: convolutions (out, in, T, H, W), fully connected (out, in) with the
+input channel slowest.
 
     reader            file                                          told apart by
+    read_safetensors  a state dict as safetensors                   length and start of its header
     read_torch        PyTorch, zip or legacy (DavideA, ...)         zip, or torch's magic number
     read_lasagne      Python 2 pickle of a list of arrays           a pickle without it
     read_keras        Keras HDF5, TF or Theano order                HDF5 signature
@@ -14,18 +16,21 @@ convolutions (out, in, T, H, W), fully connected (out, in) with the input channe
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from kinema import caffe
 from kinema import network as networks
 from kinema.pickled import TORCH_MAGIC, read_array_list, read_torch_legacy, read_torch_zip
-from kinema.weights import Weights, check_arrays
+from kinema.weights import FORMAT, Weights, check_arrays
 
 CONVOLUTIONS = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
 FULLY_CONNECTED = ("fc6", "fc7", "fc8")
@@ -36,12 +41,24 @@ LARGEST_PARAMETER = 1 << 28
 
 
 class Foreign(NamedTuple):
-    """What a reader found: arrays by foreign name, what kind of file it was, and its layout."""
+    """What a reader found.
+
+    Attributes:
+        arrays: by foreign name; in a checkpoint the keys that lead there stand before it, as in
+            "model.state_dict.conv1a.weight".
+        kind: of the file, in words.
+        layout: "caffe", "keras-tf", "keras-th" or "lasagne".
+        symmetric_pool5: whether it was trained with pool5 padded on both sides.
+        holders: of an array in a checkpoint, the keys of the dict that it lies in, "" for the file.
+        seen: what else is in the file, to be named where nothing fits.
+    """
 
     arrays: dict[str, np.ndarray]
     kind: str
-    layout: str = "caffe"  # "caffe", "keras-tf", "keras-th" or "lasagne"
+    layout: str = "caffe"
     symmetric_pool5: bool = False
+    holders: Mapping[str, str] = MappingProxyType({})
+    seen: Sequence[str] = ()
 
 
 def convert(
@@ -63,7 +80,8 @@ def convert(
         pool5: "caffe" or "symmetric"; None takes the kind that the weights were trained with:
             Caffe's windows, but symmetric ones for models that mmaction2 trained itself.
         name: what to call the weights; None takes the file's name.
-        network: what the parameters must fit; None means C3D with the file's number of classes.
+        network: what the parameters must fit; None means C3D with the file's number of classes, or
+            c3d_mini or one of the kernel-depth study if the file has its five convolutions.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -75,9 +93,10 @@ def convert(
         raise FileNotFoundError(f"{source}: no such file.")
     try:
         foreign = _read(source)
-        arrays = _to_canonical(foreign)
+        found, left_out = _picked(foreign)
         trained_with = "symmetric" if foreign.symmetric_pool5 else "caffe"
-        network = network or _c3d_for(arrays, pool5 or trained_with)
+        network = network or _network_for(found, pool5, trained_with)
+        arrays = _to_canonical(found, foreign, network)
         check_arrays(arrays, network)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
@@ -87,7 +106,7 @@ def convert(
         arrays,
         network,
         name=name or source.stem,
-        source=f"{foreign.kind}, {source.name}",
+        source=f"{foreign.kind}, {source.name}{left_out}",
         source_sha256=file_sha256(source),
         mean=mean,
         labels=None if labels is None else tuple(labels),
@@ -103,8 +122,12 @@ def file_sha256(path: Path) -> str:
 def _read(source: Path) -> Foreign:
     with open(source, "rb") as file:
         head = file.read(16)
+        size = os.fstat(file.fileno()).st_size
     if not head:
         raise ValueError("the file is empty.")
+    # First, because the length of the header can look like the start of a pickle.
+    if head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") <= size:
+        return read_safetensors(source)
     if head.startswith(b"PK\x03\x04"):
         return read_torch(read_torch_zip(source))
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -113,8 +136,8 @@ def _read(source: Path) -> Foreign:
         return read_torch(read_torch_legacy(source))
     if head[:1] == b"\x80" or head[:2] in (b"(l", b"]q"):
         return read_lasagne(source)
-    if len(head) >= 9 and head[8:9] == b"{":
-        raise ValueError("this is a safetensors file; convert reads files from elsewhere.")
+    if head[8:10] == b'{"':
+        raise ValueError("this is a safetensors file that was cut off.")
     return read_caffe(source)
 
 
@@ -126,46 +149,145 @@ _JFZHANG = {
     "classifier.3": "fc7",
 }
 
+_CALLED: dict[str, tuple[str, ...]] = {layer: (layer,) for layer in LAYERS}
+_CALLED |= {"conv1a": ("conv1a", "conv1"), "conv2a": ("conv2a", "conv2")}  # DavideA, Keras
+_CALLED |= {layer: (layer, f"{layer}-1") for layer in FULLY_CONNECTED}  # the released Sports-1M net
+
 _LAYERS: dict[str, str] = {
-    **{layer: layer for layer in LAYERS},
-    "conv1": "conv1a",  # DavideA, Keras
-    "conv2": "conv2a",
-    **{f"{layer}-1": layer for layer in FULLY_CONNECTED},  # the released Sports-1M net
+    **{name: layer for layer, names in _CALLED.items() for name in names},
+    # A layer may be the first one of a block, with ReLU behind it; in mmaction2 it is `conv`.
+    **{f"{name}.0": layer for layer, names in _CALLED.items() for name in names},
+    **{f"{name}.conv": layer for layer in CONVOLUTIONS for name in _CALLED[layer]},
     **_JFZHANG,
-    **{f"{layer}.conv": layer for layer in CONVOLUTIONS},  # mmaction2
     "cls_head.fc_cls": "fc8",
     "fc_cls": "fc8",
 }
 """Foreign layer name: ours."""
 
+_COPIES = {"ema", "swa", "averaged", "teacher", "momentum", "target"}
+"""Words before the names of a second set of parameters that training kept beside the first."""
 
-def _to_canonical(foreign: Foreign) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    unknown = []
+
+class _Found(NamedTuple):
+    foreign_name: str
+    array: np.ndarray
+
+
+def _picked(foreign: Foreign) -> tuple[dict[str, _Found], str]:
+    """The network's parameters by our names, and in words what else lies beside them.
+
+    A name is `prefix` + layer + ".weight" or ".bias". The prefix is whatever programs put there
+    (module., backbone., model., the keys of a checkpoint, or several of them); the parameters of
+    one network share it. Only the head may have another, as in mmaction2.
+    """
+    groups: dict[str, dict[str, _Found]] = {}
     for foreign_name, array in foreign.arrays.items():
-        layer, _, kind = foreign_name.rpartition(".")
-        if layer not in _LAYERS or kind not in ("weight", "bias"):
-            unknown.append(foreign_name)
+        if (split := _split_name(foreign_name)) is None:
             continue
-        name = f"{_LAYERS[layer]}.{kind}"
-        if name in arrays:
+        prefix, name = split
+        group = groups.setdefault(prefix, {})
+        if name in group:
             raise ValueError(f"parameter {name} is in the file twice, again as {foreign_name}.")
-        if array.dtype.kind != "f":
-            raise ValueError(f"parameter {foreign_name} holds {array.dtype}, not real numbers.")
-        arrays[name] = array
-    if not arrays:
-        found = ", ".join(list(foreign.arrays)[:4]) or "no tensor"
-        raise ValueError(f"no layer of C3D in this {foreign.kind} (found {found}).")
-    if unknown:
+        group[name] = _Found(foreign_name, array)
+    if not groups:
+        what = _some(list(foreign.arrays) or foreign.seen, 4) or "nothing"
+        raise ValueError(f"no layer of C3D in this {foreign.kind} (found {what}).")
+    prefix = _best(groups)
+    found = dict(groups[prefix])
+    layers = {name.partition(".")[0] for name in found}
+    parent = prefix.rstrip(".").rpartition(".")[0]
+    parent = f"{parent}." if parent else ""
+    heads: dict[str, _Found] = {}
+    for other, group in groups.items():
+        if (
+            other != prefix
+            and other.startswith(parent)
+            and all(name.partition(".")[0] in FULLY_CONNECTED for name in group)
+            and layers.isdisjoint(name.partition(".")[0] for name in group)
+        ):
+            for name, one in group.items():
+                if name in heads:
+                    raise ValueError(
+                        f"parameter {name} is in the file twice: {heads[name].foreign_name} and "
+                        f"{one.foreign_name}."
+                    )
+                heads[name] = one
+    found |= heads
+    used = {one.foreign_name for one in found.values()}
+    holders = {foreign.holders.get(name, "") for name in used}
+    beside = [
+        name
+        for name in foreign.arrays
+        if name not in used and foreign.holders.get(name, "") in holders
+    ]
+    if unknown := [name for name in beside if name.startswith(prefix)]:
         raise ValueError(
             f"parameter {unknown[0]} is not one of C3D's"
             + (f" (and {len(unknown) - 1} more)." if len(unknown) > 1 else ".")
         )
-    for layer in LAYERS:  # before any shape is read
-        for name in (f"{layer}.weight", f"{layer}.bias"):
-            if name not in arrays and layer != "fc8":
-                raise ValueError(f"parameter {name} is missing.")
-    for name, array in arrays.items():
+    return found, f", without {_some(beside, 3)}" if beside else ""
+
+
+def _split_name(name: str) -> tuple[str, str] | None:
+    """A foreign name's prefix and what we call the rest; None if it is of no layer that we know."""
+    path, _, kind = name.rpartition(".")
+    if kind not in ("weight", "bias"):
+        return None
+    parts = path.split(".")
+    for length in (2, 1):  # "conv1a.conv" before "conv"
+        layer = ".".join(parts[-length:])
+        if len(parts) >= length and layer in _LAYERS:
+            prefix = ".".join(parts[:-length])
+            return (f"{prefix}." if prefix else ""), f"{_LAYERS[layer]}.{kind}"
+    return None
+
+
+def _best(groups: Mapping[str, Mapping[str, _Found]]) -> str:
+    """The prefix of the network: of most layers, and no copy that training kept beside it."""
+
+    def rank(prefix: str) -> tuple[bool, int]:
+        return (not _COPIES.isdisjoint(re.split(r"[._]", prefix.lower())), -len(groups[prefix]))
+
+    best = min(groups, key=rank)  # the first one of equals
+    for other, group in groups.items():
+        if (
+            other != best
+            and rank(other) == rank(best)
+            and len(group) >= 2 * len(CONVOLUTIONS)
+            and not _are_equal(group, groups[best])
+        ):
+            raise ValueError(
+                f"it holds two networks, {best.rstrip('.') or 'one without a prefix'} and "
+                f"{other.rstrip('.')}: save the one that you want alone."
+            )
+    return best
+
+
+def _are_equal(one: Mapping[str, _Found], other: Mapping[str, _Found]) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(found.array, other[name].array) for name, found in one.items()
+    )
+
+
+def _some(names: Iterable[str], count: int) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _to_canonical(
+    found: Mapping[str, _Found], foreign: Foreign, network: networks.Network
+) -> dict[str, np.ndarray]:
+    """The parameters in Caffe's order, float32."""
+    for name in network.parameter_shapes():  # before any shape is read
+        if name not in found:
+            there = _some((one.foreign_name for one in found.values()), 3)
+            raise ValueError(f"parameter {name} is missing (found {there}).")
+    arrays: dict[str, np.ndarray] = {}
+    for name, (foreign_name, array) in found.items():
+        if array.dtype.kind != "f":
+            raise ValueError(f"parameter {foreign_name} holds {array.dtype}, not real numbers.")
         if array.size > LARGEST_PARAMETER:
             raise ValueError(f"parameter {name} has shape {array.shape}, far too large for C3D.")
         dimensions = 1 if name.endswith(".bias") else 5 if name.startswith("conv") else 2
@@ -213,12 +335,36 @@ def _channel_first_columns(matrix: np.ndarray, channels: int) -> np.ndarray:
     return matrix.reshape(outputs, places, channels).swapaxes(1, 2).reshape(outputs, inputs)
 
 
-def _c3d_for(arrays: Mapping[str, np.ndarray], pool5: str) -> networks.Network:
-    """C3D with as many classes as the file's fc8."""
-    num_classes = len(arrays["fc8.bias"]) if "fc8.bias" in arrays else None
-    if num_classes is None and "fc8.weight" in arrays:
+def _network_for(
+    found: Mapping[str, _Found], pool5: str | None, trained_with: str
+) -> networks.Network:
+    """C3D with as many classes as the file's fc8, or the network of ours that the file is of."""
+    if "fc8.weight" in found and "fc8.bias" not in found:
         raise ValueError("parameter fc8.bias is missing.")
-    return networks.c3d(num_classes, pool5=pool5)
+    num_classes = found["fc8.bias"].array.size if "fc8.bias" in found else None
+    kernels = [name for name in found if name.startswith("conv") and name.endswith(".weight")]
+    if sorted(kernels) == [f"conv{number}a.weight" for number in range(1, 6)]:
+        shapes = [found[name].array.shape for name in sorted(kernels)]
+        network = _of_five_convolutions(shapes, num_classes)
+        if network is not None and pool5 is not None:
+            raise ValueError(f"`pool5` has no use for {network.recipe['name']}.")
+        if network is not None:
+            return network
+    return networks.c3d(num_classes, pool5=pool5 or trained_with)
+
+
+def _of_five_convolutions(
+    shapes: Sequence[tuple[int, ...]], num_classes: int | None
+) -> networks.Network | None:
+    """The network of ours whose five convolutions have kernels of these shapes, if there is one."""
+    candidates = [networks.c3d_mini(num_classes)]
+    if num_classes is not None and all(len(shape) == 5 and shape[2] % 2 for shape in shapes):
+        candidates.append(networks.kernel_depth([shape[2] for shape in shapes], num_classes))
+    for network in candidates:
+        expected = network.parameter_shapes()
+        if [expected[f"conv{number}a.weight"] for number in range(1, 6)] == list(shapes):
+            return network
+    return None
 
 
 # --- readers --------------------------------------------------------------------------------------
@@ -233,19 +379,92 @@ def read_caffe(source: Path) -> Foreign:
 
 
 def read_torch(content: Any) -> Foreign:
-    """A state dict, bare or under `state_dict`, of one of the ports."""
+    """State dicts of one of the ports, bare or anywhere in the dicts and lists of a checkpoint."""
+    arrays, holders = {}, {}
+    for keys, array in _arrays_in(content):
+        name = ".".join(keys)
+        arrays[name] = array
+        holders[name] = ".".join(keys[:-1])
+    seen = [str(key) for key in content] if isinstance(content, dict) else []
+    if not arrays:
+        found = f" (its keys are {_some(seen, 4)})" if seen else ""
+        raise ValueError(f"a torch file, but it holds no state dict{found}.")
     # A checkpoint of a training run of jfzhang95's, whose net pads pool5 on both sides.
-    trained_there = isinstance(content, dict) and "opt_dict" in content
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        raise ValueError("a torch file, but it holds no state dict.")
-    arrays = {str(k): v for k, v in content.items() if isinstance(v, np.ndarray)}
-    backbone = any(name.startswith("backbone.") for name in arrays)
-    arrays = {
-        name.removeprefix("module.").removeprefix("backbone."): a for name, a in arrays.items()
-    }
-    return Foreign(arrays, "PyTorch state dict", symmetric_pool5=backbone or trained_there)
+    trained_there = "opt_dict" in seen
+    return Foreign(
+        arrays,
+        "PyTorch state dict",
+        symmetric_pool5=trained_there or _is_mmaction2(arrays),
+        holders=holders,
+        seen=seen,
+    )
+
+
+def _arrays_in(content: Any) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """Each array in dicts and lists within each other, and the keys that lead to it."""
+    entered = set()  # a container that is in the file at several places is looked through once
+
+    def walk(content: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+        if isinstance(content, np.ndarray):
+            yield keys or ("tensor",), content
+        elif isinstance(content, dict | list | tuple) and id(content) not in entered:
+            entered.add(id(content))
+            items = content.items() if isinstance(content, dict) else enumerate(content)
+            for key, value in items:
+                yield from walk(value, (*keys, str(key)))
+
+    return walk(content, ())
+
+
+def _is_mmaction2(names: Iterable[str]) -> bool:
+    """Whether mmaction2 trained it: its net pads pool5, the one that it took over does not."""
+    return any("backbone.conv1a.conv.weight" in name for name in names)
+
+
+_SAFETENSORS_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
+    "BOOL": "?",
+}
+
+
+def read_safetensors(source: Path) -> Foreign:
+    """A state dict kept as safetensors, whoever wrote it."""
+    try:
+        with safe_open(source, framework="numpy") as checked:  # that it is whole
+            metadata = checked.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"the safetensors file is damaged ({error}).") from None
+    _refuse_our_own(metadata)
+    arrays = {}
+    with open(source, "rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start - 8))
+        header.pop("__metadata__", None)
+        for name, about in header.items():
+            kind, (first, last) = about["dtype"], about["data_offsets"]
+            if kind not in _SAFETENSORS_TYPES:
+                raise ValueError(f"tensor {name} holds {kind}, which cannot be converted.")
+            file.seek(start + first)
+            array = np.frombuffer(file.read(last - first), _SAFETENSORS_TYPES[kind])
+            if kind == "BF16":  # the upper half of a float32
+                array = (array.astype("<u4") << 16).view("<f4")
+            arrays[name] = array.reshape(about["shape"])
+    return Foreign(arrays, "safetensors", symmetric_pool5=_is_mmaction2(arrays))
+
+
+def _refuse_our_own(metadata: Mapping[str, str]) -> None:
+    """Files that Kinema wrote need no converting, or are no weights."""
+    try:
+        kind = json.loads(metadata.get("kinema", "{}"))["format"]
+    except (ValueError, KeyError, TypeError):
+        return
+    if kind == FORMAT:
+        raise ValueError("these are Kinema's weights already; nothing has to be converted.")
+    raise ValueError(f"this is a file of Kinema's ({kind}), and no weights.")
 
 
 def read_lasagne(source: Path) -> Foreign:

@@ -56,7 +56,14 @@ from kinema.loop import PLAIN, Reading, Video, each_video
 from kinema.prefetch import num_usable_cores
 from kinema.progress import Display
 from kinema.skipped import Skipped
-from kinema.sources import Source, as_source, is_frame_folder, videos_below
+from kinema.sources import (
+    PassedOver,
+    Source,
+    as_source,
+    is_frame_folder,
+    is_hidden,
+    videos_below,
+)
 from kinema.video import VideoInfo
 
 KINDS = ("folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv")
@@ -522,7 +529,7 @@ def _subfolders(folder: Path) -> list[str]:
     """Sorted names of the folders in a folder, links among them, hidden ones not."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.name[0] != "." and e.is_dir())
+            return sorted(e.name for e in entries if not is_hidden(e.name) and e.is_dir())
     except PermissionError:
         return []
 
@@ -544,17 +551,19 @@ def _load_folder(root: Path) -> Dataset:
     else:
         class_folders = folders
     found: dict[str, list[str]] = {}
+    passed = PassedOver()
     pictures = []
     for folder in class_folders:
         if is_frame_folder(root / folder):
             pictures.append(folder)
         else:
-            found[folder] = [name for _, name in _videos(root / folder)]
+            found[folder] = [name for _, name in _videos(root / folder, passed)]
     in_no_class = sorted(filter(ending_of, os.listdir(root)))
     if pictures:
         notes.append(f"pictures in no folder of a class left out: {some(pictures, 'folder')}.")
     if in_no_class:
         notes.append(f"in no folder of a class, left out: {some(in_no_class, 'video')}.")
+    notes += passed.notes()
     classes = sorted({folder.rpartition("/")[2] for folder in found})
     labels = {name: (label,) for label, name in enumerate(classes)}
     samples: list[Sample] = []
@@ -570,7 +579,7 @@ def _load_folder(root: Path) -> Dataset:
         raise ValueError(
             f"no dataset in {root}: looked for a folder per class with videos "
             f"({root.name}/<class>/<video>), for train/<class> and test/<class>, and for the lists "
-            f"{', '.join(LISTS.values())}."
+            f"{', '.join(LISTS.values())}.{''.join(f' {note}' for note in passed.notes())}"
         )
     if len(found) == 1 and len(inner := _subfolders(root / class_folders[0])) > 1:
         notes.append(
@@ -591,10 +600,10 @@ def _given_splits(
     return splits
 
 
-def _videos(folder: Path) -> Iterator[tuple[str, str]]:
+def _videos(folder: Path, passed: PassedOver) -> Iterator[tuple[str, str]]:
     """Path and path below the folder, with "/", of each video in it."""
     start = len(os.path.join(folder, ""))
-    for path in videos_below(folder):
+    for path in videos_below(folder, passed):
         text = str(path)
         yield text, text[start:].replace(os.sep, "/")
 
@@ -608,7 +617,8 @@ class _Files:
     def __init__(self, root: Path) -> None:
         self.names: dict[str, str] = {}
         self.doubles: list[str] = []
-        for _, name in _videos(root):
+        self.passed = PassedOver()
+        for _, name in _videos(root, self.passed):
             stem = stem_of(name)
             if stem in self.names:
                 self.doubles.append(name)
@@ -643,6 +653,8 @@ def _load_lists(kind: str, root: Path, paths: Sequence[Path]) -> Dataset:
             name = f"{name}#t={start:g},{stop:g}"
         index_of[key] = len(samples)
         samples.append(Sample(path, name, video.labels, video.group, start, stop))
+    # Other files are no loss: the lists say what there should be.
+    notes += PassedOver(pictures=files.passed.pictures).notes() if missing else []
     unlisted = sorted(name for stem, name in files.names.items() if stem not in listed)
     if unlisted:
         notes.append(f"in no list, left out: {some(unlisted, 'video')}.")

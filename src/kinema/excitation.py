@@ -96,6 +96,7 @@ class ExcitationReport:
         num_videos, num_clips: that went through the network.
         maps: those that were asked for, or that stand out.
         skipped: videos that could not be read to their end, and why.
+        notes: what else the user should know, a line each.
     """
 
     out: Path
@@ -104,6 +105,7 @@ class ExcitationReport:
     num_clips: int
     maps: tuple[ExcitedMap, ...]
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
 
     def picture(self, number: int) -> Path:
         """The file with the clips of one map."""
@@ -200,6 +202,7 @@ def excite(
             num_clips=search.num_clips,
             maps=_draw(search, sources, extractor, out, maps, threads=threads, progress=progress),
             skipped=tuple(search.skipped),
+            notes=sources.notes,
         )
         _save(report, extractor, per_video=per_video)
     return report

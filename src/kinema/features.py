@@ -447,6 +447,7 @@ def extract(
     *,
     out: str | os.PathLike[str],
     list: str | os.PathLike[str] | None = None,
+    root: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | Weights = "c3d-mini",
     layer: str = "fc6",
     stride: int = 8,
@@ -474,6 +475,8 @@ def extract(
         paths: video files, folders of pictures (000001.jpg, ...), folders to search for videos.
         out: the folder to write to.
         list: a text file with more videos, one path a line, or C3D's `path start label` lines.
+        root: the folder that the names of the written files start from; None for the deepest one
+            that holds all videos. With it, parts of a list give the same names as the whole.
         weights: a name (`kinema weights list`), a file, or `Weights`.
         layer: whose output is the feature.
         stride: frames from the start of one clip to the start of the next.
@@ -504,7 +507,8 @@ def extract(
         raise ValueError(f"`max_skipped` must not be negative, got {max_skipped}.")
     check_format(format)
     plan = ClipPlan(stride=stride, sampling_rate=sampling_rate, short=short)
-    sources = find_videos([paths] if isinstance(paths, str | os.PathLike) else paths, list)
+    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    sources = find_videos(named, list, root=root)
     resolved = weights_room.resolve(weights)
     extractor = Extractor(
         resolved,
@@ -519,6 +523,7 @@ def extract(
     )
     out = Path(out)
     run = _Run(out, sources, extractor, format=format, keep_partial=keep_partial)
+    run.report.notes += sources.notes
     with locked_folder(out), Progress(enabled=progress) as bar:
         run.prepare()
         run.carry_out(bar)

@@ -135,16 +135,23 @@ def write_tensors(
         partial.write_bytes(data)
 
 
+class OtherFormat(ValueError):
+    """A file is one of Kinema's, but of another format than was asked for."""
+
+
 def read_tensors(path: Path, *, format: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and story that `write_tensors` wrote.
 
     Raises:
-        ValueError: the file is damaged, or its story is of another format.
+        OtherFormat: its story is of another format of Kinema's.
+        ValueError: the file is damaged, or not one of Kinema's.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             story = json.loads((file.metadata() or {}).get("kinema", "{}"))
             if not isinstance(story, dict) or story.get("format") != format:
+                if isinstance(story, dict) and str(story.get("format", "")).startswith("kinema-"):
+                    raise OtherFormat(f"it is a file of Kinema's of the format {story['format']}")
                 raise ValueError(f"it is not of the format {format}")
             return {name: file.get_tensor(name) for name in file.keys()}, story  # noqa: SIM118
     except SafetensorError as error:

@@ -92,11 +92,13 @@ class MeanReport:
         mean: (3, length, height, width) float32, B, G, R.
         num_clips: clips that were averaged.
         skipped: videos that are not, or only in part, in the mean, and why.
+        notes: what else the user should know, a line each.
     """
 
     mean: np.ndarray
     num_clips: int
     skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def mean_volume(
@@ -152,4 +154,4 @@ def mean_volume(
         reason = f" ({skipped[0]})" if skipped else ""
         raise ValueError(f"no clip of {length} frames could be read{reason}.")
     mean = (total / num_clips).astype(np.float32)[..., ::-1].transpose(3, 0, 1, 2)
-    return MeanReport(np.ascontiguousarray(mean), num_clips, skipped)
+    return MeanReport(np.ascontiguousarray(mean), num_clips, skipped, [*sources.notes])

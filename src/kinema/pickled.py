@@ -73,6 +73,9 @@ class _Inert:
     def __setitem__(self, key: object, value: object) -> None:
         pass
 
+    def __hash__(self) -> int:  # it can stand where a key does
+        return id(self)
+
 
 _STORAGE_DTYPES = {
     "FloatStorage": "<f4",
@@ -128,6 +131,11 @@ class _Dtype:
             self.code = byte_order + self.code.lstrip("<>=|")
 
 
+def _plain_dict(*_: object) -> dict[Any, Any]:
+    """`collections.defaultdict`, without what it would call for a missing key."""
+    return {}
+
+
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     """`_codecs.encode`, with which Python 3 writes bytes at protocol 2."""
     if encoding != "latin1":
@@ -137,9 +145,30 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 _TORCH_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): _plain_dict,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
+    # What stands in checkpoints beside the tensors: names of types, and numbers of NumPy.
+    **{(module, "set"): set for module in ("builtins", "__builtin__")},
+    **{
+        (module, name): _Inert
+        for module in ("builtins", "__builtin__")
+        for name in ("int", "float", "str", "bool", "list", "dict", "tuple", "object", "slice")
+    },
+    **{
+        ("torch", name): _Inert
+        for name in ("device", "Size", "float32", "float16", "bfloat16", "float64", "int64")
+    },
+    ("_codecs", "encode"): _encode,
+    ("numpy", "dtype"): _Inert,
+    ("numpy", "ndarray"): _Inert,
+    **{
+        (f"{package}.multiarray", name): _Inert
+        for package in ("numpy.core", "numpy._core")
+        for name in ("scalar", "_reconstruct")
+    },
 }
 
 _NUMPY_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
@@ -152,7 +181,18 @@ _NUMPY_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
     },
 }
 
-_INERT_MODULES = ("mmengine.", "mmcv.", "datetime")
+_INERT_MODULES = (
+    "mmengine.",
+    "mmcv.",
+    "datetime",
+    "argparse",
+    "pathlib",
+    "omegaconf.",
+    "pytorch_lightning.",
+    "lightning.",
+    "lightning_fabric.",
+    "torch.optim.",
+)
 """Modules whose objects stand in the notes of published checkpoints, beside the tensors."""
 
 
@@ -172,7 +212,7 @@ class _Unpickler(pickle.Unpickler):
             return _Inert
         raise ValueError(
             f"refused: the pickle inside names {module}.{name}, which no weight file needs and "
-            f"which could run code."
+            f"which could run code; save the state dict alone (`model.state_dict()`)."
         )
 
     def persistent_load(self, pid: Any) -> Any:
@@ -207,6 +247,8 @@ TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 def read_torch_zip(source: Path) -> Any:
     """What torch.save wrote since version 1.6: a zip with `data.pkl` and one file a storage."""
     with zipfile.ZipFile(source) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise ValueError("a TorchScript program; save the `state_dict()` of its module.")
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("a zip, but not one that torch.save wrote (no data.pkl).")
@@ -256,24 +298,36 @@ def _exactly(file: Any, size: int) -> bytes:
     return data
 
 
-def _storages(content: Any) -> Iterator[_Storage]:
+def _storages(content: Any, entered: set[int] | None = None) -> Iterator[_Storage]:
+    """Of all tensors, in dicts and lists within each other."""
+    entered = set() if entered is None else entered
     if isinstance(content, _LazyTensor):
         yield content.storage
-    elif isinstance(content, dict):
-        for value in content.values():
-            yield from _storages(value)
-    elif isinstance(content, list | tuple):
-        for value in content:
-            yield from _storages(value)
+    elif isinstance(content, dict | list | tuple) and id(content) not in entered:
+        entered.add(id(content))  # what is there several times over would take for ever
+        for value in content.values() if isinstance(content, dict) else content:
+            yield from _storages(value, entered)
 
 
-def _with_numbers(content: Any, read: Callable[[_Storage], np.ndarray]) -> Any:
-    """`content` with arrays in place of tensors, in nested dicts only."""
+def _with_numbers(
+    content: Any, read: Callable[[_Storage], np.ndarray], done: dict[int, Any] | None = None
+) -> Any:
+    """`content` with arrays in place of tensors, in dicts and lists within each other."""
+    done = {} if done is None else done
     if isinstance(content, _LazyTensor):
         return content.materialize(read(content.storage))
-    if isinstance(content, dict):
-        return {key: _with_numbers(value, read) for key, value in content.items()}
-    return content
+    if not isinstance(content, dict | list | tuple):
+        return content
+    if id(content) not in done:
+        if isinstance(content, dict):
+            by_key: dict[Any, Any] = {}
+            done[id(content)] = by_key
+            by_key |= {key: _with_numbers(value, read, done) for key, value in content.items()}
+        else:
+            items: list[Any] = []
+            done[id(content)] = items
+            items += [_with_numbers(value, read, done) for value in content]
+    return done[id(content)]
 
 
 # --- NumPy ----------------------------------------------------------------------------------------

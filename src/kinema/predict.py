@@ -244,11 +244,13 @@ class PredictionReport:
         predictions: one a video, in order.
         skipped: videos that could not be used, and why.
         out: the folder that was written to, if any.
+        notes: what else the user should know, a line each.
     """
 
     predictions: list[Prediction] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     out: Path | None = None
+    notes: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """The report in a line."""
@@ -336,7 +338,7 @@ def predict(
         colours=colours,
         video_seconds=video_seconds,
     )
-    report = PredictionReport(out=folder)
+    report = PredictionReport(out=folder, notes=[*sources.notes])
     with contextlib.ExitStack() as stack:
         if folder is not None:
             stack.enter_context(locked_folder(folder))

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kinema import network as networks
-from kinema.files import read_tensors, write_tensors
+from kinema.files import OtherFormat, read_tensors, write_tensors
 from kinema.network import Network
 
 FORMAT = "kinema-weights-1"
@@ -146,6 +146,8 @@ class Weights(Mapping[str, np.ndarray]):
             raise FileNotFoundError(f"{path}: no such file.")
         try:
             tensors, story = read_tensors(path, format=FORMAT)
+        except OtherFormat as error:
+            raise ValueError(f"{path} holds no weights ({error}).") from None
         except ValueError as error:
             raise ValueError(
                 f"{path} holds no Kinema weights ({error}); make those of others ready by "
