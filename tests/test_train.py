@@ -24,7 +24,7 @@ from kinema.checkpoint import Checkpoint
 from kinema.cli import main
 from kinema.clip_store import ClipStore
 from kinema.engine import Engine
-from kinema.evaluation import evaluate, hits
+from kinema.evaluation import Evaluation, evaluate, hits
 from kinema.files import PARTIAL_SUFFIX, locked_folder
 from kinema.learner import Learner
 from kinema.prepare import prepare, split_videos
@@ -154,9 +154,21 @@ def test_evaluation_averages_the_clips_of_each_video(clips):
     assert (found.num_videos, found.num_clips) == (12, num_clips)
     assert found.video_hit1 == pytest.approx(right / 12)
     assert found.clip_hit1 == pytest.approx(clip_right / num_clips)
-    assert found.video_hit5 == 1.0  # of three classes
+    assert found.video_hit5 is None  # of three classes each is among the best five
     with pytest.raises(ValueError, match="at least one video"):
         evaluate(engine, store, [], mean=mean)
+
+
+def test_an_accuracy_says_of_how_many_and_hit_5_only_where_it_says_something():
+    six = Evaluation(40, 400, 6, clip_hit1=0.5, video_hit1=0.75, video_hit5=0.95)
+    assert str(six) == (
+        "40 test videos: hit@1 75.0%, hit@5 95.0%; their 400 clips: hit@1 50.0%"
+    )  # fmt: skip
+    five = Evaluation(1, 1, 5, clip_hit1=0.0, video_hit1=1.0, video_hit5=None)
+    assert str(five) == "1 test video: hit@1 100.0%; its 1 clip: hit@1 0.0%"
+    for num_classes, value in [(5, 1.0), (6, None)]:
+        with pytest.raises(ValueError, match="`video_hit5` must be given with 6 classes or more"):
+            Evaluation(1, 1, num_classes, clip_hit1=0.0, video_hit1=1.0, video_hit5=value)
 
 
 def test_hits_with_several_true_classes():
