@@ -18,7 +18,10 @@ import pytest
 
 pytest.importorskip("torch")
 
+from matplotlib.figure import Figure
+
 from kinema import network as networks
+from kinema import plots
 from kinema import processes as processes_room
 from kinema.checkpoint import Checkpoint
 from kinema.cli import main
@@ -175,6 +178,44 @@ def test_hits_with_several_true_classes():
     scores = np.array([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4], [0.6, 0.3, 0.1]])
     assert hits(scores, [(1,), (0, 2), (2,)], 1).tolist() == [True, False, False]
     assert hits(scores, [(1,), (0, 2), (2,)], 2).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("num_classes", [2, 6, 101])
+@pytest.mark.parametrize("num_rows", [1, 300])
+@pytest.mark.parametrize("tested", [True, False])
+def test_the_curves_legend_covers_no_line(tmp_path, monkeypatch, num_classes, num_rows, tested):
+    """As it is drawn: no legend within the axes; each accuracy says of how many it is."""
+    figures = []
+    save = Figure.savefig
+
+    def kept(figure, *arguments, **options):
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    rows = [{"epoch": (n + 1) / 10, "loss": 2.0, "run_iterations": 9} for n in range(num_rows)]
+    if tested:
+        rows[-1] |= {"clip_hit1": 0.5, "video_hit1": 0.625, "test_videos": 8, "test_clips": 80}
+        if num_classes > 5:
+            rows[-1]["video_hit5"] = 0.75
+    plots.training_curve(
+        tmp_path / "x.png", rows, title="long " * 40, chance=1 / num_classes, raised=[0.1, 0.2]
+    )
+    (figure,) = figures
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert not any(axes.get_legend() for axes in figure.axes)
+    box = legend.get_window_extent()
+    axes_boxes = [axes.get_tightbbox() for axes in figure.axes]
+    assert not any(box.overlaps(other) for other in axes_boxes)
+    assert all(other.x0 >= 0 and other.x1 <= figure.bbox.width for other in [box, *axes_boxes])
+    texts = [text.get_text() for text in legend.get_texts()]
+    expected = ["loss", "run made longer"]
+    if tested:
+        expected += ["test clips, hit@1: 50.0 % of 80", "test videos, hit@1: 62.5 % of 8"]
+        expected += ["test videos, hit@5: 75.0 % of 8"] if num_classes > 5 else []
+        expected += [f"chance: {100 / num_classes:.2g} %"]
+    assert texts == expected
 
 
 # --- going on -------------------------------------------------------------------------------------

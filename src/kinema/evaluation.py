@@ -43,8 +43,8 @@ class Evaluation:
     def __post_init__(self) -> None:
         if (self.video_hit5 is None) != (self.num_classes < HIT5_CLASSES):
             raise ValueError(
-                f"`video_hit5` must be given with {HIT5_CLASSES} classes or more and with no fewer, "
-                f"got {self.video_hit5} with {self.num_classes}."
+                f"`video_hit5` must be given with {HIT5_CLASSES} classes or more and with no "
+                f"fewer, got {self.video_hit5} with {self.num_classes}."
             )
 
     def __str__(self) -> str:

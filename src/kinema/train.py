@@ -483,6 +483,7 @@ class _Run:
                 iterations=self.iterations,
                 batch=plan.batch,
                 epoch=len(self.sampler),
+                num_classes=len(self.store.classes),
                 start=begun_at,
                 losses=checkpoint.log.get("losses", ()),
             )
