@@ -170,6 +170,7 @@ MAY_IMPORT = {
         "progress",
         "recipes",
         "sampling",
+        "skipped",
         "training_log",
         "weights",
     },

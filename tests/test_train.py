@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import os
 import shutil
 import signal
@@ -512,17 +513,33 @@ def test_an_unreadable_video_and_a_class_without_one(clips, tmp_path, capsys):
     (tmp_path / "videos" / "violet").mkdir()
     (tmp_path / "videos" / "yellow").mkdir()
     (tmp_path / "videos" / "yellow" / "only.mp4").write_bytes(b"not a video")
-    code = main(
-        ["train", str(tmp_path / "videos"), "--out", str(tmp_path / "run"), "--crop", "16",
-         "--batch", "6", "--iterations", "2", "--evaluations", "1"]
-    )  # fmt: skip
+    words = ["--out", str(tmp_path / "run"), "--crop", "16", "--batch", "6", "--iterations", "2",
+             "--evaluations", "1"]  # fmt: skip
+    code = main(["train", str(tmp_path / "videos"), *words])
     captured = capsys.readouterr()
-    assert code == 0
-    assert "red/broken.mp4" in captured.err
+    assert code == 1  # two were skipped, and --max-skipped is 0
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    for name in ("red/broken.mp4", "yellow/only.mp4"):
+        (line,) = [line for line in captured.err.splitlines() if name in line]
+        assert line.startswith(f"skipped {tmp_path / 'videos' / name}: ")
+        assert len(line) > len(f"skipped {tmp_path / 'videos' / name}: ") + 10  # the reason
+    assert "2 videos could not be read" in captured.out
     assert "1 of 4 classes have no training video that can be read" in captured.err
     assert "yellow" in captured.err
     assert "violet" in captured.err
     assert "2 iterations" in captured.out
+    # The same command says the same of a run that is there; prepared clips were told of before.
+    again = ["train", str(tmp_path / "videos"), *words, "--max-skipped"]
+    assert main([*again, "1"]) == 1
+    assert capsys.readouterr().err.count("skipped ") == 2
+    assert main([*again, "2"]) == 0
+    capsys.readouterr()
+    assert main(["train", str(tmp_path / "run" / "prepared.clips"), *words]) == 0
+    errors = capsys.readouterr().err
+    assert "skipped " not in errors
+    assert "2 videos could not be read in the preparation" in errors
+    with pytest.raises(ValueError, match="`max_skipped` must not be negative, got -1"):
+        train(clips, out=tmp_path / "other", max_skipped=-1)
 
 
 def test_clips_of_another_size(clips, tmp_path):
@@ -548,6 +565,79 @@ def test_clips_of_another_size(clips, tmp_path):
 def test_wrong_settings(clips, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         train(clips, out=tmp_path / "run", **{**QUICK, **change})
+
+
+@pytest.fixture
+def no_preparation(monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("videos were prepared")
+
+    monkeypatch.setattr("kinema.train.prepare", never)
+
+
+@pytest.mark.usefixtures("no_preparation")
+def test_what_a_dataset_cannot_give_is_refused_before_it_is_prepared(clips, tmp_path):
+    videos = clips.parent / "videos"
+    out = tmp_path / "run"
+    one = tmp_path / "one"
+    shutil.copytree(videos / "red", one / "red")
+    given = tmp_path / "given.csv"  # all training videos are red
+    lines = [f"{videos}/{name}/{name}_0.mp4,{name},test" for name in ("blue", "green")]
+    red = f"{videos}/red/red_0.mp4,red,train"
+    given.write_text("\n".join(["path,label,split", *lines, red]) + "\n")
+    other = random_weights(networks.c3d_mini(3, input_shape=(3, 16, 16, 16)))
+    for dataset, change, message in [
+        (one, {}, "one has one class, red: nothing to tell apart"),
+        (videos, {"split": "2"}, "`split` '2' is unknown; known are: none"),
+        (given, {"split": "1"}, "`split` '1' is unknown; known are: given"),
+        (given, {}, "are all of one class, red: nothing to tell apart"),
+        (videos, {"batch": 5, "accumulate": 2}, "`batch` 5 must be divisible"),
+        (videos, {"mean": (1.0, 2.0)}, "`mean` must be three constants"),
+        (videos, {"mean": np.zeros((3, 16, 5, 5))}, "`mean` must be three constants, or a vol"),
+        (videos, {"crop": None, "weights": other, "carry": "fc"}, '`carry` must be "all" or "co'),
+        (videos, {"checkpoint_seconds": float("nan")}, "`checkpoint_seconds` must be at least 0"),
+        (clips, {"split": "2"}, "`split` '2' is unknown; known are: none"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(dataset, out=out, **{**QUICK, **change})
+        assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_preparation")
+def test_a_folder_that_cannot_be_written_is_refused_before_videos_are_prepared(
+    clips, tmp_path, capsys, monkeypatch
+):
+    videos = clips.parent / "videos"
+    (tmp_path / "run" / "weights.safetensors").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"run/weights\.safetensors is a folder, but training"):
+        train(videos, out=tmp_path / "run", **QUICK)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tensorboard").write_text("")
+    with pytest.raises(ValueError, match="tensorboard is a file, but training writes a folder"):
+        train(videos, out=tmp_path / "other", **QUICK)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="`out` .*file must be a folder, but a file is there"):
+        train(videos, out=tmp_path / "file", **QUICK)
+
+    def read_only(**options):
+        raise OSError(errno.EROFS, "Read-only file system", str(options["dir"]))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    assert main(["train", str(videos), "--out", str(tmp_path / "third"), "--crop", "16"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"kinema: `out` {tmp_path / 'third'} cannot be written (Read-only file system): choose "
+        "another folder."
+    )
+
+
+def test_one_class_that_can_be_read_is_refused_with_what_could_not(clips, tmp_path):
+    shutil.copytree(clips.parent / "videos" / "red", tmp_path / "videos" / "red")
+    (tmp_path / "videos" / "blue").mkdir()
+    (tmp_path / "videos" / "blue" / "broken.mp4").write_bytes(b"not a video")
+    message = r"all of one class, red \(1 video could not be read, .*blue/broken\.mp4: .*\): noth"
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "videos", out=tmp_path / "run", **QUICK)
 
 
 def test_a_wrong_path_leaves_no_folder(tmp_path):
