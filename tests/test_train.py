@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import errno
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,12 +26,13 @@ from matplotlib.figure import Figure
 from kinema import network as networks
 from kinema import plots
 from kinema import processes as processes_room
+from kinema import train as train_room
 from kinema.checkpoint import Checkpoint
 from kinema.cli import main
 from kinema.clip_store import ClipStore
 from kinema.engine import Engine
 from kinema.evaluation import Evaluation, evaluate, hits
-from kinema.files import PARTIAL_SUFFIX, locked_folder
+from kinema.files import PARTIAL_SUFFIX, locked_folder, read_tensors, write_tensors
 from kinema.learner import Learner
 from kinema.prepare import prepare, split_videos
 from kinema.processes import Processes
@@ -389,6 +392,156 @@ def test_two_processes_learn_what_one_does(clips, tmp_path):
     np.testing.assert_allclose(two, halves, rtol=1e-6, atol=1e-9)
     for row, expected in zip(log_of(tmp_path / "two"), log_of(tmp_path / "whole"), strict=True):
         assert float(row["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
+
+
+# --- a longer run ---------------------------------------------------------------------------------
+
+
+def steps_of(monkeypatch):
+    """The checksum of the clips, the rate and the seed of each step that is made from now on."""
+    made = []
+    step = Learner.step
+
+    def noted(self, clips, labels, *, rate, seed):
+        made.append((zlib.crc32(clips.tobytes()), labels.tolist(), rate, seed))
+        return step(self, clips, labels, rate=rate, seed=seed)
+
+    monkeypatch.setattr(Learner, "step", noted)
+    return made
+
+
+def stopped_at(iteration, monkeypatch, clips, out, **settings):
+    """A run that is stopped as by Ctrl-C, after so many steps."""
+    with monkeypatch.context() as patch:
+        made = []
+        step = Learner.step
+
+        def counted(self, *arguments, **options):
+            made.append(step(self, *arguments, **options))
+            return made[-1]
+
+        patch.setattr(Learner, "step", counted)
+        patch.setattr(
+            train_room, "stop_signal", lambda: contextlib.nullcontext(lambda: len(made) == after)
+        )
+        after = iteration - _iteration(out)
+        with pytest.raises(KeyboardInterrupt):
+            train(clips, out=out, **settings)
+    assert _iteration(out) == iteration
+
+
+def test_a_raised_run_is_the_longer_run_from_there(clips, tmp_path, monkeypatch):
+    """By hand: mini's rate falls to a tenth after each third of the run, be it of 6 or 12 steps."""
+    out, straight = tmp_path / "run", tmp_path / "straight"
+    # 18 training clips an epoch, six a step: three steps an epoch.
+    settings = {**QUICK, "iterations": None, "evaluations": 3}
+    train(clips, out=out, epochs=2, **settings)
+    steps = steps_of(monkeypatch)
+    report = train(clips, out=out, epochs=4.0, resume=True, **settings)
+    raised = steps.copy()
+    train(clips, out=straight, epochs=4, **settings)
+    assert len(raised) == 6
+    assert raised == steps[6:][6:]  # clips, labels, rates, dropout: what the longer run has there
+
+    rows = log_of(out)
+    r = 0.005
+    expected = [r, r, r / 10, r / 10, r / 100, r / 100, r / 10, r / 10, *[r / 100] * 4]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(expected)
+    assert [int(row["run_iterations"]) for row in rows] == [6] * 6 + [12] * 6
+    tested = [int(row["iteration"]) for row in rows if row["video_hit1"]]
+    assert tested == [2, 4, 6, 8, 12]  # thirds of six steps, then of twelve
+    assert report.iterations == 12
+    what = "raised from 2 epochs (6 iterations) to 4 epochs (12 iterations) at iteration 6"
+    assert any(what in note for note in report.notes)
+    assert f"12 iterations, {what} on" in Weights.load(out / "weights.safetensors").source
+    assert "raised" not in Weights.load(straight / "weights.safetensors").source
+
+
+def test_a_raised_run_that_is_stopped_ends_with_the_same_weights(clips, tmp_path, monkeypatch):
+    """Raised twice, the first time in steps, before it was done; stopped or not."""
+    settings = {**QUICK, "evaluations": 1}
+    for name in ("a", "b"):
+        stopped_at(3, monkeypatch, clips, tmp_path / name, **{**settings, "iterations": 6})
+    more, most = {"iterations": 9}, {"iterations": None, "epochs": 4}
+    for name, stops in (("a", [(5, more)]), ("b", [(4, more), (5, more), (6, most), (9, most)])):
+        for stop, length in stops:
+            stopped_at(stop, monkeypatch, clips, tmp_path / name, **{**settings, **length})
+        train(clips, out=tmp_path / name, **{**settings, **most})
+    weights = [Weights.load(tmp_path / name / "weights.safetensors") for name in ("a", "b")]
+    assert weights[0].sha256 == weights[1].sha256
+    for each in weights:
+        assert (
+            "raised from 6 iterations to 9 iterations at iteration 3, "
+            "raised from 9 iterations to 4 epochs (12 iterations) at iteration 5 on"
+        ) in each.source
+    lengths = [int(row["run_iterations"]) for row in log_of(tmp_path / "b")]
+    assert lengths == [6] * 3 + [9] * 2 + [12] * 7
+
+
+def test_a_run_is_not_shortened(clips, tmp_path, capsys):
+    out = tmp_path / "run"
+    settings = {**QUICK, "iterations": None, "evaluations": 1}
+    train(clips, out=out, epochs=2, **settings)
+    before = (out / "checkpoint.safetensors").read_bytes()
+    for change, message in [
+        ({"epochs": 1}, "run is a run of 2 epochs, and cannot be shortened to 1 epoch: it has"),
+        ({"iterations": 5}, r"run of 2 epochs \(6 iterations\), and .* to 5 iterations: it has le"),
+        ({}, r"begun with a length of 2 epochs, the recipe's is 12 epochs: name `epochs` or"),
+        ({"epochs": 4, "seed": 1}, "begun with seed 0, now it is 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(clips, out=out, **{**settings, **change})
+    words = ["--crop", "16", "--batch", "6", "--learning-rate", "0.005", "--epochs", "1"]
+    assert main(["train", str(clips), "--out", str(out), *words, "--resume"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("Go on with 2 epochs or more, or choose another `out`.")
+    assert (out / "checkpoint.safetensors").read_bytes() == before
+    # The same length in other words is the same run.
+    report = train(clips, out=out, **{**settings, "iterations": 6})
+    assert not any("raised" in note for note in report.notes)
+
+
+def as_an_older_version_left_it(out):
+    """Without what newer versions add: columns of the log, and entries of the checkpoint."""
+    path = out / "checkpoint.safetensors"
+    tensors, story = read_tensors(path, format="kinema-checkpoint-1")
+    story.pop("raised", None)
+    write_tensors(path, tensors, story)
+    columns = [
+        "iteration",
+        "epoch",
+        "loss",
+        "learning_rate",
+        "clips_per_second",
+        "clip_hit1",
+        "video_hit1",
+        "video_hit5",
+    ]
+    rows = [{**row, "video_hit5": row["video_hit1"] and "1.0"} for row in log_of(out)]
+    with open(out / "log.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_run_of_an_older_version_goes_on_and_is_raised(clips, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    settings = {**QUICK, "iterations": 4, "evaluations": 2}
+    train(clips, out=out, **settings)
+    before = weights_of(out)
+    as_an_older_version_left_it(out)
+    train(clips, out=out, **settings)
+    assert weights_of(out) == before
+    # It was evaluated again: now the last row says of how many; 3 videos of 40 frames, ten clips.
+    rows = log_of(out)
+    assert [row["test_videos"] for row in rows] == ["", "", "", "3"]
+    assert [row["test_clips"] for row in rows] == ["", "", "", "30"]
+    as_an_older_version_left_it(out)
+    train(clips, out=out, **{**settings, "iterations": 6})
+    rows = log_of(out)
+    assert [row["run_iterations"] for row in rows] == ["4"] * 4 + ["6"] * 2
+    assert [row["test_videos"] for row in rows] == ["", "", "", "", "", "3"]
+    assert all(row["video_hit5"] == "" for row in rows)  # of three classes
 
 
 # --- from weights ---------------------------------------------------------------------------------

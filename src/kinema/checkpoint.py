@@ -38,12 +38,13 @@ class Raised:
         return f"raised from {before} to {after} at iteration {self.iteration}"
 
 
-def length_text(iterations: int, epochs: float | None) -> str:
-    """The length of a run in words: its steps, and its epochs where it was given in these."""
+def length_text(iterations: int | None, epochs: float | None) -> str:
+    """The length of a run in words: its epochs where it was given in these, and its steps."""
     steps = f"{iterations} iteration{'' if iterations == 1 else 's'}"
     if epochs is None:
         return steps
-    return f"{epochs:g} epoch{'' if epochs == 1 else 's'} ({steps})"
+    text = f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
+    return text if iterations is None else f"{text} ({steps})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -387,8 +387,7 @@ def _check_length(checkpoint: Checkpoint, plan: Recipe, out: Path, *, named: boo
     epochs, iterations = (checkpoint.settings.get(key) for key in _LENGTH)
     if (epochs, iterations) == (plan.epochs, plan.iterations):
         return
-    before = f"{epochs:g} epochs" if iterations is None else f"{iterations} iterations"
-    now = f"{plan.epochs:g} epochs" if plan.iterations is None else f"{plan.iterations} iterations"
+    before, now = length_text(iterations, epochs), length_text(plan.iterations, plan.epochs)
     if not named:
         raise ValueError(
             f"{out} was begun with a length of {before}, the recipe's is {now}: name `epochs` or "
