@@ -205,6 +205,7 @@ MAY_IMPORT = {
         "progress",
         "recipes",
         "sampling",
+        "skipped",
         "training_log",
         "weights",
     },

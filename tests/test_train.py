@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,14 +21,18 @@ import pytest
 
 pytest.importorskip("torch")
 
+from matplotlib.figure import Figure
+
 from kinema import network as networks
+from kinema import plots
 from kinema import processes as processes_room
+from kinema import train as train_room
 from kinema.checkpoint import Checkpoint
 from kinema.cli import main
 from kinema.clip_store import ClipStore
 from kinema.engine import Engine
-from kinema.evaluation import evaluate, hits
-from kinema.files import PARTIAL_SUFFIX, locked_folder
+from kinema.evaluation import Evaluation, evaluate, hits
+from kinema.files import PARTIAL_SUFFIX, locked_folder, read_tensors, write_tensors
 from kinema.learner import Learner
 from kinema.prepare import prepare, split_videos
 from kinema.processes import Processes
@@ -154,15 +161,65 @@ def test_evaluation_averages_the_clips_of_each_video(clips):
     assert (found.num_videos, found.num_clips) == (12, num_clips)
     assert found.video_hit1 == pytest.approx(right / 12)
     assert found.clip_hit1 == pytest.approx(clip_right / num_clips)
-    assert found.video_hit5 == 1.0  # of three classes
+    assert found.video_hit5 is None  # of three classes each is among the best five
     with pytest.raises(ValueError, match="at least one video"):
         evaluate(engine, store, [], mean=mean)
+
+
+def test_an_accuracy_says_of_how_many_and_hit_5_only_where_it_says_something():
+    six = Evaluation(40, 400, 6, clip_hit1=0.5, video_hit1=0.75, video_hit5=0.95)
+    assert str(six) == (
+        "40 test videos: hit@1 75.0%, hit@5 95.0%; their 400 clips: hit@1 50.0%"
+    )  # fmt: skip
+    five = Evaluation(1, 1, 5, clip_hit1=0.0, video_hit1=1.0, video_hit5=None)
+    assert str(five) == "1 test video: hit@1 100.0%; its 1 clip: hit@1 0.0%"
+    for num_classes, value in [(5, 1.0), (6, None)]:
+        with pytest.raises(ValueError, match="`video_hit5` must be given with 6 classes or more"):
+            Evaluation(1, 1, num_classes, clip_hit1=0.0, video_hit1=1.0, video_hit5=value)
 
 
 def test_hits_with_several_true_classes():
     scores = np.array([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4], [0.6, 0.3, 0.1]])
     assert hits(scores, [(1,), (0, 2), (2,)], 1).tolist() == [True, False, False]
     assert hits(scores, [(1,), (0, 2), (2,)], 2).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("num_classes", [2, 6, 101])
+@pytest.mark.parametrize("num_rows", [1, 300])
+@pytest.mark.parametrize("tested", [True, False])
+def test_the_curves_legend_covers_no_line(tmp_path, monkeypatch, num_classes, num_rows, tested):
+    """As it is drawn: no legend within the axes; each accuracy says of how many it is."""
+    figures = []
+    save = Figure.savefig
+
+    def kept(figure, *arguments, **options):
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    rows = [{"epoch": (n + 1) / 10, "loss": 2.0, "run_iterations": 9} for n in range(num_rows)]
+    if tested:
+        rows[-1] |= {"clip_hit1": 0.5, "video_hit1": 0.625, "test_videos": 8, "test_clips": 80}
+        if num_classes > 5:
+            rows[-1]["video_hit5"] = 0.75
+    plots.training_curve(
+        tmp_path / "x.png", rows, title="long " * 40, chance=1 / num_classes, raised=[0.1, 0.2]
+    )
+    (figure,) = figures
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert not any(axes.get_legend() for axes in figure.axes)
+    box = legend.get_window_extent()
+    axes_boxes = [axes.get_tightbbox() for axes in figure.axes]
+    assert not any(box.overlaps(other) for other in axes_boxes)
+    assert all(other.x0 >= 0 and other.x1 <= figure.bbox.width for other in [box, *axes_boxes])
+    texts = [text.get_text() for text in legend.get_texts()]
+    expected = ["loss", "run made longer"]
+    if tested:
+        expected += ["test clips, hit@1: 50.0 % of 80", "test videos, hit@1: 62.5 % of 8"]
+        expected += ["test videos, hit@5: 75.0 % of 8"] if num_classes > 5 else []
+        expected += [f"chance: {100 / num_classes:.2g} %"]
+    assert texts == expected
 
 
 # --- going on -------------------------------------------------------------------------------------
@@ -337,6 +394,156 @@ def test_two_processes_learn_what_one_does(clips, tmp_path):
         assert float(row["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
 
 
+# --- a longer run ---------------------------------------------------------------------------------
+
+
+def steps_of(monkeypatch):
+    """The checksum of the clips, the rate and the seed of each step that is made from now on."""
+    made = []
+    step = Learner.step
+
+    def noted(self, clips, labels, *, rate, seed):
+        made.append((zlib.crc32(clips.tobytes()), labels.tolist(), rate, seed))
+        return step(self, clips, labels, rate=rate, seed=seed)
+
+    monkeypatch.setattr(Learner, "step", noted)
+    return made
+
+
+def stopped_at(iteration, monkeypatch, clips, out, **settings):
+    """A run that is stopped as by Ctrl-C, after so many steps."""
+    with monkeypatch.context() as patch:
+        made = []
+        step = Learner.step
+
+        def counted(self, *arguments, **options):
+            made.append(step(self, *arguments, **options))
+            return made[-1]
+
+        patch.setattr(Learner, "step", counted)
+        patch.setattr(
+            train_room, "stop_signal", lambda: contextlib.nullcontext(lambda: len(made) == after)
+        )
+        after = iteration - _iteration(out)
+        with pytest.raises(KeyboardInterrupt):
+            train(clips, out=out, **settings)
+    assert _iteration(out) == iteration
+
+
+def test_a_raised_run_is_the_longer_run_from_there(clips, tmp_path, monkeypatch):
+    """By hand: mini's rate falls to a tenth after each third of the run, be it of 6 or 12 steps."""
+    out, straight = tmp_path / "run", tmp_path / "straight"
+    # 18 training clips an epoch, six a step: three steps an epoch.
+    settings = {**QUICK, "iterations": None, "evaluations": 3}
+    train(clips, out=out, epochs=2, **settings)
+    steps = steps_of(monkeypatch)
+    report = train(clips, out=out, epochs=4.0, resume=True, **settings)
+    raised = steps.copy()
+    train(clips, out=straight, epochs=4, **settings)
+    assert len(raised) == 6
+    assert raised == steps[6:][6:]  # clips, labels, rates, dropout: what the longer run has there
+
+    rows = log_of(out)
+    r = 0.005
+    expected = [r, r, r / 10, r / 10, r / 100, r / 100, r / 10, r / 10, *[r / 100] * 4]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(expected)
+    assert [int(row["run_iterations"]) for row in rows] == [6] * 6 + [12] * 6
+    tested = [int(row["iteration"]) for row in rows if row["video_hit1"]]
+    assert tested == [2, 4, 6, 8, 12]  # thirds of six steps, then of twelve
+    assert report.iterations == 12
+    what = "raised from 2 epochs (6 iterations) to 4 epochs (12 iterations) at iteration 6"
+    assert any(what in note for note in report.notes)
+    assert f"12 iterations, {what} on" in Weights.load(out / "weights.safetensors").source
+    assert "raised" not in Weights.load(straight / "weights.safetensors").source
+
+
+def test_a_raised_run_that_is_stopped_ends_with_the_same_weights(clips, tmp_path, monkeypatch):
+    """Raised twice, the first time in steps, before it was done; stopped or not."""
+    settings = {**QUICK, "evaluations": 1}
+    for name in ("a", "b"):
+        stopped_at(3, monkeypatch, clips, tmp_path / name, **{**settings, "iterations": 6})
+    more, most = {"iterations": 9}, {"iterations": None, "epochs": 4}
+    for name, stops in (("a", [(5, more)]), ("b", [(4, more), (5, more), (6, most), (9, most)])):
+        for stop, length in stops:
+            stopped_at(stop, monkeypatch, clips, tmp_path / name, **{**settings, **length})
+        train(clips, out=tmp_path / name, **{**settings, **most})
+    weights = [Weights.load(tmp_path / name / "weights.safetensors") for name in ("a", "b")]
+    assert weights[0].sha256 == weights[1].sha256
+    for each in weights:
+        assert (
+            "raised from 6 iterations to 9 iterations at iteration 3, "
+            "raised from 9 iterations to 4 epochs (12 iterations) at iteration 5 on"
+        ) in each.source
+    lengths = [int(row["run_iterations"]) for row in log_of(tmp_path / "b")]
+    assert lengths == [6] * 3 + [9] * 2 + [12] * 7
+
+
+def test_a_run_is_not_shortened(clips, tmp_path, capsys):
+    out = tmp_path / "run"
+    settings = {**QUICK, "iterations": None, "evaluations": 1}
+    train(clips, out=out, epochs=2, **settings)
+    before = (out / "checkpoint.safetensors").read_bytes()
+    for change, message in [
+        ({"epochs": 1}, "run is a run of 2 epochs, and cannot be shortened to 1 epoch: it has"),
+        ({"iterations": 5}, r"run of 2 epochs \(6 iterations\), and .* to 5 iterations: it has le"),
+        ({}, r"begun with a length of 2 epochs, the recipe's is 12 epochs: name `epochs` or"),
+        ({"epochs": 4, "seed": 1}, "begun with seed 0, now it is 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(clips, out=out, **{**settings, **change})
+    words = ["--crop", "16", "--batch", "6", "--learning-rate", "0.005", "--epochs", "1"]
+    assert main(["train", str(clips), "--out", str(out), *words, "--resume"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("Go on with 2 epochs or more, or choose another `out`.")
+    assert (out / "checkpoint.safetensors").read_bytes() == before
+    # The same length in other words is the same run.
+    report = train(clips, out=out, **{**settings, "iterations": 6})
+    assert not any("raised" in note for note in report.notes)
+
+
+def as_an_older_version_left_it(out):
+    """Without what newer versions add: columns of the log, and entries of the checkpoint."""
+    path = out / "checkpoint.safetensors"
+    tensors, story = read_tensors(path, format="kinema-checkpoint-1")
+    story.pop("raised", None)
+    write_tensors(path, tensors, story)
+    columns = [
+        "iteration",
+        "epoch",
+        "loss",
+        "learning_rate",
+        "clips_per_second",
+        "clip_hit1",
+        "video_hit1",
+        "video_hit5",
+    ]
+    rows = [{**row, "video_hit5": row["video_hit1"] and "1.0"} for row in log_of(out)]
+    with open(out / "log.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_run_of_an_older_version_goes_on_and_is_raised(clips, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    settings = {**QUICK, "iterations": 4, "evaluations": 2}
+    train(clips, out=out, **settings)
+    before = weights_of(out)
+    as_an_older_version_left_it(out)
+    train(clips, out=out, **settings)
+    assert weights_of(out) == before
+    # It was evaluated again: now the last row says of how many; 3 videos of 40 frames, ten clips.
+    rows = log_of(out)
+    assert [row["test_videos"] for row in rows] == ["", "", "", "3"]
+    assert [row["test_clips"] for row in rows] == ["", "", "", "30"]
+    as_an_older_version_left_it(out)
+    train(clips, out=out, **{**settings, "iterations": 6})
+    rows = log_of(out)
+    assert [row["run_iterations"] for row in rows] == ["4"] * 4 + ["6"] * 2
+    assert [row["test_videos"] for row in rows] == ["", "", "", "", "", "3"]
+    assert all(row["video_hit5"] == "" for row in rows)  # of three classes
+
+
 # --- from weights ---------------------------------------------------------------------------------
 
 
@@ -459,17 +666,33 @@ def test_an_unreadable_video_and_a_class_without_one(clips, tmp_path, capsys):
     (tmp_path / "videos" / "violet").mkdir()
     (tmp_path / "videos" / "yellow").mkdir()
     (tmp_path / "videos" / "yellow" / "only.mp4").write_bytes(b"not a video")
-    code = main(
-        ["train", str(tmp_path / "videos"), "--out", str(tmp_path / "run"), "--crop", "16",
-         "--batch", "6", "--iterations", "2", "--evaluations", "1"]
-    )  # fmt: skip
+    words = ["--out", str(tmp_path / "run"), "--crop", "16", "--batch", "6", "--iterations", "2",
+             "--evaluations", "1"]  # fmt: skip
+    code = main(["train", str(tmp_path / "videos"), *words])
     captured = capsys.readouterr()
-    assert code == 0
-    assert "red/broken.mp4" in captured.err
+    assert code == 1  # two were skipped, and --max-skipped is 0
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    for name in ("red/broken.mp4", "yellow/only.mp4"):
+        (line,) = [line for line in captured.err.splitlines() if name in line]
+        assert line.startswith(f"skipped {tmp_path / 'videos' / name}: ")
+        assert len(line) > len(f"skipped {tmp_path / 'videos' / name}: ") + 10  # the reason
+    assert "2 videos could not be read" in captured.out
     assert "1 of 4 classes have no training video that can be read" in captured.err
     assert "yellow" in captured.err
     assert "violet" in captured.err
     assert "2 iterations" in captured.out
+    # The same command says the same of a run that is there; prepared clips were told of before.
+    again = ["train", str(tmp_path / "videos"), *words, "--max-skipped"]
+    assert main([*again, "1"]) == 1
+    assert capsys.readouterr().err.count("skipped ") == 2
+    assert main([*again, "2"]) == 0
+    capsys.readouterr()
+    assert main(["train", str(tmp_path / "run" / "prepared.clips"), *words]) == 0
+    errors = capsys.readouterr().err
+    assert "skipped " not in errors
+    assert "2 videos could not be read in the preparation" in errors
+    with pytest.raises(ValueError, match="`max_skipped` must not be negative, got -1"):
+        train(clips, out=tmp_path / "other", max_skipped=-1)
 
 
 def test_clips_of_another_size(clips, tmp_path):
@@ -495,6 +718,79 @@ def test_clips_of_another_size(clips, tmp_path):
 def test_wrong_settings(clips, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         train(clips, out=tmp_path / "run", **{**QUICK, **change})
+
+
+@pytest.fixture
+def no_preparation(monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("videos were prepared")
+
+    monkeypatch.setattr("kinema.train.prepare", never)
+
+
+@pytest.mark.usefixtures("no_preparation")
+def test_what_a_dataset_cannot_give_is_refused_before_it_is_prepared(clips, tmp_path):
+    videos = clips.parent / "videos"
+    out = tmp_path / "run"
+    one = tmp_path / "one"
+    shutil.copytree(videos / "red", one / "red")
+    given = tmp_path / "given.csv"  # all training videos are red
+    lines = [f"{videos}/{name}/{name}_0.mp4,{name},test" for name in ("blue", "green")]
+    red = f"{videos}/red/red_0.mp4,red,train"
+    given.write_text("\n".join(["path,label,split", *lines, red]) + "\n")
+    other = random_weights(networks.c3d_mini(3, input_shape=(3, 16, 16, 16)))
+    for dataset, change, message in [
+        (one, {}, "one has one class, red: nothing to tell apart"),
+        (videos, {"split": "2"}, "`split` '2' is unknown; known are: none"),
+        (given, {"split": "1"}, "`split` '1' is unknown; known are: given"),
+        (given, {}, "are all of one class, red: nothing to tell apart"),
+        (videos, {"batch": 5, "accumulate": 2}, "`batch` 5 must be divisible"),
+        (videos, {"mean": (1.0, 2.0)}, "`mean` must be three constants"),
+        (videos, {"mean": np.zeros((3, 16, 5, 5))}, "`mean` must be three constants, or a vol"),
+        (videos, {"crop": None, "weights": other, "carry": "fc"}, '`carry` must be "all" or "co'),
+        (videos, {"checkpoint_seconds": float("nan")}, "`checkpoint_seconds` must be at least 0"),
+        (clips, {"split": "2"}, "`split` '2' is unknown; known are: none"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(dataset, out=out, **{**QUICK, **change})
+        assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_preparation")
+def test_a_folder_that_cannot_be_written_is_refused_before_videos_are_prepared(
+    clips, tmp_path, capsys, monkeypatch
+):
+    videos = clips.parent / "videos"
+    (tmp_path / "run" / "weights.safetensors").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"run/weights\.safetensors is a folder, but training"):
+        train(videos, out=tmp_path / "run", **QUICK)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tensorboard").write_text("")
+    with pytest.raises(ValueError, match="tensorboard is a file, but training writes a folder"):
+        train(videos, out=tmp_path / "other", **QUICK)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="`out` .*file must be a folder, but a file is there"):
+        train(videos, out=tmp_path / "file", **QUICK)
+
+    def read_only(**options):
+        raise OSError(errno.EROFS, "Read-only file system", str(options["dir"]))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    assert main(["train", str(videos), "--out", str(tmp_path / "third"), "--crop", "16"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"kinema: `out` {tmp_path / 'third'} cannot be written (Read-only file system): choose "
+        "another folder."
+    )
+
+
+def test_one_class_that_can_be_read_is_refused_with_what_could_not(clips, tmp_path):
+    shutil.copytree(clips.parent / "videos" / "red", tmp_path / "videos" / "red")
+    (tmp_path / "videos" / "blue").mkdir()
+    (tmp_path / "videos" / "blue" / "broken.mp4").write_bytes(b"not a video")
+    message = r"all of one class, red \(1 video could not be read, .*blue/broken\.mp4: .*\): noth"
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "videos", out=tmp_path / "run", **QUICK)
 
 
 def test_a_wrong_path_leaves_no_folder(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,37 @@ import numpy as np
 from kinema.files import read_tensors, write_tensors
 
 FORMAT = "kinema-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Raised:
+    """A run was made longer than it was begun.
+
+    Attributes:
+        iteration: steps that had been made; from there the schedule is the longer run's.
+        before, after: steps of the whole run.
+        before_epochs, after_epochs: its length as it was given; None where that was in steps.
+    """
+
+    iteration: int
+    before: int
+    after: int
+    before_epochs: float | None = None
+    after_epochs: float | None = None
+
+    def __str__(self) -> str:
+        before = length_text(self.before, self.before_epochs)
+        after = length_text(self.after, self.after_epochs)
+        return f"raised from {before} to {after} at iteration {self.iteration}"
+
+
+def length_text(iterations: int | None, epochs: float | None) -> str:
+    """The length of a run in words: its epochs where it was given in these, and its steps."""
+    steps = f"{iterations} iteration{'' if iterations == 1 else 's'}"
+    if epochs is None:
+        return steps
+    text = f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
+    return text if iterations is None else f"{text} ({steps})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +62,7 @@ class Checkpoint:
         learning_rate: of the last step; None before the first.
         mean: what is subtracted from the clips.
         log: what the log needs to go on: JSON values.
+        raised: how it was made longer so far; nothing in files of older versions.
     """
 
     settings: Mapping[str, Any]
@@ -39,6 +72,7 @@ class Checkpoint:
     learning_rate: float | None
     mean: np.ndarray
     log: Mapping[str, Any] = field(default_factory=dict)
+    raised: tuple[Raised, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it atomically: the one before it is there until this one is whole.
@@ -54,6 +88,7 @@ class Checkpoint:
             "iteration": self.iteration,
             "learning_rate": self.learning_rate,
             "log": dict(self.log),
+            "raised": [dataclasses.asdict(each) for each in self.raised],
         }
         write_tensors(path, {**tensors, "mean": self.mean}, story)
 
@@ -86,6 +121,7 @@ class Checkpoint:
             story["learning_rate"],
             mean,
             story["log"],
+            tuple(Raised(**each) for each in story.get("raised", ())),
         )
 
     def check_settings(self, wanted: Mapping[str, Any], folder: Path) -> None:

@@ -298,6 +298,7 @@ def train(
     accumulate: int = 1,
     evaluations: int = 10,
     resume: Annotated[bool, Flag] = False,
+    max_skipped: int = 0,
 ) -> int:
     """Learn a network, from scratch or from weights.
 
@@ -312,8 +313,8 @@ def train(
         split: Official split, as 1; the first one by default, or a quarter of the videos for tests.
         network: c3d, c3d_mini, depth-1, depth-3, depth-5, depth-7, increasing or decreasing.
         crop: Height and width of the network's input in pixels.
-        epochs: Length of the run.
-        iterations: Length of the run, in steps.
+        epochs: Length of the run; more than before makes a run that is there longer.
+        iterations: Length of the run, in steps; likewise.
         batch: Clips of a step.
         learning_rate: Of weights; biases learn at twice this rate.
         carry: Layers that start from the weights: all that fit but fc8, or convolutions alone.
@@ -331,6 +332,7 @@ def train(
         accumulate: Parts that a batch is computed in, for less memory.
         evaluations: How many times to evaluate on the test videos.
         resume: Insist on going on; without a checkpoint that is an error.
+        max_skipped: Exit with 1 if more videos than this could not be read.
     """
     try:
         from kinema.train import TrainingError, train
@@ -367,6 +369,7 @@ def train(
             accumulate=accumulate,
             evaluations=evaluations,
             resume=resume,
+            max_skipped=max_skipped,
             progress=True,
         )
     except TrainingError as error:
@@ -374,10 +377,11 @@ def train(
             _say(f"kinema: {error}")
         return 3
     if is_first:
+        _say_skipped([video.as_mapping() for video in report.skipped])
         for note in report.notes:
             _say(note)
         print(report.summary())
-    return 0
+    return 1 if len(report.skipped) > max_skipped else 0
 
 
 @app.command

@@ -16,6 +16,9 @@ from kinema.sampling import even_clips, read_clip
 NUM_CLIPS = 10
 """Clips whose scores are averaged for a video's (Tran et al., section 3.3)."""
 
+HIT5_CLASSES = 6
+"""Fewest classes with which a hit at 5 says anything: of five, all are among the best five."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -26,7 +29,8 @@ class Evaluation:
     Attributes:
         num_videos, num_clips, num_classes: how many there were.
         clip_hit1: clips that are hits at 1.
-        video_hit1, video_hit5: videos whose mean class probabilities are hits at 1 and 5.
+        video_hit1, video_hit5: videos whose mean class probabilities are hits at 1 and 5; with five
+            classes or fewer no figure at 5 exists, and it is None.
     """
 
     num_videos: int
@@ -34,13 +38,23 @@ class Evaluation:
     num_classes: int
     clip_hit1: float
     video_hit1: float
-    video_hit5: float
+    video_hit5: float | None
+
+    def __post_init__(self) -> None:
+        if (self.video_hit5 is None) != (self.num_classes < HIT5_CLASSES):
+            raise ValueError(
+                f"`video_hit5` must be given with {HIT5_CLASSES} classes or more and with no "
+                f"fewer, got {self.video_hit5} with {self.num_classes}."
+            )
 
     def __str__(self) -> str:
-        five = f", hit@5 {self.video_hit5:.1%}" if self.num_classes > 5 else ""
+        five = "" if self.video_hit5 is None else f", hit@5 {self.video_hit5:.1%}"
+        videos = "1 test video" if self.num_videos == 1 else f"{self.num_videos} test videos"
+        clips = "clip" if self.num_clips == 1 else "clips"
+        whose = "its" if self.num_videos == 1 else "their"
         return (
-            f"{self.num_videos} test videos: hit@1 {self.video_hit1:.1%}{five}; "
-            f"their {self.num_clips} clips: {self.clip_hit1:.1%}"
+            f"{videos}: hit@1 {self.video_hit1:.1%}{five}; "
+            f"{whose} {self.num_clips} {clips}: hit@1 {self.clip_hit1:.1%}"
         )
 
 
@@ -91,11 +105,12 @@ def evaluate(
     labels = [video.labels for video in videos]
     counts = np.bincount(owner)
     means = np.add.reduceat(scores, counts.cumsum() - counts) / counts[:, None]
+    num_classes = scores.shape[1]
     return Evaluation(
         num_videos=len(videos),
         num_clips=len(clips),
-        num_classes=scores.shape[1],
+        num_classes=num_classes,
         clip_hit1=float(hits(scores, [labels[index] for index in owner], 1).mean()),
         video_hit1=float(hits(means, labels, 1).mean()),
-        video_hit5=float(hits(means, labels, 5).mean()),
+        video_hit5=float(hits(means, labels, 5).mean()) if num_classes >= HIT5_CLASSES else None,
     )

@@ -114,40 +114,76 @@ def training_curve(
     *,
     title: str,
     chance: float,
+    raised: Sequence[float] = (),
 ) -> None:
     """A PNG with the loss of a training run and its accuracy on the test videos, over epochs.
+
+    The legend stands below the axes, where no line can be; it says of how many videos and clips
+    each accuracy is.
 
     Args:
         path: the file.
         rows: of log.csv.
         title: of the picture.
         chance: accuracy of guessing, drawn as a line.
+        raised: epochs at which the run was made longer.
     """
-    figure = Figure(figsize=(8, 4), dpi=110)
+    figure = Figure(figsize=(8, 4.6), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([r["epoch"] for r in rows], [r["loss"] for r in rows], color="#888888", lw=1.2)
+    _line(axes, [r["epoch"] for r in rows], [r["loss"] for r in rows], "loss", "#888888")
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss", color="#666666")
     axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    for epoch in raised:
+        axes.axvline(epoch, color="#666666", ls=":", lw=1, label="run made longer")
     scored = [row for row in rows if "video_hit1" in row]
     if scored:
         right = axes.twinx()
-        epochs = [row["epoch"] for row in scored]
-        for name, label, colour in (
-            ("clip_hit1", "clips", COLOURS[0]),
-            ("video_hit1", "videos", COLOURS[2]),
+        for name, what, of, colour in (
+            ("clip_hit1", "clips, hit@1", "test_clips", COLOURS[0]),
+            ("video_hit1", "videos, hit@1", "test_videos", COLOURS[2]),
+            ("video_hit5", "videos, hit@5", "test_videos", COLOURS[4]),
         ):
-            values = [100 * row[name] for row in scored]
-            right.plot(
-                epochs, values, "o-", ms=4, color=colour, label=f"{label} {values[-1]:.1f} %"
-            )
-        right.axhline(100 * chance, color="#bbbbbb", ls="--", lw=1, label="chance")
+            points = [row for row in scored if name in row]
+            if points:
+                values = [100 * row[name] for row in points]
+                last = points[-1]
+                number = f" of {last[of]:.0f}" if of in last else ""
+                label = f"test {what}: {values[-1]:.1f} %{number}"
+                _line(right, [row["epoch"] for row in points], values, label, colour, dots=True)
+        right.axhline(
+            100 * chance, color="#bbbbbb", ls="--", lw=1, label=f"chance: {100 * chance:.2g} %"
+        )
         right.set_ylabel("test accuracy, %")
-        right.set_ylim(0, 100)
-        right.legend(loc="center right", frameon=False, fontsize=9)
-    axes.set_title(title, fontsize=11)
+        right.set_ylim(0, 103)  # a line at 100 % is not the frame
+    axes.set_title("\n".join(textwrap.wrap(_plain(title), 90)), fontsize=11)
+    named = {  # one entry a label, however often the run was made longer
+        label: handle
+        for each in figure.axes
+        for handle, label in zip(*each.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        list(named.values()), list(named), loc="outside lower center", ncols=3, frameon=False,
+        fontsize=9,
+    )  # fmt: skip
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+
+
+def _line(
+    axes: matplotlib.axes.Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    label: str,
+    colour: Any,
+    *,
+    dots: bool = False,
+) -> None:
+    """A line with dots where they are asked for and few enough to be told apart, or it is one."""
+    marker = "o" if (dots and len(x) <= 50) or len(x) == 1 else ""
+    # Half of a dot at 0 or 100 % lies outside the axes.
+    axes.plot(x, y, marker=marker, ms=4, lw=1.4, color=colour, label=label, clip_on=not marker)
 
 
 def embeddings(

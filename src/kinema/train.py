@@ -3,7 +3,8 @@
     ClipStore -> Sampler -> clips -> Learner -> checkpoint.safetensors -> weights.safetensors
 
 The same command goes on with a run that was stopped, and gives the same weights as one that was
-not. Under torchrun each process takes its part of every batch.
+not; with more epochs or iterations it makes the run longer. Under torchrun each process takes its
+part of every batch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Generator, Mapping, Sequence
@@ -25,9 +27,9 @@ import numpy as np
 
 from kinema import plots
 from kinema import weights as weights_room
-from kinema.checkpoint import Checkpoint
-from kinema.clip_store import ClipStore, is_clip_store
-from kinema.datasets import Dataset, load
+from kinema.checkpoint import Checkpoint, Raised, length_text
+from kinema.clip_store import ClipStore, StoredVideo, is_clip_store
+from kinema.datasets import Dataset, Sample, load
 from kinema.engine import Engine
 from kinema.evaluation import Evaluation, evaluate
 from kinema.files import locked_folder, remove_partial_files
@@ -40,6 +42,7 @@ from kinema.processes import Processes, stop_signal
 from kinema.progress import TrainingProgress
 from kinema.recipes import RECIPES, Recipe, adapted
 from kinema.sampling import Sampler, mean_volume, read_clip
+from kinema.skipped import Skipped
 from kinema.training_log import TrainingLog
 from kinema.weights import Weights, carried_over, check_mean, initial_arrays
 
@@ -48,6 +51,9 @@ _MOST_BYTES = 1 << 30
 
 _WEIGHTS, _DROPOUT = 1, 2
 """What tells the random numbers of one seed apart."""
+
+_LENGTH = ("recipe's epochs", "recipe's iterations")
+"""Settings that a run may be gone on with at a larger value."""
 
 
 class TrainingError(RuntimeError):
@@ -63,6 +69,8 @@ class TrainingReport:
         iterations: steps of the whole run, those before it was gone on with too.
         num_clips: clips that it learned from.
         evaluation: of the test videos at the end; None if the split has none.
+        skipped: videos of the dataset that could not be read when it was prepared; none where
+            prepared clips were given, whose preparation told them.
         notes: what else the user should know, a line each.
         seconds: how long this call took.
     """
@@ -71,6 +79,7 @@ class TrainingReport:
     iterations: int = 0
     num_clips: int = 0
     evaluation: Evaluation | None = None
+    skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -79,6 +88,8 @@ class TrainingReport:
         line = f"{self.out}: {self.iterations} iterations, {self.num_clips} clips"
         if self.evaluation is not None:
             line += f"; {self.evaluation}"
+        if self.skipped:
+            line += f"; {_videos(len(self.skipped))} could not be read"
         return line
 
 
@@ -111,6 +122,7 @@ def train(
     evaluations: int = 10,
     checkpoint_seconds: float = 300.0,
     resume: bool = False,
+    max_skipped: int = 0,
     progress: bool = False,
 ) -> TrainingReport:
     """Learn a network and write its weights to `out/weights.safetensors`.
@@ -128,7 +140,9 @@ def train(
             quarter of the videos for testing, whole groups.
         network: another network than the recipe's, see `recipes.NETWORK_NAMES`.
         crop: height and width of the network's input in pixels, instead of the recipe's.
-        epochs, iterations: another length than the recipe's.
+        epochs, iterations: another length than the recipe's. A run that is there goes on with more
+            of them than it was begun with: from its checkpoint the learning rate and the
+            evaluations are those of the longer run.
         batch, learning_rate, carry, flip: other than the recipe's, see `Recipe`. A third of the
             batch wants a third of the rate and three times the iterations.
         dropout: probability, instead of the network's own; 0 switches it off.
@@ -142,12 +156,15 @@ def train(
         evaluations: how many times to evaluate on the test videos, evenly over the run.
         checkpoint_seconds: longest time between two checkpoints.
         resume: insist on a checkpoint; without it, one that is there is gone on with all the same.
+        max_skipped: more videos than this that could not be read make the command line exit with 1;
+            here, see the report.
         progress: whether to show a progress bar on standard error.
 
     Raises:
-        ValueError: a setting is wrong, or `out` was begun with others.
+        ValueError: a setting is wrong, the dataset has nothing to tell apart, or `out` was begun
+            with other settings or as a longer run.
         TrainingError: the loss is not finite any more; the last good checkpoint is kept.
-        OSError: the disk is full; the last checkpoint is kept.
+        OSError: `out` cannot be written, or the disk is full; the last checkpoint is kept.
         KeyboardInterrupt: it was stopped (also by SIGTERM), after a last checkpoint.
     """
     if isinstance(recipe, str) and recipe not in RECIPES:
@@ -166,6 +183,10 @@ def train(
     for what, value in (("accumulate", accumulate), ("evaluations", evaluations)):
         if value < 1:
             raise ValueError(f"`{what}` must be at least 1, got {value}.")
+    if max_skipped < 0:
+        raise ValueError(f"`max_skipped` must not be negative, got {max_skipped}.")
+    if not checkpoint_seconds >= 0:
+        raise ValueError(f"`checkpoint_seconds` must be at least 0, got {checkpoint_seconds}.")
     if seed < 0:
         raise ValueError(f"`seed` must be at least 0, got {seed}.")
     if dropout is not None and not 0 <= dropout < 1:
@@ -190,31 +211,57 @@ def train(
         )
     if resume and not (out / "checkpoint.safetensors").is_file():
         raise ValueError(f"`resume`: {out} holds no checkpoint to go on from.")
+    # Neither frames nor the mean's fit depend on the number of classes.
+    any_network = _network(plan, start, 2)
+    if mean is not None:
+        mean = load_mean(mean) if isinstance(mean, str | os.PathLike) else mean
+        mean = check_mean(mean, any_network)
     with (
         Processes(device, engine, precision, threads) as processes,
         contextlib.ExitStack() as stack,
     ):
+        if plan.batch % (processes.size * accumulate):
+            raise ValueError(
+                f"`batch` {plan.batch} must be divisible by {processes.size} processes times "
+                f"`accumulate` {accumulate}."
+            )
+        found = store = None
+        if is_clip_store(path):
+            store = _open(path, any_network.frame_size)
+            _check_store(store, split)
+            _check_carried(plan, start, store.classes)
+        elif processes.is_first:
+            found = load(path, kind=kind, lists=lists)
+            _check_dataset(found, split)
+            _check_carried(plan, start, found.classes)
         if processes.is_first:
-            stack.enter_context(locked_folder(out))
-            remove_partial_files(out)
+            _lock(out, stack)
         values = {f"recipe's {key}": value for key, value in dataclasses.asdict(plan).items()}
         settings = _as_json({"recipe": recipe if isinstance(recipe, str) else "custom", **values})
         del settings["recipe's what"]
         checkpoint = None
         if (out / "checkpoint.safetensors").is_file():
             checkpoint = Checkpoint.load(out / "checkpoint.safetensors")
-            checkpoint.check_settings(settings, out)
-        if plan.batch % (processes.size * accumulate):
-            raise ValueError(
-                f"`batch` {plan.batch} must be divisible by {processes.size} processes times "
-                f"`accumulate` {accumulate}."
+            checkpoint.check_settings(_without_length(settings), out)
+            named = epochs is not None or iterations is not None or not isinstance(recipe, str)
+            _check_length(checkpoint, plan, out, named=named)
+        skipped: list[Skipped] = []
+        notes: list[str] = []
+        if store is None:
+            prepared = out / "prepared.clips"
+            if found is not None:
+                skipped, notes = _prepare(
+                    found, prepared, plan.clips, any_network.frame_size, threads, progress,
+                    begun=checkpoint is not None,
+                )  # fmt: skip
+            processes.wait()
+            store = _open(prepared, any_network.frame_size)
+        elif store.skipped:
+            first = store.skipped[0]
+            notes.append(
+                f"{_videos(len(store.skipped))} could not be read in the preparation, the "
+                f"first of them {first['path']}: {first['reason']}"
             )
-        # The size of the frames is the same for any number of classes.
-        size = _network(plan, start, 2).frame_size
-        store, notes = _open(
-            path, out, plan.clips, size, processes, kind, lists, threads, progress,
-            begun=checkpoint is not None,
-        )  # fmt: skip
         run = _Run(
             out,
             store,
@@ -231,6 +278,7 @@ def train(
         )
         del checkpoint  # the run's alone, which lets it go: it is as large as the network, twice
         run.report.notes = notes + run.report.notes
+        run.report.skipped = skipped
         return run.carry_out(
             accumulate=accumulate,
             compile=compile,
@@ -247,43 +295,121 @@ def _network(plan: Recipe, start: Weights | None, num_classes: int) -> Network:
     return from_recipe({**start.network.recipe, "num_classes": num_classes})
 
 
-def _open(
-    dataset: Path,
-    out: Path,
-    clips: str,
-    size: tuple[int, int],
-    processes: Processes,
-    kind: str,
-    lists: str | os.PathLike[str] | None,
-    threads: int | None,
-    progress: bool,
-    *,
-    begun: bool,
-) -> tuple[ClipStore, list[str]]:
-    """The prepared clips, and what is to be said of them.
+# --- what is checked before the first dear step ---------------------------------------------------
 
-    A dataset that is not prepared yet is, by the first process. The clips of a run that has `begun`
-    are not touched again: with others it would be another run.
-    """
-    path = dataset
-    notes: list[str] = []
-    if not is_clip_store(path):
-        path = out / "prepared.clips"
-        if processes.is_first:
-            if begun and path.is_file():
-                _check_dataset(ClipStore(path), load(dataset, kind=kind, lists=lists), out)
-            else:
-                notes = prepare(
-                    dataset,
-                    out=path,
-                    clips=clips,
-                    size=size,
-                    kind=kind,
-                    lists=lists,
-                    threads=threads,
-                    progress=progress,
-                ).notes
-        processes.wait()
+
+def _check_dataset(dataset: Dataset, split: str | None) -> None:
+    """Refuse a dataset that cannot be learned from, before its videos are prepared."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the split of what could be read will warn again
+        chosen = dataset.split(split)
+    if not chosen.train:
+        raise ValueError(
+            f"the split of {dataset.root} has no training video: choose another `split`."
+        )
+    train = [dataset.samples[index] for index in chosen.train]
+    _check_classes(dataset.root, dataset.classes, train)
+
+
+def _check_store(store: ClipStore, split: str | None) -> None:
+    """Refuse prepared clips that cannot be learned from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run splits them again, and keeps the warnings
+        train, _ = split_videos(store, split)
+    _check_classes(store.path, store.classes, train, store.skipped)
+
+
+def _check_classes(
+    where: Path,
+    classes: Sequence[str],
+    train: Sequence[Sample | StoredVideo],
+    skipped: Sequence[Any] = (),
+) -> None:
+    """Refuse to learn one class, which leaves nothing to tell apart."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"{where} has one class, {classes[0]}: nothing to tell apart; add videos of another."
+        )
+    labels = {label for video in train for label in video.labels}
+    if len(labels) < 2:
+        (label,) = labels
+        unread = ""
+        if skipped:
+            first = skipped[0]
+            unread = (
+                f" ({_videos(len(skipped))} could not be read, the first of them {first['path']}: "
+                f"{first['reason'].rstrip('.')})"
+            )
+        raise ValueError(
+            f"the training videos of {where} are all of one class, {classes[label]}{unread}: "
+            "nothing to tell apart; choose another `split`, or add videos of another class."
+        )
+
+
+def _check_carried(plan: Recipe, start: Weights | None, classes: Sequence[str]) -> None:
+    """Refuse weights of which nothing would be taken."""
+    if start is not None:
+        network = _network(plan, start, len(classes))
+        if not carried_over(start, network, layers=plan.carry, labels=classes):
+            raise ValueError(f"no layer of weights {start.name} fits the network.")
+
+
+def _lock(out: Path, stack: contextlib.ExitStack) -> None:
+    """Make the folder and keep others out of it; refuse one that cannot be written."""
+    for name in ("weights.safetensors", "checkpoint.safetensors", "log.csv", "curve.png"):
+        if (out / name).is_dir():
+            raise ValueError(
+                f"{out / name} is a folder, but training writes a file of this name: choose "
+                "another `out`."
+            )
+    if (out / "tensorboard").is_file():
+        raise ValueError(
+            f"{out / 'tensorboard'} is a file, but training writes a folder of this name: choose "
+            "another `out`."
+        )
+    try:
+        stack.enter_context(locked_folder(out))
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"`out` {out} cannot be written ({error.strerror}): choose another folder."
+        ) from None
+    remove_partial_files(out)
+
+
+def _without_length(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in _LENGTH}
+
+
+def _check_length(checkpoint: Checkpoint, plan: Recipe, out: Path, *, named: bool) -> None:
+    """Refuse another length that nobody asked for, and a shorter one where no clips tell steps."""
+    epochs, iterations = (checkpoint.settings.get(key) for key in _LENGTH)
+    if (epochs, iterations) == (plan.epochs, plan.iterations):
+        return
+    before, now = length_text(iterations, epochs), length_text(plan.iterations, plan.epochs)
+    if not named:
+        raise ValueError(
+            f"{out} was begun with a length of {before}, the recipe's is {now}: name `epochs` or "
+            "`iterations`, the same to go on or more for a longer run."
+        )
+    for had, wanted in ((epochs, plan.epochs), (iterations, plan.iterations)):
+        if had is not None and wanted is not None and wanted < had:
+            _refuse_shorter(out, before, now)
+
+
+def _refuse_shorter(out: Path, before: str, now: str) -> None:
+    raise ValueError(
+        f"{out} is a run of {before}, and cannot be shortened to {now}: it has learned at the "
+        f"rates of the longer run. Go on with {before} or more, or choose another `out`."
+    )
+
+
+# --- the clips ------------------------------------------------------------------------------------
+
+
+def _open(path: Path, size: tuple[int, int]) -> ClipStore:
+    """Prepared clips, whose frames must be as large as the network needs them."""
     store = ClipStore(path)
     if store.size != size:
         (h, w), (height, width) = store.size, size
@@ -291,10 +417,33 @@ def _open(
             f"{path} holds frames of {h}x{w} pixels, but the network needs {height}x{width}: "
             f"`kinema prepare ... --size {height}x{width}`."
         )
-    return store, notes
+    return store
 
 
-def _check_dataset(store: ClipStore, dataset: Dataset, out: Path) -> None:
+def _prepare(
+    dataset: Dataset,
+    out: Path,
+    clips: str,
+    size: tuple[int, int],
+    threads: int | None,
+    progress: bool,
+    *,
+    begun: bool,
+) -> tuple[list[Skipped], list[str]]:
+    """Prepare a dataset for a run, if that has not been done; what was skipped, and notes.
+
+    The clips of a run that has `begun` are not touched again: with others it would be another run.
+    """
+    if begun and out.is_file():
+        store = ClipStore(out)
+        _check_same_videos(store, dataset, out.parent)
+        path_of = {sample.name: sample.path for sample in dataset.samples}
+        return [Skipped(str(path_of[e["path"]]), e["reason"]) for e in store.skipped], []
+    report = prepare(dataset, out=out, clips=clips, size=size, threads=threads, progress=progress)
+    return [Skipped(e["path"], e["reason"]) for e in report.skipped], report.notes
+
+
+def _check_same_videos(store: ClipStore, dataset: Dataset, out: Path) -> None:
     """Refuse to go on with other videos than those the run was begun with."""
     before = {video.name for video in store.videos} | {entry["path"] for entry in store.skipped}
     if before != {sample.name for sample in dataset.samples} or store.classes != dataset.classes:
@@ -319,7 +468,7 @@ class _Run:
         checkpoint: Checkpoint | None,
         start: Weights | None,
         split: str | None,
-        mean: Any,
+        mean: np.ndarray | None,
         dropout: float | None,
         seed: int,
     ) -> None:
@@ -328,6 +477,7 @@ class _Run:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self.train_videos, self.test_videos = split_videos(store, split)
+        _check_classes(store.path, store.classes, self.train_videos, store.skipped)
         self.report = TrainingReport(out, notes=[*self._notes(), *(str(w.message) for w in caught)])
         _, self.length, *crop = network.input_shape
         self.crop = (crop[0], crop[1])
@@ -340,14 +490,8 @@ class _Run:
             flip=plan.flip,
             once=store.about["clips"] == "five",
         )
-        self.iterations = plan.iterations or max(
-            math.ceil((plan.epochs or 0) * len(self.sampler) / plan.batch), 1
-        )
-        if mean is not None:
-            mean = load_mean(mean) if isinstance(mean, str | os.PathLike) else mean
-            self.given_mean: np.ndarray | None = check_mean(mean, network)
-        else:
-            self.given_mean = None if start is None else start.mean
+        self.iterations = self._steps(plan.epochs, plan.iterations)
+        self.given_mean = start.mean if mean is None and start is not None else mean
         names = json.dumps([video.name for video in self.train_videos])
         own = {
             "network": dict(network.recipe),
@@ -363,6 +507,38 @@ class _Run:
         }
         self.settings: dict[str, Any] = {**settings, **_as_json(own)}
         self.checkpoint = checkpoint
+        self.raised: tuple[Raised, ...] = ()
+        self.length_before = self.iterations
+        if checkpoint is not None:
+            self._raise_from(checkpoint)
+
+    def _steps(self, epochs: float | None, iterations: int | None) -> int:
+        """Length of a run in steps."""
+        num_clips = (epochs or 0) * len(self.sampler)
+        return iterations or max(math.ceil(num_clips / self.plan.batch), 1)
+
+    def _raise_from(self, checkpoint: Checkpoint) -> None:
+        """Go on as a longer run, where that is wanted; what was one before is known, too.
+
+        The n-th clip and what is dropped are functions of the seed, and the rate and the
+        evaluations are of the iteration and the length: so from here on all is as it would be if
+        the run had been begun with the new length.
+        """
+        epochs, iterations = (checkpoint.settings.get(key) for key in _LENGTH)
+        self.length_before = before = self._steps(epochs, iterations)
+        now = Raised(checkpoint.iteration, before, self.iterations, epochs, self.plan.epochs)
+        if self.iterations < before:
+            _refuse_shorter(
+                self.out,
+                length_text(before, epochs),
+                length_text(self.iterations, self.plan.epochs),
+            )
+        self.raised = checkpoint.raised + ((now,) if self.iterations > before else ())
+        self.report.notes += [
+            f"the run was {each}: from there its learning rate and evaluations are the longer "
+            "run's."
+            for each in self.raised
+        ]
 
     def _notes(self) -> list[str]:
         """What the user should know of the dataset."""
@@ -376,12 +552,6 @@ class _Run:
                 f"{len(lost)} of {len(store.classes)} classes have no training video that can be "
                 f"read, and are not learned: {shown}"
             )
-        if store.skipped:
-            first = store.skipped[0]
-            notes.append(
-                f"{len(store.skipped)} videos could not be read when they were prepared, the "
-                f"first of them {first['path']}: {first['reason']}"
-            )
         if not store.splits:
             notes.append(
                 f"no official split: {len(test)} of {len(store.videos)} videos are kept for "
@@ -394,7 +564,7 @@ class _Run:
     def first_checkpoint(self) -> Checkpoint:
         """Where it goes on: the folder's checkpoint, or the very beginning."""
         if self.checkpoint is not None:
-            self.checkpoint.check_settings(self.settings, self.out)
+            self.checkpoint.check_settings(_without_length(self.settings), self.out)
             return self.checkpoint
         mean = self.given_mean
         if mean is None:
@@ -410,8 +580,6 @@ class _Run:
             names = carried_over(
                 self.start, self.network, layers=self.plan.carry, labels=self.store.classes
             )
-            if not names:
-                raise ValueError(f"no layer of weights {self.start.name} fits the network.")
             arrays |= {name: self.start[name] for name in names}
             anew = {name.partition(".")[0] for name in arrays if name not in names}
             self.report.notes.append(
@@ -483,7 +651,9 @@ class _Run:
                 iterations=self.iterations,
                 batch=plan.batch,
                 epoch=len(self.sampler),
+                num_classes=len(self.store.classes),
                 start=begun_at,
+                before=self.length_before,
                 losses=checkpoint.log.get("losses", ()),
             )
             self.report.notes += [log.note] if log.note else []
@@ -525,10 +695,11 @@ class _Run:
                 if stopped:
                     raise KeyboardInterrupt
         if log is not None:
+            if evaluation is None and self.test_videos:  # it had been finished before
+                evaluation = self._evaluate(learner)
+                log.evaluated_again(evaluation)
             self._finish(learner, log)
         processes.wait()
-        if evaluation is None and is_first and self.test_videos:  # it had been finished before
-            evaluation = self._evaluate(learner)
         self.report.evaluation = evaluation
         self.report.iterations = self.iterations
         self.report.num_clips = self.iterations * plan.batch
@@ -561,6 +732,7 @@ class _Run:
             learner.rate,
             self.mean,
             log.state(),
+            self.raised,
         ).save(self.out / "checkpoint.safetensors")
 
     def _check_finite(self, learner: Learner, iteration: int, rate: float) -> None:
@@ -586,6 +758,7 @@ class _Run:
         what = f"{len(self.train_videos)} videos of {self.store.path.name}"
         source = f"kinema train, recipe {self.settings['recipe']}, {self.iterations} iterations"
         seen = tuple(video.name for video in self.train_videos)
+        source += "".join(f", {each}" for each in self.raised)
         if self.start is not None:
             source += f" from weights {self.start.name}"
             seen = tuple(dict.fromkeys([*(self.start.trained_on or ()), *seen]))
@@ -603,7 +776,12 @@ class _Run:
             log.rows,
             title=f"{name}: {what}",
             chance=1 / len(self.store.classes),
+            raised=[r.iteration * self.plan.batch / len(self.sampler) for r in self.raised],
         )
+
+
+def _videos(number: int) -> str:
+    return "1 video" if number == 1 else f"{number} videos"
 
 
 def _seed(*numbers: int) -> int:
