@@ -298,7 +298,8 @@ def train(
     accumulate: int = 1,
     evaluations: int = 10,
     resume: Annotated[bool, Flag] = False,
-    max_skipped: int = 0,
+    video_seconds: float | None = None,
+    max_skipped: MaxSkipped = 0,
 ) -> int:
     """Learn a network, from scratch or from weights.
 
@@ -332,6 +333,8 @@ def train(
         accumulate: Parts that a batch is computed in, for less memory.
         evaluations: How many times to evaluate on the test videos.
         resume: Insist on going on; without a checkpoint that is an error.
+        video_seconds: Skip a video that takes longer to prepare; it is looked at between packets,
+            so a call into FFmpeg that never returns is not cut short.
         max_skipped: Exit with 1 if more videos than this could not be read.
     """
     try:
@@ -369,6 +372,7 @@ def train(
             accumulate=accumulate,
             evaluations=evaluations,
             resume=resume,
+            video_seconds=video_seconds,
             max_skipped=max_skipped,
             progress=True,
         )
@@ -377,7 +381,7 @@ def train(
             _say(f"kinema: {error}")
         return 3
     if is_first:
-        _say_skipped([video.as_mapping() for video in report.skipped])
+        _tell_skipped(report.skipped, max_skipped)
         for note in report.notes:
             _say(note)
         print(report.summary())

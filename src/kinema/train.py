@@ -122,6 +122,7 @@ def train(
     evaluations: int = 10,
     checkpoint_seconds: float = 300.0,
     resume: bool = False,
+    video_seconds: float | None = None,
     max_skipped: int = 0,
     progress: bool = False,
 ) -> TrainingReport:
@@ -156,6 +157,7 @@ def train(
         evaluations: how many times to evaluate on the test videos, evenly over the run.
         checkpoint_seconds: longest time between two checkpoints.
         resume: insist on a checkpoint; without it, one that is there is gone on with all the same.
+        video_seconds: the longest time that preparing a video may take; None is for ever.
         max_skipped: more videos than this that could not be read make the command line exit with 1;
             here, see the report.
         progress: whether to show a progress bar on standard error.
@@ -252,7 +254,7 @@ def train(
             if found is not None:
                 skipped, notes = _prepare(
                     found, prepared, plan.clips, any_network.frame_size, threads, progress,
-                    begun=checkpoint is not None,
+                    video_seconds=video_seconds, begun=checkpoint is not None,
                 )  # fmt: skip
             processes.wait()
             store = _open(prepared, any_network.frame_size)
@@ -428,6 +430,7 @@ def _prepare(
     threads: int | None,
     progress: bool,
     *,
+    video_seconds: float | None,
     begun: bool,
 ) -> tuple[list[Skipped], list[str]]:
     """Prepare a dataset for a run, if that has not been done; what was skipped, and notes.
@@ -439,8 +442,16 @@ def _prepare(
         _check_same_videos(store, dataset, out.parent)
         path_of = {sample.name: sample.path for sample in dataset.samples}
         return [Skipped(str(path_of[e["path"]]), e["reason"]) for e in store.skipped], []
-    report = prepare(dataset, out=out, clips=clips, size=size, threads=threads, progress=progress)
-    return [Skipped(e["path"], e["reason"]) for e in report.skipped], report.notes
+    report = prepare(
+        dataset,
+        out=out,
+        clips=clips,
+        size=size,
+        threads=threads,
+        video_seconds=video_seconds,
+        progress=progress,
+    )
+    return report.skipped, report.notes
 
 
 def _check_same_videos(store: ClipStore, dataset: Dataset, out: Path) -> None:
