@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 import kinema
+from kinema import files, reference
 from kinema import network as networks
-from kinema import reference
 from kinema.clips import preprocess
 from kinema.feature_table import FORMATS, FeatureTable
 from kinema.features import Extractor, extract
@@ -227,14 +227,32 @@ def test_leftovers_of_a_killed_write_are_removed(videos, tmp_path):
     (out / "a").mkdir(parents=True)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    left = out / "a" / f".v1.avi.safetensors.{dead.pid}.0123456789ab.kinema-partial"
-    left.write_bytes(b"half a table")
-    living = out / "a" / f".v1.avi.safetensors.{os.getppid()}.0123456789ab.kinema-partial"
-    living.write_bytes(b"a process that is alive is not disturbed")
+    *name, host, _, _, _ = files.partial_name("v1.avi.safetensors").split(".")
+    assert name == ["", "v1", "avi", "safetensors"]
+    parent = os.getppid()
+
+    def left_by(host, process, *, days=0.0):
+        path = out / "a" / f".v1.avi.safetensors.{host}.{process}.0123456789ab.kinema-partial"
+        path.write_bytes(b"half a table")
+        os.utime(path, (time.time() - days * 86400,) * 2)
+        return path
+
+    started = files._started(parent)
+    gone = [
+        left_by(host, f"{dead.pid}-1"),
+        left_by(host, f"{parent}-{started + 1}"),  # its number is another process's now
+        left_by("elsewhere-4026531836", f"{dead.pid}-1", days=8),
+        left_by(f"{host}x", f"{dead.pid}", days=8),  # as versions before named them
+    ]
+    kept = [
+        left_by(host, f"{parent}-{started}"),
+        left_by("another-4026531836", f"{dead.pid}-1", days=6),
+        left_by(f"{host}y", f"{dead.pid}"),
+    ]
     (out / ".mine.partial").mkdir()
     run([videos], out)
-    assert not left.exists()
-    assert living.exists()
+    assert not [path for path in gone if path.exists()]
+    assert all(path.exists() for path in kept)
     assert (out / ".mine.partial").is_dir()
 
 
@@ -278,6 +296,54 @@ def test_another_video_of_the_same_name_is_not_taken_for_done(videos, tmp_path):
     run([videos / "a" / "v1.avi"], tmp_path / "out")
     run([videos / "b" / "v1.avi"], tmp_path / "out")
     assert "holds features of another video" in skipped(tmp_path / "out")[0]["reason"]
+
+
+def test_three_parts_of_a_list_in_one_folder_at_once(long_job, tmp_path):
+    """One of them is killed and run again: the same files as one run, also of a shared root."""
+    videos, options = long_job[1], long_job[2:]
+    (videos / "deep").mkdir()
+    for index in range(14, 20):
+        (videos / f"v{index}.mp4").rename(videos / "deep" / f"v{index}.mp4")
+    names = [*sorted(map(str, videos.glob("*.mp4"))), *sorted(map(str, videos.glob("*/*.mp4")))]
+    command = ["extract", "--root", videos, *options]
+    commands = []
+    for part in (names, names[:6], names[6:14], names[14:]):  # the last lie in one folder
+        listed = tmp_path / f"{len(commands)}.txt"
+        listed.write_text("\n".join(part))
+        commands.append([*command[:1], "--list", listed, *command[1:]])
+    assert start([*commands[0], tmp_path / "whole"]).wait() == 1
+    out = tmp_path / "parts"
+    first, *others = [start([*one, out]) for one in commands[1:]]
+    deadline = time.monotonic() + 120
+    while not [path for path in out.rglob("v0*.safetensors") if path.stem < "v06"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    first.kill()
+    first.wait()
+    assert [one.wait() for one in others] == [0, 0]
+    assert start([*commands[1], out]).wait() == 1
+    assert_same_folders(tmp_path / "whole", out)
+
+
+def test_lines_of_several_processes_are_whole(tmp_path):
+    """Each appends while it is the only one; what a killed one broke off is no part of a line."""
+    (tmp_path / "x.jsonl").write_text('{"path": "bro')
+    code = (
+        "import sys; from pathlib import Path; from kinema.files import append_line, exclusively\n"
+        "folder = Path(sys.argv[1])\n"
+        "for number in range(50):\n"
+        "    with exclusively(folder):\n"
+        "        append_line(folder / 'x.jsonl', f'{sys.argv[2]} {number} ' + 'x' * 5000)"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path, str(index)]) for index in range(3)
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    broken, *lines = (tmp_path / "x.jsonl").read_text().splitlines()
+    assert broken == '{"path": "bro'
+    wanted = {f"{index} {number} " + "x" * 5000 for index in range(3) for number in range(50)}
+    assert len(lines) == 150
+    assert set(lines) == wanted
 
 
 def test_two_runs_do_not_share_a_folder(videos, tmp_path):

@@ -34,7 +34,14 @@ from kinema import weights as weights_room
 from kinema.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
 from kinema.engine import Engine
 from kinema.feature_table import FORMATS, ROW_COLUMNS, FeatureTable, check_format
-from kinema.files import atomic_path, cache_file, locked_folder, remove_partial_files
+from kinema.files import (
+    append_line,
+    atomic_path,
+    cache_file,
+    exclusively,
+    locked_folder,
+    remove_partial_files,
+)
 from kinema.loop import PLAIN, Reading, Video, each_video
 from kinema.mean import load_mean
 from kinema.progress import Progress
@@ -524,7 +531,7 @@ def extract(
     out = Path(out)
     run = _Run(out, sources, extractor, format=format, keep_partial=keep_partial)
     run.report.notes += sources.notes
-    with locked_folder(out), Progress(enabled=progress) as bar:
+    with locked_folder(out, shared=True), Progress(enabled=progress) as bar:
         run.prepare()
         run.carry_out(bar)
         run.report.seconds = bar.seconds
@@ -573,6 +580,13 @@ class _Run:
             if any(source.starts is not None for source in self.sources)
             else "all",
         }
+        with exclusively(self.out):
+            self._begin(settings)
+            remove_partial_files(self.out)
+            self._forget_skipped()
+
+    def _begin(self, settings: dict[str, Any]) -> None:
+        """Refuse other settings than the folder's; write these down if it has none."""
         path = self.out / "run.json"
         if path.is_file():
             try:
@@ -600,8 +614,6 @@ class _Run:
             }
             with atomic_path(path) as partial:
                 partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-        remove_partial_files(self.out)
-        self._forget_skipped()
 
     def _forget_skipped(self) -> None:
         """Videos that were skipped before are tried again; lines of other videos stay."""
@@ -679,8 +691,8 @@ class _Run:
             self.report.partial.append(source.name)
 
     def _skip(self, skipped: Skipped) -> None:
-        with open(self._skipped_path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(skipped.as_mapping()) + "\n")
+        with exclusively(self.out):
+            append_line(self._skipped_path, json.dumps(skipped.as_mapping()))
         self.report.skipped.append(skipped)
 
 

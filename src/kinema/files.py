@@ -1,12 +1,31 @@
-"""Files that are either whole or not there, and the one kind that we make ourselves."""
+"""Files that are either whole or not there, and the one kind that we make ourselves.
+
+Note [Several runs in one folder]
+    Parts of a list may be extracted into one folder by several processes, on several machines that
+    share a disk. Each file is written beside its place, under a name that carries the host and the
+    run, and takes its place when it is whole; so what a living run writes is told from what a dead
+    one left. The few files that all runs write (the settings, the skipped videos) are changed under
+    a lock, which the system lifts if a process dies.
+
+        .cat.mp4.safetensors.HOST.PID-START.0123456789ab.kinema-partial
+
+    HOST names the machine and, on Linux, the process namespace (containers have processes of the
+    same number); START is when the process was started, because numbers are used again. What
+    another host has left is removed when it is a week old: no write takes so long.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +36,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 PARTIAL_SUFFIX = ".kinema-partial"
+
+LOCK_NAME = ".kinema-lock"
+
+FORGOTTEN_SECONDS = 7 * 24 * 3600
+"""Age from which on a partial file of another host is taken to be left behind."""
 
 _UMASK = os.umask(0)  # it can only be read by setting it
 os.umask(_UMASK)
@@ -37,9 +61,7 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
         kind = "a folder" if path.is_dir() else "a file"
         raise ValueError(f"{path}: {kind} of this name is there already.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The name is cut, because names have a largest length and this one is longer.
-    unique = f".{path.name[:40]}.{os.getpid()}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}"
-    partial = path.with_name(unique)
+    partial = path.with_name(partial_name(path.name))
     try:
         yield partial
         for file in sorted(partial.rglob("*")) if folder else [partial]:
@@ -55,11 +77,46 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
         raise
 
 
-@contextlib.contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Makes the folder `out` of a run and keeps a second run out of it.
+def partial_name(name: str) -> str:
+    """What a file is called until it is whole. See Note [Several runs in one folder]."""
+    # The name is cut, because names have a largest length and this one is longer.
+    short = name.encode("utf-8", "surrogateescape")[:80].decode("utf-8", "ignore")
+    return f".{short}.{_host()}.{_run()}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}"
 
-    The system lifts the lock if this process dies.
+
+@functools.cache
+def _host() -> str:
+    """This machine and process namespace, without a dot."""
+    name = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    try:
+        return f"{name}-{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return name
+
+
+def _run() -> str:
+    return f"{os.getpid()}-{_started(os.getpid())}"
+
+
+def _started(pid: int) -> int:
+    """When a process was started, in ticks since the machine was; 0 where that is not told."""
+    try:
+        # What is in brackets is the program's name, which may hold anything.
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Makes the folder `out` of a run and keeps other runs out of it.
+
+    The system lifts the lock if this process dies. Where it knows none (Windows, some network
+    disks), nobody is kept out.
+
+    Args:
+        folder: made if it is missing.
+        shared: let in other runs that share it, too.
 
     Raises:
         ValueError: it is in use by another run, or a file is there.
@@ -68,41 +125,94 @@ def locked_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ValueError(f"`out` {folder} must be a folder, but a file is there.") from None
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(folder, shared=shared, wait=False))
+        except BlockingIOError:
+            raise ValueError(f"`out` {folder} is in use by another run.") from None
+        yield
+
+
+@contextlib.contextmanager
+def exclusively(folder: Path) -> Iterator[None]:
+    """For a moment, the only one of the runs that share a folder; waits for its turn.
+
+    See Note [Several runs in one folder].
+    """
+    lock = folder / LOCK_NAME
+    with contextlib.suppress(FileExistsError):
+        lock.touch(exist_ok=False)
+    with _locked(lock):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:  # Windows has no such lock
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise ValueError(f"`out` {folder} is in use by another run.") from None
+            raise
+        except OSError as error:
+            if error.errno not in _KNOWS_NO_LOCK:
+                raise
         yield
     finally:
         os.close(descriptor)
 
 
+_KNOWS_NO_LOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL}
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a file; the end of one that a killed process broke off is no part of it.
+
+    Several processes that do it take turns: see `exclusively`.
+    """
+    with open(path, "ab+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                text = "\n" + text
+        file.write(text.encode("utf-8") + b"\n")
+
+
 def remove_partial_files(folder: Path) -> None:
-    """Delete what killed processes left below `folder`; what living ones write is left alone."""
+    """Delete what killed processes left below `folder`; what living ones write is left alone.
+
+    See Note [Several runs in one folder].
+    """
     for partial in folder.rglob(f".*{PARTIAL_SUFFIX}"):
-        pid = partial.name.removesuffix(PARTIAL_SUFFIX).split(".")[-2]
-        if pid.isdecimal() and not _runs_elsewhere(int(pid)):
-            _remove(partial)
+        with contextlib.suppress(FileNotFoundError):  # another run was quicker
+            if _is_left_behind(partial):
+                _remove(partial)
 
 
-def _runs_elsewhere(pid: int) -> bool:
-    """Whether another process of this number is alive. (In containers ours is often the same.)"""
-    if pid == os.getpid():
-        return False
+def _is_left_behind(partial: Path) -> bool:
+    *_, host, run, _unique = ["", "", *partial.name.removesuffix(PARTIAL_SUFFIX).split(".")]
+    known = re.fullmatch(r"(\d+)-(\d+)", run)
+    if host == _host() and known:
+        return not _is_alive(int(known[1]), int(known[2]))
+    return time.time() - partial.stat().st_mtime > FORGOTTEN_SECONDS
+
+
+def _is_alive(pid: int, started: int) -> bool:
+    """Whether the process that had this number and began at this time is there yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:
-        return True
-    return True
+    except OSError:  # another user's
+        pass
+    return not started or _started(pid) in (0, started)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -10,7 +10,6 @@ import dataclasses
 import errno
 import math
 import os
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import numpy as np
 from kinema.copies import find_copies, group_copies, needs_groups
 from kinema.dataset_lists import some
 from kinema.datasets import SAME_SCENE, Dataset, Split, about_split, inspect, load, plan_folds
-from kinema.files import PARTIAL_SUFFIX
+from kinema.files import partial_name
 from kinema.loop import PLAIN, Reading
 from kinema.methods import METHODS, Options
 from kinema.progress import Counted
@@ -179,8 +178,7 @@ def check_out(out: str | os.PathLike[str], name: str = "out") -> None:
         OSError: the disk is full.
     """
     folder = Path(out)
-    # As `atomic_path` names what it writes: if this process dies now, others clear it away.
-    probe = folder / f".probe.{os.getpid()}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}"
+    probe = folder / partial_name("probe")  # if this process dies now, others clear it away
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"kinema")
