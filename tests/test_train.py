@@ -64,6 +64,17 @@ def log_of(out):
         return list(csv.DictReader(file))
 
 
+def board_of(out):
+    """Steps and values of TensorBoard's log, by tag."""
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    board = module.EventAccumulator(str(out / "tensorboard"))
+    board.Reload()
+    return {
+        tag: [(event.step, event.value) for event in board.Scalars(tag)]
+        for tag in board.Tags()["scalars"]
+    }
+
+
 # --- recipes --------------------------------------------------------------------------------------
 
 
@@ -130,6 +141,16 @@ def test_it_learns_and_leaves_what_it_says(clips, tmp_path, engine):
     assert [int(row["iteration"]) for row in rows] == list(range(1, 41))
     assert float(rows[-1]["loss"]) < 0.3 < 0.8 < float(rows[0]["loss"])
     assert [row["iteration"] for row in rows if row["video_hit1"]] == ["20", "40"]
+    # Three test videos of 40 frames, ten clips each; a hit at 5 of three classes is none.
+    for row in rows:
+        told = ["3", "30", ""] if row["iteration"] in ("20", "40") else ["", "", ""]
+        assert [row["test_videos"], row["test_clips"], row["video_hit5"]] == told
+    assert "3 test videos: hit@1 100.0%; their 30 clips: hit@1 " in report.summary()
+    scalars = board_of(out)
+    assert [step for step, _ in scalars["video_hit1"]] == [20, 40]
+    assert scalars["test_videos"] == [(20, 3.0), (40, 3.0)]
+    assert scalars["test_clips"] == [(20, 30.0), (40, 30.0)]
+    assert "video_hit5" not in scalars
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     weights = Weights.load(out / "weights.safetensors")
     assert weights.labels == ("blue", "green", "red")
@@ -476,6 +497,30 @@ def test_a_raised_run_that_is_stopped_ends_with_the_same_weights(clips, tmp_path
         ) in each.source
     lengths = [int(row["run_iterations"]) for row in log_of(tmp_path / "b")]
     assert lengths == [6] * 3 + [9] * 2 + [12] * 7
+
+
+def test_two_processes_raise_what_one_does(clips, tmp_path):
+    """Begun by one process and raised by two: they learn what one does that takes the halves."""
+    options = {"engine": "torch", "threads": 1, "accumulate": 2, "dropout": 0.0}
+    for iterations in (4, 6):
+        if iterations == 6:
+            shutil.copytree(tmp_path / "one", tmp_path / "two")
+        train(clips, out=tmp_path / "one", crop=16, batch=6, iterations=iterations, **options)
+    words = command(clips, tmp_path / "two", "--dropout", "0", "--engine", "torch", iterations=6)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = subprocess.run(
+        [words[0], *launcher, *words[1:], "--threads", "1"],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("raised from 4 iterations to 6 iterations at iteration 4") == 1
+    one, two = (Weights.load(tmp_path / n / "weights.safetensors") for n in ("one", "two"))
+    assert one.source == two.source
+    for name, array in one.items():
+        np.testing.assert_allclose(two[name], array, rtol=1e-5, atol=1e-8)
+    columns = ("iteration", "learning_rate", "run_iterations", "test_videos")
+    for row, expected in zip(log_of(tmp_path / "two"), log_of(tmp_path / "one"), strict=True):
+        assert [row[c] for c in columns] == [expected[c] for c in columns]
 
 
 def test_a_run_is_not_shortened(clips, tmp_path, capsys):
@@ -855,6 +900,12 @@ def test_several_labels_a_video_learn_and_hit(tmp_path):
     assert [len(video.segments) for video in store.videos] == [5] * 7 + [10] * 2
     assert len(store.classes) == 487
     assert report.evaluation.num_videos == 2
+    (row,) = [row for row in log_of(tmp_path / "run") if row["video_hit1"]]
+    assert [row["test_videos"], row["test_clips"]] == ["2", "20"]
+    assert float(row["video_hit5"]) == report.evaluation.video_hit5
+    assert "2 test videos: hit@1 " in report.summary()
+    assert ", hit@5 " in report.summary()
+    assert board_of(tmp_path / "run")["video_hit5"] == [(3, report.evaluation.video_hit5)]
     assert Weights.load(tmp_path / "run" / "weights.safetensors").num_classes == 487
 
 
