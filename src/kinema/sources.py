@@ -250,7 +250,7 @@ class PassedOver:
             ]
             notes.append(f"{files} passed over ({_first(known, 5)}).")
         if self.hidden:
-            notes.append(f"hidden, not searched or taken: {_first(self.hidden, 3)}.")
+            notes.append(f"hidden, not searched or taken: {_first(sorted(self.hidden), 3)}.")
         if self.pictures:
             folder, count = next(iter(self.pictures.items()))
             rest = len(self.pictures) - 1
