@@ -444,7 +444,9 @@ def test_a_class_that_no_video_is_there_to_learn(tmp_path):
     assert [miss["margin"] for miss in misses if miss["class"] == "green"] == [None, None]
     json.dumps(as_mapping(result), allow_nan=False)
     assert "| no training video |" in as_markdown(result)
-    assert "the test videos are of 4 groups only: an interval that resamples so few" in as_markdown(result)
+    assert "the test videos are of 4 groups only: an interval that resamples so few" in as_markdown(
+        result
+    )
     assert "split given has no training video of 1 class (green): those" in as_markdown(result)
     assert as_markdown(result).startswith("# videos\n")  # a CSV file goes by its name
 

@@ -99,10 +99,14 @@ def _run() -> str:
 
 
 def _started(pid: int) -> int:
-    """When a process was started, in ticks since the machine was; 0 where that is not told."""
+    """When a process was started, in ticks since the machine was.
+
+    0 where that is not told, -1 of one that has ended and was not waited for.
+    """
     try:
         # What is in brackets is the program's name, which may hold anything.
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return -1 if state in (b"Z", b"X") else int(fields[18])
     except (OSError, IndexError, ValueError):
         return 0
 
@@ -153,7 +157,8 @@ def _locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[
     except ImportError:  # Windows has no such lock
         yield
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Over a network a lock of one's own is given for a file that is open to be written alone.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         try:
             kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -183,6 +188,8 @@ def append_line(path: Path, text: str) -> None:
             if file.read(1) != b"\n":
                 text = "\n" + text
         file.write(text.encode("utf-8") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())  # other hosts are to see it before they write
 
 
 def remove_partial_files(folder: Path) -> None:
