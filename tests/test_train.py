@@ -32,7 +32,7 @@ from kinema.cli import main
 from kinema.clip_store import ClipStore
 from kinema.engine import Engine
 from kinema.evaluation import Evaluation, evaluate, hits
-from kinema.files import PARTIAL_SUFFIX, locked_folder, read_tensors, write_tensors
+from kinema.files import PARTIAL_SUFFIX, locked_folder, partial_name, read_tensors, write_tensors
 from kinema.learner import Learner
 from kinema.prepare import prepare, split_videos
 from kinema.processes import Processes
@@ -317,7 +317,8 @@ def test_a_finished_run_without_weights_gets_them(clips, tmp_path):
     before = weights_of(out)
     for name in ("weights.safetensors", "curve.png"):
         (out / name).unlink()
-    (out / f".checkpoint.safetensors.999999999.abc{PARTIAL_SUFFIX}").write_bytes(b"half of one")
+    place, _ = partial_name("x").rsplit(".", 3)[:2]
+    (out / f"{place}.999999999-1.abc{PARTIAL_SUFFIX}").write_bytes(b"half of one")
     again = train(clips, out=out, **QUICK)
     assert weights_of(out) == before
     assert again.evaluation == first.evaluation

@@ -583,7 +583,9 @@ class _Run:
         with exclusively(self.out):
             self._begin(settings)
             remove_partial_files(self.out)
-            self._forget_skipped()
+            # Videos that were skipped before are tried again; lines of other videos stay.
+            paths = {str(source.path) for source in self.sources}
+            self._rewrite_skipped(lambda path: path not in paths)
 
     def _begin(self, settings: dict[str, Any]) -> None:
         """Refuse other settings than the folder's; write these down if it has none."""
@@ -615,18 +617,18 @@ class _Run:
             with atomic_path(path) as partial:
                 partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
 
-    def _forget_skipped(self) -> None:
-        """Videos that were skipped before are tried again; lines of other videos stay."""
+    def _rewrite_skipped(self, is_kept: Callable[[str], bool]) -> None:
+        """Keep the lines of some videos, by path, each once and sorted."""
         if not self._skipped_path.is_file():
             return
-        paths = {str(source.path) for source in self.sources}
-        kept = []
+        kept = {}
         for line in self._skipped_path.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a kill can cut a line off
-                if json.loads(line)["path"] not in paths:
-                    kept.append(line + "\n")
+                path = json.loads(line)["path"]
+                if is_kept(path):
+                    kept[path] = line + "\n"
         with atomic_path(self._skipped_path) as partial:
-            partial.write_text("".join(kept), encoding="utf-8")
+            partial.write_text("".join(kept[path] for path in sorted(kept)), encoding="utf-8")
 
     def carry_out(self, bar: Progress) -> None:
         sizes = {source: size_in_bytes(source.path) for source in self.sources}
@@ -648,6 +650,8 @@ class _Run:
             else:
                 self._write(source, outcome.table)
             bar.finish_video(size=sizes[source], found=found)
+        with exclusively(self.out):  # in an order that does not tell who was quicker
+            self._rewrite_skipped(lambda path: True)
 
     def _path(self, source: Source) -> Path:
         return self.out / f"{source.name}{FORMATS[self.format].ending}"
@@ -707,4 +711,4 @@ def _remove_table(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)
