@@ -895,7 +895,7 @@ def convert(
     pool5: Literal["caffe", "symmetric"] | None = None,
     name: str | None = None,
 ) -> int:
-    """Convert a C3D weight file to safetensors: of Caffe, PyTorch, Lasagne, Keras, or any state dict.
+    """Convert C3D weights of Caffe, PyTorch, Lasagne, Keras or any state dict to safetensors.
 
     Args:
         source: The file; its kind is recognised by its content.
