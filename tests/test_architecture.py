@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "reference": set(),
     "skipped": set(),
     "structure": set(),
-    "pixels": set(),
+    "pixels": {"skipped"},
     "demuxing": {"skipped", "structure"},
     "video": {"demuxing", "pixels", "skipped"},
     "clips": {"video", "skipped"},

@@ -849,3 +849,86 @@ def test_a_frame_that_is_lost_before_a_key_frame_is_no_join(tmp_path):
     assert "damaged here" in str(error)
     assert [read_index(frame.image) for frame in frames] == list(range(len(frames)))
     assert len(frames) <= 24
+
+
+# --- what trying to break it found ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("padding", [b"\0", b"\xff"])
+def test_padding_in_a_transport_stream_is_no_damage(tmp_path, padding):
+    write_video(tmp_path / "a.ts", 60, width=160, height=120, options={"bf": "0"})
+    whole = (tmp_path / "a.ts").read_bytes()
+    for name, data in (("b.ts", whole + padding * 200_000), ("c.ts", padding * 50_000 + whole)):
+        (tmp_path / name).write_bytes(data)
+        found = [read_index(frame.image) for frame in VideoReader(tmp_path / name)]
+        assert found == list(range(60))
+        start = next(iter(VideoReader(tmp_path / name))).start_seconds
+        part = VideoReader(tmp_path / name).between(start + 1, start + 1.2)
+        assert [read_index(frame.image) for frame in part] == list(range(25, 30))
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("v.mp4", {"movflags": "frag_keyframe+empty_moov"}),
+        ("v.mp4", {"movflags": "faststart"}),
+        ("v.mkv", {"live": "1"}),
+        ("v.mkv", {}),
+        ("v.avi", {}),
+    ],
+)
+@pytest.mark.parametrize("part", [0.5, 0.9, 0.98])
+def test_a_file_that_ends_inside_its_frames_breaks_off(tmp_path, name, flags, part):
+    path = tmp_path / name
+    codec = "mpeg4" if name == "v.avi" else "libx264"
+    write_video(path, 60, codec=codec, width=160, height=120, container_options=flags)
+    places = packets_of(path)
+    assert [read_index(frame.image) for frame in VideoReader(path)] == list(range(60))
+    for extra in (b"", b"\n", b"<html>not a box</html>", bytes(5000)):  # behind a whole file
+        path.write_bytes(path.read_bytes() + extra)
+        assert len(list(VideoReader(path))) == 60
+    position, size = places[int(part * len(places))]
+    os.truncate(path, position + size // 2)
+    error, frames = read_until_error(path)
+    assert [read_index(frame.image) for frame in frames] == list(range(len(frames)))
+    assert len(frames) <= part * 60 + 1
+    assert "damaged" in str(error) or "breaks off" in str(error) or "decoded further" in str(error)
+
+
+def test_raw_motion_jpeg_is_read_and_one_picture_is_not(tmp_path):
+    write_video(tmp_path / "v.avi", 12, codec="mjpeg", pix_fmt="yuvj420p", width=160, height=120)
+    with av.open(str(tmp_path / "v.avi")) as container:
+        pictures = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    (tmp_path / "v.mjpeg").write_bytes(b"".join(pictures))
+    found = [read_index(frame.image) for frame in VideoReader(tmp_path / "v.mjpeg")]
+    assert found == list(range(12))
+    (tmp_path / "one.mjpeg").write_bytes(pictures[0])
+    with pytest.raises(VideoError, match="not a video"):
+        VideoReader(tmp_path / "one.mjpeg")
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="only the program ffmpeg writes these")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("p.avi", "-c:v rawvideo -pix_fmt pal8"), ("m.avi", "-c:v rawvideo -pix_fmt monob"),
+     ("a.apng", "-c:v apng -pix_fmt pal8 -f apng")],
+)  # fmt: skip
+def test_parts_of_video_with_a_palette_are_those_of_a_walk(tmp_path, name, options):
+    source = "-f lavfi -i testsrc2=s=96x64:r=25:d=2"
+    command = ["ffmpeg", "-v", "error", *source.split(), *options.split(), tmp_path / name]
+    subprocess.run(command, check=True)
+    walk = list(VideoReader(tmp_path / name))
+    part = list(VideoReader(tmp_path / name).between(1.0, 1.2))
+    assert len(part) == 5
+    for frame, again in zip(walk[25:30], part, strict=True):
+        np.testing.assert_array_equal(frame.image, again.image)
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="only the program ffmpeg writes these")
+def test_colours_that_cannot_be_converted_are_named(tmp_path):
+    write_video(tmp_path / "v.mp4", 12, width=160, height=120)
+    named = ["-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=8", tmp_path / "n.mp4"]
+    subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "v.mp4", *named], check=True)
+    with pytest.raises(VideoError, match="its colours .matrix 8 of H.273. cannot be converted"):
+        list(VideoReader(tmp_path / "n.mp4"))
+    assert len(list(VideoReader(tmp_path / "n.mp4", colours="original"))) == 12

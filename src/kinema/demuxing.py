@@ -15,7 +15,8 @@ Note [Damage]
     - the demuxer marks a packet as incomplete;
     - the packets end well before the length that the container's header promises, and the
       container's own boxes say that bytes are missing (`structure.py`). A promise that no missing
-      byte explains is a header's error, and the video is whole.
+      byte explains is a header's error, and the video is whole;
+    - frames are missing, or none were promised, and the file ends inside a box that holds some.
     Errors before the first sound key frame are passed over, with the frames that depend on what was
     lost: recordings of broadcasts start anywhere. A key frame itself that is refused is passed over
     in formats of broadcasts alone.
@@ -43,6 +44,7 @@ Note [Times]
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -58,7 +60,7 @@ from av.container import Flags as ContainerFlags
 from av.format import Flags as FormatFlags
 
 from kinema.skipped import VideoError
-from kinema.structure import bytes_are_missing, is_join
+from kinema.structure import STRUCTURED, breaks_off_in_media, bytes_are_missing, is_join
 
 OLDEST_PYAV = 17
 """Older ones know neither threads of a conversion nor, before 15, what a stream is for."""
@@ -80,9 +82,15 @@ LONGEST_GAP = 10.0
 """Seconds forward that are a new clock where a format's clock can begin anew (FFmpeg's
 `dts_delta_threshold`)."""
 
-GUESSES_PLACES = {"mxf"}
-"""Formats whose seeking, without an index (a file that was cut off), leads to frames under wrong
-times; they are walked through instead."""
+GUESSES_PLACES = {"mxf", "apng"}
+"""Formats whose seeking leads to frames under wrong times (MXF without an index, a file that was
+cut off) or to pictures that need the ones before (APNG); they are walked through instead."""
+
+WITH_PALETTE = {"pal8", "monow", "monob"}
+"""Pixel formats whose colours can stand in the first packet alone; likewise."""
+
+MOST_TRIES = 10_000
+"""FFmpeg passes over 64 KiB of padding in a transport stream at once."""
 
 THEORA_COMMENT = b"\x81"
 """How Theora's comments begin. They stand where parts were joined, too, and the decoder refuses
@@ -175,22 +183,37 @@ class Demuxer:
     def shown(self) -> Iterator[Shown]:
         """All frames in the order in which they are shown, up to the end or the first damage."""
         clock = self._clock(0.0)
-        num_frames = 0
-        for shown in self._shown(self._packets(clock), clock):
+        is_empty = True
+        for shown in self._shown(self._packets_of_whole(clock), clock):
             yield shown
-            num_frames += 1
-        if not num_frames:
+            is_empty = False
+        if is_empty:
             raise VideoError("no frame of it can be decoded.")
+
+    def _packets_of_whole(self, clock: _Clock) -> Iterator[av.Packet]:
+        """All packets; it is an error if the file ends before the video does.
+
+        That is told before the decoder gives what it holds back: frames among it would be missing.
+        """
+        num_packets = 0
+        for packet in self._packets(clock):
+            yield packet
+            num_packets += 1
+        if not num_packets:
+            return
         promised = self.promised_seconds
+        of = "" if promised is None else f" of {promised:.2f}"
+        breaks_off = VideoError(f"the file breaks off after {self._end_seconds:.2f}{of} seconds.")
+        are_missing = self.kind in STRUCTURED and num_packets < (self.stream.frames or math.inf)
+        if are_missing and breaks_off_in_media(self._path, self.kind):
+            raise breaks_off
         if promised is None:
             return
         # Headers are not exact: half a second, a fiftieth, or two of the longest frames may be
         # missing.
         slack = max(0.5, 0.02 * promised, 2 * self._longest_step)
         if self._end_seconds < promised - slack and bytes_are_missing(self._path, self.kind):
-            raise VideoError(
-                f"the file breaks off after {self._end_seconds:.2f} of {promised:.2f} seconds."
-            )
+            raise breaks_off
 
     def shown_from(self, start_seconds: float) -> Iterator[Shown] | None:
         """The frames from some frame at or before `start_seconds` on; None if no way in is found.
@@ -200,6 +223,8 @@ class Demuxer:
         earlier and earlier until there is one in time, and what was shown before it is left out.
         """
         if not self.stream.time_base or not self.has_times or self.kind in GUESSES_PLACES:
+            return None
+        if self.stream.codec_context.pix_fmt in WITH_PALETTE:
             return None
         first = float((self.stream.start_time or 0) * self.stream.time_base)
         back = 0.0
@@ -227,7 +252,7 @@ class Demuxer:
         are decoded.
         """
         time_base = float(self.stream.time_base or 0)
-        groups = list(_groups(self._packets(), time_base))
+        groups = list(_groups(_up_to_error(self._packets()), time_base))
         num_given = 0
         for run in _runs(groups, start_seconds, stop_seconds):
             frames = self._shown_of(run, stop_seconds)
@@ -321,13 +346,21 @@ class Demuxer:
     def _demuxed(self) -> Iterator[av.Packet]:
         """The packets of all streams."""
         packets = self.container.demux()
+        num_tries = 0
         while True:
             try:
                 packet = next(packets, None)
             except IndexError:  # PyAV, at the end of a file in whose middle a stream appeared
                 return
+            except av.error.BlockingIOError:  # FFmpeg found much that is no packet: ask again
+                num_tries += 1
+                if num_tries > MOST_TRIES:
+                    raise
+                packets = self.container.demux()
+                continue
             if packet is None:
                 return
+            num_tries = 0
             yield packet
 
     def _shown(self, packets: Iterator[av.Packet], clock: _Clock) -> Iterator[Shown]:
@@ -521,6 +554,12 @@ def _runs(groups: Sequence[_Group], start_seconds: float, stop_seconds: float) -
         )
 
 
+def _up_to_error(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """Packets up to the first that cannot be read."""
+    with contextlib.suppress(av.FFmpegError):
+        yield from packets
+
+
 class _Counted:
     """An iterator that knows how many items it gave."""
 
@@ -568,6 +607,7 @@ def _open(path: Path) -> av.container.InputContainer:
     try:
         container = av.open(
             f"file:{os.path.abspath(path)}",
+            format="mjpeg" if _is_raw_mjpeg(path) else None,  # FFmpeg takes it for one picture
             metadata_errors="replace",
             # Not `options`: PyAV 17.0 gives them to each stream and counts those too early.
             container_options={"protocol_whitelist": "file", "format_whitelist": DEMUXERS},
@@ -578,6 +618,12 @@ def _open(path: Path) -> av.container.InputContainer:
         raise VideoError(_why_not_opened(path, error)) from None
     container.flags &= ~_flag(ContainerFlags.gen_pts)  # see Note [Times]
     return container
+
+
+def _is_raw_mjpeg(path: Path) -> bool:
+    """Whether a file is one JPEG picture behind the other."""
+    with path.open("rb") as file:
+        return file.read(3) == b"\xff\xd8\xff" and b"\xff\xd9\xff\xd8\xff" in file.read(4 << 20)
 
 
 def _flag(flag: Any) -> int:

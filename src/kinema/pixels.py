@@ -33,6 +33,8 @@ from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
+from kinema.skipped import VideoError
+
 COLOURS = ("file", "original")
 """How YUV becomes RGB: by the matrix that the file names, or by the one that the original used."""
 
@@ -107,9 +109,15 @@ class Converter:
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """The frame's image. See Note [Colours]."""
         named = self._not_named(frame) if self._is_original else {}
-        bgr = self._reformatter.reformat(
-            frame, format="bgr24", interpolation="BICUBIC", threads=1, **named
-        )
+        try:
+            bgr = self._reformatter.reformat(
+                frame, format="bgr24", interpolation="BICUBIC", threads=1, **named
+            )
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(
+                f"its colours (matrix {int(frame.colorspace)} of H.273) cannot be converted "
+                f'({error}); `colours` "original" takes all for BT.601.'
+            ) from None
         # PyAV's list of side data keeps its frame alive until the next garbage collection, so it is
         # asked for only where something has changed.
         turned = (frame.width, frame.height, frame.rotation)

@@ -60,6 +60,19 @@ def bytes_are_missing(path: Path, container: str) -> bool:
     return False
 
 
+def breaks_off_in_media(path: Path, container: str) -> bool:
+    """Whether a file ends inside a box that holds frames; what stands behind its end is no matter.
+
+    Args:
+        container: one of `STRUCTURED`.
+    """
+    with path.open("rb") as file:
+        try:
+            return _ENDS_IN_MEDIA[container](file, path.stat().st_size)
+        except _NoBox:
+            return False
+
+
 def is_join(path: Path, first: int | None, key: int | None) -> bool:
     """Whether the counter of a transport stream jumps where a key frame begins and nowhere before.
 
@@ -204,6 +217,67 @@ def _vint(file: BinaryIO, start: int, *, keep_marker: bool = False) -> tuple[int
             return None, start + width
     return value, start + width
 
+
+def _avi_ends_in_media(file: BinaryIO, size: int) -> bool:
+    start = 0
+    while start + 12 <= size and _read(file, start, 4) == b"RIFF":
+        child = start + 12
+        while child + 12 <= size:
+            header = _read(file, child, 12)
+            length = int.from_bytes(header[4:8], "little")
+            if not _is_name(header[:4]) or length in _UNFILLED:
+                return False
+            if header[:4] == b"LIST" and header[8:] == b"movi" and child + 8 + length > size:
+                return True
+            if header[:4] == b"RIFF":
+                break
+            child += 8 + length + length % 2
+        start = child
+    return False
+
+
+def _mov_ends_in_media(file: BinaryIO, size: int) -> bool:
+    start = 0
+    while start + 8 <= size:
+        header = _read(file, start, 8)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(_read(file, start + 8, 8), "big")
+        if length < 8 or not _is_name(header[4:]):
+            return False
+        start += length
+        if start > size:
+            return header[4:] in (b"mdat", b"moof")
+    return False
+
+
+def _matroska_ends_in_media(file: BinaryIO, size: int) -> bool:
+    start = 0
+    while start < size:
+        name, body = _vint(file, start, keep_marker=True)
+        length, body = _vint(file, body)
+        if name == _SEGMENT or (name == _CLUSTER and length is None):
+            start = body  # what is in it comes next
+        elif length is None:
+            return False
+        elif body + length > size:
+            return name in _WITH_FRAMES
+        else:
+            start = body + length
+    return False
+
+
+_WITH_FRAMES = {_CLUSTER, 0xA3, 0xA0}
+"""Matroska's clusters, and SimpleBlock and BlockGroup in them."""
+
+_ENDS_IN_MEDIA: dict[str, Callable[[BinaryIO, int], bool]] = {
+    "avi": _avi_ends_in_media,
+    "mov": _mov_ends_in_media,
+    "matroska": _matroska_ends_in_media,
+}
+
+STRUCTURED = frozenset(_ENDS_IN_MEDIA)
+"""FFmpeg's names of the containers whose boxes are known here."""
 
 _WALKS: dict[str, Callable[[BinaryIO, int], None]] = {
     "avi": _walk_avi,

@@ -155,7 +155,9 @@ class VideoReader:
         They equal those of a walk from the first frame; where there is none, nothing is given. A
         file is entered near them, so that two seconds of an hour take no hour. Their numbers count
         from 0 at the first of them. Damage elsewhere in the file is not seen. Where a file's clock
-        begins anew, the frames of all its stretches are given, in the order of the file.
+        begins anew, the frames of all its stretches are given, in the order of the file; so it is
+        in formats that know of this (transport and program streams, Ogg, NUT), which are read
+        through for it. Of others that were put together, those of the first stretch are.
 
         Raises:
             VideoError: the frames cannot be read. Folders of pictures have no times.
