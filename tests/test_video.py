@@ -857,14 +857,13 @@ def test_a_frame_that_is_lost_before_a_key_frame_is_no_join(tmp_path):
 @pytest.mark.parametrize("padding", [b"\0", b"\xff"])
 def test_padding_in_a_transport_stream_is_no_damage(tmp_path, padding):
     write_video(tmp_path / "a.ts", 60, width=160, height=120, options={"bf": "0"})
-    whole = (tmp_path / "a.ts").read_bytes()
-    for name, data in (("b.ts", whole + padding * 200_000), ("c.ts", padding * 50_000 + whole)):
-        (tmp_path / name).write_bytes(data)
-        found = [read_index(frame.image) for frame in VideoReader(tmp_path / name)]
-        assert found == list(range(60))
-        start = next(iter(VideoReader(tmp_path / name))).start_seconds
-        part = VideoReader(tmp_path / name).between(start + 1, start + 1.2)
-        assert [read_index(frame.image) for frame in part] == list(range(25, 30))
+    path = tmp_path / "a.ts"
+    path.write_bytes(path.read_bytes() + padding * 200_000)
+    frames = list(VideoReader(path))
+    assert [read_index(frame.image) for frame in frames] == list(range(60))
+    start = frames[0].start_seconds
+    part = VideoReader(path).between(start + 1, start + 1.2)
+    assert [read_index(frame.image) for frame in part] == list(range(25, 30))
 
 
 @pytest.mark.parametrize(
