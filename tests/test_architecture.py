@@ -147,6 +147,7 @@ MAY_IMPORT = {
         "classifier",
         "datasets",
         "embedding",
+        "files",
         "loop",
         "methods",
         "metrics",
@@ -169,6 +170,7 @@ MAY_IMPORT = {
     },
     "embedding": {
         "datasets",
+        "files",
         "loop",
         "methods",
         "metrics",
@@ -180,6 +182,7 @@ MAY_IMPORT = {
     "compactness": {
         "datasets",
         "feature_table",
+        "files",
         "loop",
         "methods",
         "plots",
@@ -221,6 +224,7 @@ MAY_IMPORT = {
         "excitation",
         "export",
         "features",
+        "files",
         "kernels",
         "loop",
         "mean",

@@ -18,13 +18,13 @@ from kinema.cli import main
 from kinema.compare import compare, fit_classifier
 from kinema.datasets import Dataset, Sample, Split, load
 from kinema.features import extract
+from kinema.files import check_out
 from kinema.methods.c3d import flattened
 from kinema.methods.svm import FeatureSVM
 from kinema.network import Conv3d
 from kinema.protocol import (
     NothingToTest,
     check_classes,
-    check_out,
     check_splits,
     choose_splits,
 )

@@ -278,3 +278,25 @@ def test_on_real_videos_links_stay_within_ucf101s_groups():
     assert len(found.pairs) > 10
     for pair in found.pairs:
         assert len({groups[found.names[index]] for index in pair}) == 1
+
+
+def test_groups_of_some_videos_do_not_hide_near_copies_of_others(tmp_path):
+    """A class whose files are named as UCF101's has groups by these names, the other has none."""
+    from kinema.datasets import Dataset, Sample
+
+    names = ["a/1", "a/2", "b/v_X_g01_c01", "b/v_X_g01_c02", "b/v_X_g02_c01"]
+    own = ["a/1", "a/2", "X/g01", "X/g01", "X/g02"]
+    dataset = Dataset(
+        "folder", tmp_path, ("a", "b"),
+        tuple(Sample(tmp_path / n, n, (int(n[0] == "b"),), g)
+              for n, g in zip(names, own, strict=True)),
+    )  # fmt: skip
+    assert copies.needs_groups(dataset)
+    pairs = np.array([[0, 1], [3, 4]])
+    found = copies.Copies(tuple(names), pairs, np.array([0.9, 0.8]), {})
+    grouped = group_copies(dataset, found)
+    groups = [sample.group for sample in grouped.samples]
+    assert groups == ["a/1", "a/1", "X/g01", "X/g01", "X/g01"]  # g02 looks like one of g01
+    apart = group_copies(dataset, copies.Copies(tuple(names), pairs[:1], np.array([0.9]), {}))
+    groups = [sample.group for sample in apart.samples]
+    assert groups == ["a/1", "a/1", "X/g01", "X/g01", "X/g02"]

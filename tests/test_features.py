@@ -363,9 +363,9 @@ def test_two_runs_do_not_share_a_folder(videos, tmp_path):
 
 def test_out_that_is_a_file_is_refused(videos, tmp_path):
     (tmp_path / "out").write_text("x")
-    with pytest.raises(ValueError, match="must be a folder"):
+    with pytest.raises(ValueError, match="a folder is needed"):
         run([videos], tmp_path / "out")
-    with pytest.raises(ValueError, match="must be a folder"):
+    with pytest.raises(ValueError, match="a folder is needed"):
         run([videos], tmp_path / "out" / "below")
 
 

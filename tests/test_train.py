@@ -815,17 +815,17 @@ def test_a_folder_that_cannot_be_written_is_refused_before_videos_are_prepared(
     with pytest.raises(ValueError, match="tensorboard is a file, but training writes a folder"):
         train(videos, out=tmp_path / "other", **QUICK)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="`out` .*file must be a folder, but a file is there"):
+    with pytest.raises(ValueError, match="`out` .*file: a file is there, where a folder is needed"):
         train(videos, out=tmp_path / "file", **QUICK)
 
-    def read_only(**options):
-        raise OSError(errno.EROFS, "Read-only file system", str(options["dir"]))
+    def read_only(*_, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
-    assert main(["train", str(videos), "--out", str(tmp_path / "third"), "--crop", "16"]) == 3
+    monkeypatch.setattr("pathlib.Path.write_bytes", read_only)
+    assert main(["train", str(videos), "--out", str(tmp_path / "third"), "--crop", "16"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        f"kinema: `out` {tmp_path / 'third'} cannot be written (Read-only file system): choose "
+        f"kinema: `out` {tmp_path / 'third'} cannot be written to (Read-only file system): name "
         "another folder."
     )
 

@@ -324,6 +324,8 @@ def test_reordered_frames_have_even_times(tmp_path, codec, num_b_frames, ending)
     """AVI keeps times of decoding only; those of its frames are theirs within a constant."""
     if codec == "mpeg4" and ending in ("mpg", "flv"):
         pytest.skip("not kept in this container")
+    if ending == "mpg":
+        pytest.skip("FFmpeg writes H.264 into it without the times of most frames")
     path = tmp_path / f"v.{ending}"
     options = {"bf": str(num_b_frames), "preset": "medium"}
     write_video(path, 40, codec=codec, options=options, width=160, height=120)

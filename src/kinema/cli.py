@@ -790,7 +790,7 @@ def _names(text: str) -> list[str]:
 def _compare(dataset: Path, *, out: Path, **options: Any) -> Result:
     from kinema import page, report
     from kinema.compare import compare
-    from kinema.protocol import check_out
+    from kinema.files import check_out
 
     check_out(out)
     cache = out / "features"
@@ -1051,6 +1051,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, TypeError, FileNotFoundError, ImportError) as error:
+        if isinstance(error, FileNotFoundError) and error.strerror:  # the system's words
+            error = ValueError(f"{error.filename}: {error.strerror}.")
         _say(f"kinema: {' '.join(str(error).split())}")
         return 2
     except BrokenPipeError:  # the reader, `head` say, has seen enough

@@ -14,6 +14,7 @@ from kinema import plots
 from kinema import weights as weights_room
 from kinema.datasets import Dataset
 from kinema.feature_table import normalized
+from kinema.files import check_out
 from kinema.loop import Reading
 from kinema.methods import METHODS, Options
 from kinema.methods.svm import FeatureSVM
@@ -22,7 +23,6 @@ from kinema.protocol import (
     check_dataset,
     check_methods,
     check_options,
-    check_out,
     labels_and_groups,
     loaded,
     readable,

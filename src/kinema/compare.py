@@ -23,6 +23,7 @@ from kinema import weights as weights_room
 from kinema.classifier import Classifier, Net
 from kinema.datasets import Dataset, Split
 from kinema.embedding import FEWEST_POINTS, tsne
+from kinema.files import check_out
 from kinema.loop import Reading, Video
 from kinema.methods import METHODS, Method, Options
 from kinema.methods.svm import FeatureSVM
@@ -41,7 +42,6 @@ from kinema.protocol import (
     check_dataset,
     check_methods,
     check_options,
-    check_out,
     check_same_clips,
     described,
     labels_and_groups,

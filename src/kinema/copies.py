@@ -24,7 +24,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -216,20 +216,27 @@ def find_copies(
     return Copies(tuple(sample.name for sample in samples), pairs, similarities, unreadable)
 
 
-def has_groups(dataset: Dataset) -> bool:
-    """Whether a dataset says itself which videos belong together."""
-    return any(sample.group != sample.name for sample in dataset.samples)
-
-
 def needs_groups(dataset: Dataset) -> bool:
-    """Whether nothing but near-copies tells which videos belong together."""
-    return not dataset.splits and not has_groups(dataset)
+    """Whether nothing but near-copies tells of some videos which belong together."""
+    return not dataset.splits and any(sample.group == sample.name for sample in dataset.samples)
+
+
+def _joined(own: Sequence[str], found: Sequence[str]) -> list[str]:
+    """Groups that hold together what either of two groupings does, called after their first."""
+    numbers = [np.unique(list(names), return_inverse=True)[1] for names in (own, found)]
+    size = len(own)
+    pairs = [np.arange(size)] * 2, [numbers[0], numbers[1] + size]
+    ends = np.concatenate(pairs[0]), np.concatenate(pairs[1]) + size
+    links = coo_array((np.ones(2 * size), ends), shape=(3 * size, 3 * size))
+    _, component = connected_components(links, directed=False)
+    _, first, of = np.unique(component[:size], return_index=True, return_inverse=True)
+    return [own[index] for index in first[of]]
 
 
 def group_copies(dataset: Dataset, copies: Copies | None = None) -> Dataset:
     """A dataset whose groups are its near-copies, with a note that says so.
 
-    One that has groups of its own keeps them, and so does one with an official split. A group is
+    Videos that have groups of their own keep them, and so do those of an official split. A group is
     called after its first video. Videos of a scene that more than half of all show stand alone, as
     folds cannot keep them on one side; not those of a class that is this scene and nothing else,
     see `datasets.plan_folds`.
@@ -243,9 +250,10 @@ def group_copies(dataset: Dataset, copies: Copies | None = None) -> Dataset:
     if copies is None:
         copies = find_copies(dataset)
     notes = [f"groups by near-copies: {copies.summary()}"]
-    sizes = Counter(copies.groups)
+    groups = _joined([sample.group for sample in dataset.samples], copies.groups)
+    sizes = Counter(groups)
     too_large = {group for group, size in sizes.items() if size > len(copies.names) / 2}
-    held = {(group, s.labels[0]) for group, s in zip(copies.groups, dataset.samples, strict=True)}
+    held = {(group, s.labels[0]) for group, s in zip(groups, dataset.samples, strict=True)}
     scenes = Counter(label for _, label in held)
     for group in list(too_large):
         labels = [label for other, label in held if other == group]
@@ -260,7 +268,7 @@ def group_copies(dataset: Dataset, copies: Copies | None = None) -> Dataset:
         dataset,
         samples=tuple(
             sample if group in too_large else dataclasses.replace(sample, group=group)
-            for sample, group in zip(dataset.samples, copies.groups, strict=True)
+            for sample, group in zip(dataset.samples, groups, strict=True)
         ),
         notes=(*dataset.notes, *notes),
     )

@@ -13,13 +13,13 @@ from sklearn.manifold import TSNE
 from kinema import plots
 from kinema import weights as weights_room
 from kinema.datasets import Dataset
+from kinema.files import check_out
 from kinema.loop import Reading
 from kinema.methods import METHODS, Options
 from kinema.metrics import NUM_NEIGHBOURS, knn_purity, purity_note
 from kinema.protocol import (
     check_methods,
     check_options,
-    check_out,
     described,
     labels_and_groups,
     loaded,

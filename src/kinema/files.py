@@ -111,6 +111,37 @@ def _started(pid: int) -> int:
         return 0
 
 
+def check_out(out: str | os.PathLike[str], name: str = "out") -> None:
+    """Make a folder, and prove that files can be written to it.
+
+    Args:
+        out: the folder.
+        name: of the argument, for the message.
+
+    Raises:
+        ValueError: a file is there, or the folder may not be written to.
+        OSError: the disk is full.
+    """
+    folder = Path(out)
+    probe = folder / partial_name("probe")  # if this process dies now, others clear it away
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"kinema")
+        probe.unlink()
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(
+            f"`{name}` {folder}: a file is there, where a folder is needed; name another folder."
+        ) from None
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ValueError(
+            f"`{name}` {folder} cannot be written to ({error.strerror}): name another folder."
+        ) from None
+
+
 @contextlib.contextmanager
 def locked_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Makes the folder `out` of a run and keeps other runs out of it.
@@ -123,12 +154,9 @@ def locked_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
         shared: let in other runs that share it, too.
 
     Raises:
-        ValueError: it is in use by another run, or a file is there.
+        ValueError: it is in use by another run, or see `check_out`.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise ValueError(f"`out` {folder} must be a folder, but a file is there.") from None
+    check_out(folder)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_locked(folder, shared=shared, wait=False))

@@ -5,22 +5,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from kinema.copies import find_copies, group_copies, needs_groups
 from kinema.dataset_lists import some
 from kinema.datasets import SAME_SCENE, Dataset, Split, about_split, inspect, load, plan_folds
-from kinema.files import partial_name
 from kinema.loop import PLAIN, Reading
 from kinema.methods import METHODS, Options
 from kinema.progress import Counted
@@ -164,37 +160,6 @@ def check_options(names: Sequence[str], options: Options) -> None:
     """
     for name in names:
         METHODS[name].check(options)
-
-
-def check_out(out: str | os.PathLike[str], name: str = "out") -> None:
-    """Make a folder, and prove that files can be written to it.
-
-    Args:
-        out: the folder.
-        name: of the argument, for the message.
-
-    Raises:
-        ValueError: a file is there, or the folder may not be written to.
-        OSError: the disk is full.
-    """
-    folder = Path(out)
-    probe = folder / partial_name("probe")  # if this process dies now, others clear it away
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"kinema")
-        probe.unlink()
-    except (FileExistsError, NotADirectoryError):
-        raise ValueError(
-            f"`{name}` {folder}: a file is there, where a folder is needed; name another folder."
-        ) from None
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            probe.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ValueError(
-            f"`{name}` {folder} cannot be written to ({error.strerror}): name another folder."
-        ) from None
 
 
 class NothingToTest(ValueError):

@@ -18,6 +18,10 @@ class VideoError(ValueError):
         self.frame_index = frame_index
 
 
+class TooLongError(VideoError):
+    """A video takes longer than it may; nothing is wrong with it."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A video that could not be used.
@@ -36,7 +40,8 @@ class Skipped:
         return cls(str(path), skip_reason(error))
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        path = self.path.replace("\n", "\\n").replace("\r", "\\r")  # one line, whatever its name
+        return f"{path}: {self.reason}"
 
     def as_mapping(self) -> dict[str, str]:
         """Path and reason as JSON values."""
@@ -59,6 +64,8 @@ def skip_reason(error: Exception) -> str:
         return f"its features cannot be written, or it cannot be read ({error.strerror})."
     if not isinstance(error, VideoError):
         return " ".join(f"unexpected {type(error).__name__}: {error}".split())
+    if isinstance(error, TooLongError) and error.frame_index is not None:
+        return f"stopped at frame {error.frame_index}: {error}"
     if error.frame_index is not None:
         return f"broken at frame {error.frame_index}: {error}"
     return str(error)

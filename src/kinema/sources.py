@@ -147,11 +147,15 @@ def find_videos(
     starts: dict[Path, list[int] | None] = {}
     roots: list[Path] = []
     passed = PassedOver()
+    empty: list[str] = []
     for given in paths:
         path = _absolute(given)
         if os.path.isdir(path) and not is_frame_folder(path):
             roots.append(path)
-            starts |= dict.fromkeys(videos_below(path, passed))
+            below = dict.fromkeys(videos_below(path, passed))
+            starts |= below
+            if not below:
+                empty.append(f"{path}: no video in this folder.")
         else:
             roots.append(path.parent)
             starts[path] = None
@@ -186,7 +190,7 @@ def find_videos(
         if name == ".":
             raise ValueError(f"`root` {top} is no folder above {path}; name one above all videos.")
         sources.append(Source(path, name, None if clips is None else tuple(clips)))
-    return Sources(tuple(sources), (*passed.notes(), *notes))
+    return Sources(tuple(sources), (*empty, *passed.notes(), *notes))
 
 
 def _checked_root(root: str | os.PathLike[str]) -> Path:

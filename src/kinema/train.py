@@ -15,7 +15,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Generator, Mapping, Sequence
@@ -369,14 +368,7 @@ def _lock(out: Path, stack: contextlib.ExitStack) -> None:
             f"{out / 'tensorboard'} is a file, but training writes a folder of this name: choose "
             "another `out`."
         )
-    try:
-        stack.enter_context(locked_folder(out))
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"`out` {out} cannot be written ({error.strerror}): choose another folder."
-        ) from None
+    stack.enter_context(locked_folder(out))
     remove_partial_files(out)
 
 

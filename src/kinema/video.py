@@ -21,7 +21,7 @@ import numpy as np
 
 from kinema.demuxing import Demuxer, Shown
 from kinema.pixels import COLOURS, Converter, Orientation, check_colours
-from kinema.skipped import VideoError
+from kinema.skipped import TooLongError, VideoError
 
 __all__ = [
     "COLOURS",
@@ -57,7 +57,7 @@ class Allowance:
     def check(self) -> None:
         """Raise a `VideoError` if the time is over."""
         if time.monotonic() > self._until:
-            raise VideoError(f"it takes longer than {self._seconds:g} s (`video_seconds`).")
+            raise TooLongError(f"it takes longer than {self._seconds:g} s (`video_seconds`).")
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +176,7 @@ class VideoReader:
         except VideoError as error:
             if index == first_index:
                 raise
-            raise VideoError(str(error), frame_index=index) from None
+            raise type(error)(str(error), frame_index=index) from None
 
     def __repr__(self) -> str:
         info = self.info
