@@ -458,7 +458,6 @@ def _row(
     labels, groups = labels_and_groups(found.dataset)
     estimator = method.make(options)
     vectors = found.vectors.get(name)
-    timed = timed and vectors is not None
     outcomes = []
     for split_name, split in splits.items():
         train, test = list(split.train), list(split.test)
