@@ -9,7 +9,7 @@ from pathlib import Path
 
 from machine import write
 
-from kinema.demo import demo
+from kinema.cli.demo import demo
 
 
 def main() -> None:

@@ -32,13 +32,13 @@ from peers import CORES, ENGINES, NATIVE, SCORES, Job, Setting, Worker, missing
 from resume import Kept, cache_folder, libraries
 
 from kinema import network as networks
-from kinema import reference
-from kinema.clips import ClipPlan, preprocess, stream_clips
-from kinema.export import write_onnx
+from kinema.engine import reference
+from kinema.engine.export import write_onnx
 from kinema.files import atomic_path
 from kinema.network import Network
-from kinema.video import VideoReader
-from kinema.weights import Weights, random_weights
+from kinema.video.clips import ClipPlan, preprocess, stream_clips
+from kinema.video.reader import VideoReader
+from kinema.weights.file import Weights, random_weights
 
 NETWORKS: Mapping[str, Network] = {
     "c3d": networks.c3d(487),

@@ -27,10 +27,10 @@ from peers import CORES, MALLOCS, NATIVE
 from resume import Kept, cache_folder, libraries
 
 from kinema import network as networks
-from kinema.clips import ClipPlan, preprocess, stream_clips
-from kinema.engine import KINDS, Engine
-from kinema.video import VideoReader
-from kinema.weights import Weights, random_weights
+from kinema.engine.engine import KINDS, Engine
+from kinema.video.clips import ClipPlan, preprocess, stream_clips
+from kinema.video.reader import VideoReader
+from kinema.weights.file import Weights, random_weights
 
 LAYER = "fc6"
 STRIDE = 8

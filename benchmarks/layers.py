@@ -20,9 +20,9 @@ from machine import write
 from peers import CORES
 
 from kinema import native
-from kinema.engine import Engine
+from kinema.engine.engine import Engine
 from kinema.network import c3d
-from kinema.weights import random_weights
+from kinema.weights.file import random_weights
 
 BATCH = 8
 ROUNDS = 7

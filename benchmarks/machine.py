@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from kinema.features import versions
+from kinema.features.extraction import versions
 
 
 def machine() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from machine import write
 
-from kinema.synthetic import FPS, draw_pictures, write_video
+from kinema.video.synthetic import FPS, draw_pictures, write_video
 
 MINUTES = (1, 10)
 

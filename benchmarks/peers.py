@@ -1,7 +1,7 @@
 """Kinema's networks in each engine that engines.py compares: a file and settings -> a function.
 
 Every peer runs the same network data and weights: PyTorch modules built here, and the ONNX file
-that `kinema.export` writes. That they are right shows against a float64 reference (engines.py).
+that `kinema.engine.export` writes. That they are right shows against a float64 reference (engines.py).
 
 Each engine works in a process of its own, for its threads, memory and start to be its own. `Worker`
 is that process as seen from outside; `python peers.py ENGINE` is it from within.
@@ -78,8 +78,8 @@ class Job:
 @functools.cache
 def native_engine(network: Network, weights: Path, threads: int) -> Any:
     """Kinema's own engine; one for all batch sizes."""
-    from kinema.engine import Engine
-    from kinema.weights import Weights
+    from kinema.engine.engine import Engine
+    from kinema.weights.file import Weights
 
     return Engine(network, Weights.load(weights), kind=NATIVE, threads=threads)
 
@@ -341,7 +341,7 @@ ENGINES: Mapping[str, Peer] = MappingProxyType(
 
 def missing(engine: str) -> str | None:
     """Why an engine cannot take part, or None."""
-    from kinema.engine import KINDS
+    from kinema.engine.engine import KINDS
 
     if engine == NATIVE and NATIVE not in KINDS:
         return f"this Kinema has no native engine, only {', '.join(KINDS)}"

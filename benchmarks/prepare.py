@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from machine import write
 
-from kinema.clip_store import ClipStore
-from kinema.clips import C3D_RESIZE, resize
-from kinema.prepare import prepare
-from kinema.video import VideoReader
+from kinema.training.clip_store import ClipStore
+from kinema.training.prepare import prepare
+from kinema.video.clips import C3D_RESIZE, resize
+from kinema.video.reader import VideoReader
 
 LENGTH, NUM_DRAWS = 16, 60
 Frames = np.ndarray

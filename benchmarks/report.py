@@ -22,9 +22,9 @@ import numpy as np
 from machine import write
 from playwright.sync_api import sync_playwright
 
-from kinema import page
-from kinema.compare import Outcome, Result, Row, Timeline
+from kinema.evaluation.compare import Outcome, Result, Row, Timeline
 from kinema.metrics import Interval
+from kinema.views import page
 
 NUM_VIDEOS, NUM_CLASSES, NUM_SPLITS = 13_320, 101, 3
 CLIPS = 22

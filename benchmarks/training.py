@@ -26,14 +26,14 @@ from resume import Kept, libraries
 from torch import nn
 
 from kinema import network as networks
-from kinema.clip_store import ClipStore
-from kinema.learner import Learner
 from kinema.network import Conv3d, Linear, MaxPool3d, Network
-from kinema.prefetch import mapped
-from kinema.prepare import prepare
-from kinema.processes import Processes
-from kinema.sampling import Sampler, read_clip
-from kinema.weights import initial_arrays
+from kinema.threads import mapped
+from kinema.training.clip_store import ClipStore
+from kinema.training.learner import Learner
+from kinema.training.prepare import prepare
+from kinema.training.processes import Processes
+from kinema.training.sampling import Sampler, read_clip
+from kinema.weights.file import initial_arrays
 
 # Network, batch, steps of one measurement.
 CASES: dict[str, tuple[Network, int, int]] = {

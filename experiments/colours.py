@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 
 from kinema.files import write_json
-from kinema.video import COLOURS, VideoReader
+from kinema.video.reader import COLOURS, VideoReader
 
 DOCS = Path(__file__).parent.parent / "docs"
 RESULTS = DOCS / "results" / "colours.json"

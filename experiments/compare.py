@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kinema import page, report
-from kinema.compare import Result, compare
+from kinema.evaluation.compare import Result, compare
 from kinema.files import atomic_path, write_json
-from kinema.synthetic import write_dataset
+from kinema.video.synthetic import write_dataset
+from kinema.views import page, report
 
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache"

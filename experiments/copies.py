@@ -27,13 +27,13 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from kinema import copies
-from kinema.compare import compare
-from kinema.copies import SIMILARITY, find_copies, similar_pairs, sketch
-from kinema.datasets import Dataset, load
+from kinema.datasets import near_duplicates as copies
+from kinema.datasets.loaders import Dataset, load
+from kinema.datasets.near_duplicates import SIMILARITY, find_copies, similar_pairs, sketch
+from kinema.evaluation.compare import compare
 from kinema.files import atomic_path, write_json
-from kinema.synthetic import write_video
-from kinema.video import VideoReader
+from kinema.video.reader import VideoReader
+from kinema.video.synthetic import write_video
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "docs" / "results"

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kinema.clip_store import ClipStore
-from kinema.datasets import load
-from kinema.excitation import excite
+from kinema.datasets.loaders import load
 from kinema.files import atomic_path, write_json
-from kinema.kernels import Kernels, kernels
 from kinema.network import c3d_mini
-from kinema.prepare import prepare
-from kinema.synthetic import write_dataset
-from kinema.train import train
-from kinema.weights import Weights, initial_arrays
+from kinema.training.clip_store import ClipStore
+from kinema.training.prepare import prepare
+from kinema.training.train import train
+from kinema.video.synthetic import write_dataset
+from kinema.views.excitation import excite
+from kinema.views.filters import Kernels, kernels
+from kinema.weights.file import Weights, initial_arrays
 
 CACHE = Path(__file__).parent / ".cache" / "inside"
 DOCS = Path(__file__).parent.parent / "docs"

@@ -17,8 +17,8 @@ from typing import Any
 
 from compare import TABLES
 
-from kinema.compactness import compactness
-from kinema.embedding import embed
+from kinema.evaluation.compactness import compactness
+from kinema.evaluation.embedding import embed
 from kinema.files import atomic_path, write_json
 from kinema.metrics import NUM_NEIGHBOURS
 

@@ -62,7 +62,7 @@ import numpy as np
 
 import kinema
 from kinema.files import atomic_path
-from kinema.video import VideoError, VideoReader
+from kinema.video.reader import VideoError, VideoReader
 
 from odd_videos import available, read_index, write_video
 
@@ -690,8 +690,8 @@ def check_between(
 
 def check_extract(path: Path, num_seen: int, error: Exception | None, folder: Path) -> Findings:
     """The command itself, with a small network: rows or one reason, and the exit code that fits."""
-    from kinema.cli import main
-    from kinema.feature_table import FeatureTable
+    from kinema.cli.app import main
+    from kinema.features.table import FeatureTable
 
     out = folder / "out"
     arguments = ["extract", path, "--out", out, "--weights", folder / "tiny.safetensors"]
@@ -720,7 +720,7 @@ def check_extract(path: Path, num_seen: int, error: Exception | None, folder: Pa
 def write_tiny_weights(path: Path) -> None:
     """Seconds matter here, not features: small clips of 32 x 32 pixels."""
     from kinema.network import c3d_mini
-    from kinema.weights import random_weights
+    from kinema.weights.file import random_weights
 
     random_weights(c3d_mini(2, input_shape=(3, 16, 32, 32)), name="tiny").save(path)
 
@@ -864,7 +864,9 @@ class Runner:
         self._seed = seed
         self._jobs = jobs
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["kinema.cli", "kinema.features", "fuzz_videos"])
+        self._context.set_forkserver_preload(
+            ["kinema.cli.app", "kinema.features.extraction", "fuzz_videos"]
+        )
         making = self._context.Process(target=_prepare, args=(folder,))
         making.start()
         making.join()

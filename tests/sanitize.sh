@@ -37,8 +37,8 @@ sanitized() {
     "$python" "$@"
 }
 
-sanitized -m pytest -p no:cacheprovider tests/test_native.py tests/test_autograd.py
+sanitized -m pytest -p no:cacheprovider tests/native tests/engine/test_autograd.py
 for processor in $(sanitized -c "from kinema import native; print(*native.targets())"); do
   echo "KINEMA_PROCESSOR=$processor"
-  KINEMA_PROCESSOR=$processor sanitized -m pytest -p no:cacheprovider tests/test_engine.py
+  KINEMA_PROCESSOR=$processor sanitized -m pytest -p no:cacheprovider tests/engine/test_engine.py
 done

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema.synthetic import write_video
+from kinema.video.synthetic import write_video
 
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 50), "red": (210, 40, 30)}
 

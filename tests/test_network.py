@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kinema import network as networks
-from kinema import reference
+from kinema.engine import reference
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
 
 

@@ -8,54 +8,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kinema.estimators import C3DFeatures
-    from kinema.feature_table import FeatureTable
-    from kinema.features import extract
+    from kinema.features.estimators import C3DFeatures
+    from kinema.features.extraction import extract
+    from kinema.features.table import FeatureTable
 
-# Rooms are imported when first used, so that `import kinema` and `kinema --help` are quick.
+# Names and rooms are imported when they are first used, so that `import kinema` and
+# `kinema --help` are quick.
 _PUBLIC = {
-    "C3DFeatures": "kinema.estimators",
-    "FeatureTable": "kinema.feature_table",
-    "extract": "kinema.features",
+    "C3DFeatures": "kinema.features.estimators",
+    "FeatureTable": "kinema.features.table",
+    "extract": "kinema.features.extraction",
 }
-_ROOMS = (
-    "classifier",
-    "clip_store",
-    "clips",
-    "compactness",
-    "compare",
-    "convert",
-    "copies",
-    "datasets",
-    "deconvolution",
-    "download",
-    "embedding",
-    "engine",
-    "estimators",
-    "excitation",
-    "export",
-    "feature_table",
-    "features",
-    "kernels",
-    "loop",
-    "mean",
-    "methods",
-    "metrics",
-    "network",
-    "page",
-    "predict",
-    "prepare",
-    "protocol",
-    "recipes",
-    "reference",
-    "report",
-    "skipped",
-    "sources",
-    "synthetic",
-    "train",
-    "video",
-    "weights",
-)
+_ROOMS = ("datasets", "engine", "estimators", "features", "network", "reference", "weights")
 
 __all__ = ["C3DFeatures", "FeatureTable", "__version__", "extract"]
 

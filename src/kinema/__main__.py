@@ -2,6 +2,6 @@
 
 import sys
 
-from kinema.cli import main
+from kinema.cli.app import main
 
 sys.exit(main())

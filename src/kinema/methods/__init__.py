@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kinema.methods import c3d, chance, imagenet, svm
-from kinema.weights import Weights
+from kinema.weights.file import Weights
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import dataclasses
 from types import MappingProxyType
 from typing import Any
 
-from kinema.clips import ClipPlan
-from kinema.estimators import C3DFeatures
-from kinema.features import still, with_mean
+from kinema.features.estimators import C3DFeatures
+from kinema.features.extraction import still, with_mean
 from kinema.methods import svm
 from kinema.methods.svm import FeatureSVM
 from kinema.network import Conv3d, Network
-from kinema.weights import Weights, random_weights
+from kinema.video.clips import ClipPlan
+from kinema.weights.file import Weights, random_weights
 
 
 class StillFeatures(C3DFeatures):

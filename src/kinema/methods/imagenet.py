@@ -20,14 +20,14 @@ import cv2
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from kinema.feature_table import normalized
+from kinema.features.table import normalized
 from kinema.files import cache_file, read_kept_tensors, write_tensors
-from kinema.loop import Reading, Video, each_video
 from kinema.methods import c3d, svm
 from kinema.methods.svm import FeatureSVM
 from kinema.skipped import Skipped, VideoError
-from kinema.sources import Source, as_source, fingerprint
-from kinema.video import spread
+from kinema.video.loop import Reading, Video, each_video
+from kinema.video.reader import spread
+from kinema.video.sources import Source, as_source, fingerprint
 
 FORMAT = "kinema-frames-1"
 NUM_FRAMES = 5

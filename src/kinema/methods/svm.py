@@ -14,11 +14,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import LinearSVC
 
-from kinema.estimators import C3DFeatures
-from kinema.feature_table import FeatureTable, normalized
+from kinema.features.estimators import C3DFeatures
+from kinema.features.table import FeatureTable, normalized
 from kinema.files import atomic_path
-from kinema.prefetch import num_usable_cores
 from kinema.progress import Counted
+from kinema.threads import num_usable_cores
 
 SWEEP = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Costs to choose from: the paper does not state its own."""

@@ -1,0 +1,149 @@
+"""The demo: from drawn videos to a classifier, beside two rivals that cannot see motion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from kinema.features.extraction import Extractor, extract, still
+from kinema.features.table import FeatureTable
+from kinema.files import write_json
+from kinema.methods.classifier import Classifier
+from kinema.plots import Strip, filmstrips
+from kinema.video.reader import VideoReader
+from kinema.video.synthetic import CLASSES, Sample, write_dataset
+
+NUM_TRAIN, NUM_TEST = 20, 10
+"""Videos a class."""
+
+NUM_FRAMES = 32
+"""Of each video: three clips."""
+
+STRIP_FRAMES = 8
+
+
+def demo(out: Path) -> dict[str, Any]:
+    """Draw videos, extract features, train a linear SVM, compare it with two rivals.
+
+    Everything goes to `out`: `videos/`, `features/`, `classifier.safetensors`, `predictions.png`
+    and `result.json`, which is returned.
+    """
+    console = Console(highlight=False)
+    console.print(
+        f"Drawing {len(CLASSES) * (NUM_TRAIN + NUM_TEST)} videos of {len(CLASSES)} classes "
+        "that only motion tells apart ..."
+    )
+    samples = write_dataset(
+        out / "videos", num_train=NUM_TRAIN, num_test=NUM_TEST, num_frames=NUM_FRAMES
+    )
+
+    console.print("Extracting features with c3d-mini (seeded random weights, not trained) ...")
+    extractor = Extractor("c3d-mini")
+    report = extract([out / "videos"], out=out / "features", weights="c3d-mini", progress=True)
+    console.print(report.summary())
+    tables = {
+        sample: FeatureTable.load(out / "features" / f"{_name(sample, out)}.safetensors")
+        for sample in samples
+    }
+    console.print("The same network on clips without motion, for comparison ...")
+    rivals = {
+        name: {sample: extractor(sample.path, rearrange=rearrange) for sample in samples}
+        for name, rearrange in (
+            ("one frame, repeated 16 times", still),
+            ("frames in shuffled order", _Shuffled()),
+        )
+    }
+    classifier, accuracy = _train_and_test(samples, tables)
+    result = {
+        "num_train": len(_of(samples, "train")),
+        "num_test": len(_of(samples, "test")),
+        "classes": list(CLASSES),
+        "weights": "c3d-mini, seeded random",
+        "accuracy": {
+            "16 frames in order": accuracy,
+            **{name: _train_and_test(samples, found)[1] for name, found in rivals.items()},
+            "chance": 1 / len(CLASSES),
+        },
+    }
+    classifier.save(out / "classifier.safetensors")
+    write_json(out / "result.json", result)
+    _draw(out / "predictions.png", _of(samples, "test"), tables, classifier)
+    _show(console, result)
+    console.print(
+        "The four videos of a scene show the same frames in another order, so one frame cannot tell"
+        " them apart,\nand neither can a set of frames.",
+        soft_wrap=True,
+    )
+    console.print(f"Picture: {out / 'predictions.png'}")
+    example = _of(samples, "test")[0].path
+    command = f"kinema predict {example} --classifier {out / 'classifier.safetensors'}"
+    console.print(f"Try it on one of them:\n  {command}", soft_wrap=True)
+    console.print("Features of your own videos:\n  kinema extract YOUR_VIDEOS --out features")
+    return result
+
+
+def _name(sample: Sample, out: Path) -> str:
+    return sample.path.relative_to(out / "videos").as_posix()
+
+
+def _of(samples: Sequence[Sample], split: str) -> list[Sample]:
+    return [sample for sample in samples if sample.split == split]
+
+
+class _Shuffled:
+    """Clips (N, 3, T, H, W) with all their frames, each in another order."""
+
+    def __init__(self) -> None:
+        self._generator = np.random.default_rng(0)
+
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        return np.stack([clip[:, self._generator.permutation(clip.shape[1])] for clip in clips])
+
+
+def _train_and_test(
+    samples: Sequence[Sample], tables: dict[Sample, FeatureTable]
+) -> tuple[Classifier, float]:
+    train, test = _of(samples, "train"), _of(samples, "test")
+    classifier = Classifier.train([tables[s] for s in train], [s.label for s in train])
+    right = [classifier.predict(tables[s]) == s.label for s in test]
+    return classifier, float(np.mean(right))
+
+
+def _draw(
+    path: Path,
+    samples: Sequence[Sample],
+    tables: dict[Sample, FeatureTable],
+    classifier: Classifier,
+) -> None:
+    """Filmstrips of one test video a class."""
+    first = {sample.label: sample for sample in reversed(samples)}
+    strips = []
+    for label in CLASSES:
+        sample = first[label]
+        table = tables[sample]
+        frames = [frame.image for frame in VideoReader(sample.path)]
+        strips.append(
+            Strip(
+                frames=frames[:STRIP_FRAMES],
+                label=label,
+                prediction=classifier.predict(table),
+                clip_scores=classifier.scores(table.features),
+                clip_seconds=np.stack([table.start_seconds, table.stop_seconds], axis=1),
+            )
+        )
+    title = "The first frames of a test video, what the classifier says, and its scores by clip"
+    filmstrips(path, strips, classifier.classes, title=title)
+
+
+def _show(console: Console, result: dict[str, Any]) -> None:
+    table = Table(title=f"Accuracy on {result['num_test']} test videos", title_justify="left")
+    table.add_column("what the network sees")
+    table.add_column("accuracy", justify="right")
+    for name, accuracy in result["accuracy"].items():
+        table.add_row(name, f"{100 * accuracy:.1f} %")
+    console.print(table)

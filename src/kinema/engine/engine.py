@@ -1,0 +1,248 @@
+"""Run a network on clips and return the asked layers.
+
+Engines, by kind:
+    native  our own kernels, on a CPU (`kinema.native`). Results are bit-equal for any batch size
+            and any number of threads.
+    torch   PyTorch, on a CPU or a CUDA device, in strict fp32.
+
+Nothing here imports torch unless it is asked to run on it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax
+from kinema.threads import num_usable_cores
+
+KINDS = ("auto", "native", "torch")
+DEVICES = ("auto", "cpu", "cuda")
+
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
+"""Far more threads than cores end the process rather than raise an error."""
+
+
+class Engine:
+    """A network with its weights, ready to run.
+
+    Args:
+        network: what to compute.
+        weights: parameters by name, as "conv1a.weight", float32. Every parameter of the network
+            must be there with its shape; others are ignored, so a network that was cut with
+            `Network.up_to` takes the whole's weights.
+        kind: "native", "torch", or "auto": torch where `device` is a CUDA device, else native.
+        device: "cpu", "cuda", or "auto": a CUDA device if torch is there and sees one, else cpu.
+        threads: CPU threads for one run; None for one on each core that this process may use.
+
+    Raises:
+        ValueError: a parameter is missing, misshapen or not finite; it is named. Also an engine
+            that cannot run on the device.
+        ImportError: the engine torch is asked for, and PyTorch is not installed.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        weights: Mapping[str, np.ndarray],
+        *,
+        kind: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        for name, value, known in (("kind", kind, KINDS), ("device", device, DEVICES)):
+            if value not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}.")
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise ValueError(
+                f"`threads` must be at least 1 and at most {MOST_THREADS}, got {threads}."
+            )
+        self.network = network
+        self.kind, self.device = _resolve(kind, device)
+        runner = _NativeRunner if self.kind == "native" else _TorchRunner
+        self._runner = runner(
+            network,
+            _checked(network, weights),
+            device=self.device,
+            threads=threads or num_usable_cores(),
+        )
+
+    def run(self, clips: np.ndarray, layers: Sequence[str] = ("fc6",)) -> dict[str, np.ndarray]:
+        """The outputs of the asked layers; convolutions and fc6, fc7 after their ReLU.
+
+        Args:
+            clips: (N, 3, T, H, W) float32, what `clips.preprocess` gives, stacked.
+            layers: names of layers of the network.
+
+        Returns:
+            By name, (N, *shape of the layer) float32.
+
+        Raises:
+            TypeError, ValueError: not such clips, or a value that is not finite; no such layer.
+        """
+        if isinstance(layers, str):
+            raise TypeError(f"`layers` must be a sequence of names, got the string {layers!r}.")
+        for layer in layers:
+            self.network.check_layer(layer)
+        clips = np.asarray(clips)
+        shape = self.network.input_shape
+        if clips.dtype != np.float32:
+            raise TypeError(f"`clips` must be float32, got {clips.dtype}.")
+        if clips.ndim != 5 or clips.shape[1:] != shape:
+            raise ValueError(
+                f"`clips` must be (N, {', '.join(map(str, shape))}), got {clips.shape}."
+            )
+        if not np.isfinite(clips).all():
+            raise ValueError("`clips` hold values that are not finite.")
+        wanted = tuple(dict.fromkeys(layers))
+        if not wanted:
+            return {}
+        if not len(clips):
+            return {
+                name: np.empty((0, *self.network.feature_shape(name)), np.float32)
+                for name in wanted
+            }
+        return self._runner.run(np.ascontiguousarray(clips), wanted)
+
+    def __repr__(self) -> str:
+        return f"Engine(kind={self.kind!r}, device={self.device!r})"
+
+
+def _resolve(kind: str, device: str) -> tuple[str, str]:
+    """The engine and the device behind two names, either of which may be "auto"."""
+    if kind == "native" and device == "cuda":
+        raise ValueError('the engine "native" runs on a CPU; `device` "cuda" needs "torch".')
+    if device == "auto":
+        device = "cuda" if kind != "native" and _torch_sees_cuda() else "cpu"
+    if kind == "auto":
+        kind = "torch" if device == "cuda" else "native"
+    return kind, device
+
+
+def _torch_sees_cuda() -> bool:
+    """Whether PyTorch is there and has a CUDA device."""
+    if importlib.util.find_spec("torch") is None or not _has_cuda_driver():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _has_cuda_driver() -> bool:
+    """Whether the machine has NVIDIA's driver: without it a second's import of torch is spared."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _checked(network: Network, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The parameters that the network needs, each with the right shape and finite."""
+    parameters = {}
+    for name, shape in network.parameter_shapes().items():
+        if name not in weights:
+            raise ValueError(f"`weights` has no {name}, which the network needs {shape}.")
+        array = np.ascontiguousarray(weights[name], np.float32)
+        if array.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {array.shape}.")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds values that are not finite.")
+        parameters[name] = array
+    return parameters
+
+
+def _writeable(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy if it is read-only: torch warns of those even where it only reads."""
+    return array if array.flags.writeable else array.copy()
+
+
+class _NativeRunner:
+    """Our own kernels; outputs are written straight into NumPy's memory."""
+
+    def __init__(
+        self, network: Network, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
+    ) -> None:
+        from kinema import native
+
+        self._network = network
+        self._native = native.Network(native.processor(), network.input_shape, threads)
+        for layer, shape in zip(network.layers, network.shapes().values(), strict=True):
+            match layer:
+                case Conv3d():
+                    self._native.add_convolution(*_of(layer, parameters), relu=True)
+                case MaxPool3d():
+                    self._native.add_pooling(layer.kernel, layer.padding, shape[1:])
+                case Linear():
+                    self._native.add_linear(*_of(layer, parameters), relu=layer.relu)
+                case Softmax():
+                    self._native.add_softmax()
+
+    def run(self, clips: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        shapes, names = self._network.shapes(), self._network.layer_names
+        outputs = {name: np.empty((len(clips), *shapes[name]), np.float32) for name in wanted}
+        self._native.run(clips, [(names.index(name), array) for name, array in outputs.items()])
+        return outputs
+
+
+def _of(layer: Layer, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
+
+
+class _TorchRunner:
+    """Layers one by one in PyTorch; an output that nobody asked for is freed at once."""
+
+    def __init__(
+        self, network: Network, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
+    ) -> None:
+        try:
+            import torch
+
+            from kinema.engine.torch_network import apply_layer
+        except ImportError:
+            raise ImportError(
+                "the engine \"torch\" needs PyTorch: pip install 'kinema[torch]'."
+            ) from None
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError('`device` is "cuda", but PyTorch sees no CUDA device.')
+        self._network = network
+        self._torch = torch
+        self._apply = apply_layer
+        self._threads = threads
+        self._device = torch.device(device)
+        self._parameters = {
+            name: torch.from_numpy(_writeable(array)).to(self._device)
+            for name, array in parameters.items()
+        }
+
+    def run(self, clips: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        torch = self._torch
+        last = max(map(self._network.layer_names.index, wanted))
+        before = torch.get_num_threads()  # a setting of the whole process
+        torch.set_num_threads(self._threads)
+        try:
+            return self._run(clips, self._network.layers[: last + 1], wanted)
+        finally:
+            torch.set_num_threads(before)
+
+    def _run(
+        self, clips: np.ndarray, layers: Sequence[Layer], wanted: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        torch = self._torch
+        outputs = {}
+        # TF32 would keep 10 bits of each factor; features are fp32 everywhere.
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
+            x = torch.from_numpy(_writeable(clips)).to(self._device)
+            for layer in layers:
+                weight = self._parameters.get(f"{layer.name}.weight")
+                bias = self._parameters.get(f"{layer.name}.bias")
+                x = self._apply(layer, x, weight, bias)
+                if layer.name in wanted:
+                    outputs[layer.name] = x.cpu().numpy()
+        return outputs

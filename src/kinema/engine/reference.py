@@ -1,0 +1,121 @@
+"""3-D convolution and pooling as the formula, in float64: the truth that every engine is held to.
+
+Nothing here is fast. Nothing here may be made faster at the price of being less obvious.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def conv3d(x: Array, weight: Array, bias: Array) -> Array:
+    """Cross-correlation with stride 1 and zeros of half a kernel around the input.
+
+    y[n, o, t, h, w] = bias[o] + sum over c, i, j, k of
+        weight[o, c, i, j, k] * x[n, c, t + i - I // 2, h + j - J // 2, w + k - K // 2]
+
+    Args:
+        x: (N, C, T, H, W).
+        weight: (O, C, I, J, K), odd I, J, K.
+        bias: (O,).
+
+    Returns:
+        (N, O, T, H, W) float64.
+    """
+    x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    sizes = x.shape[2:]
+    kernel = weight.shape[2:]
+    padded = np.pad(x, [(0, 0), (0, 0), *((size // 2, size // 2) for size in kernel)])
+    y = np.zeros((len(x), len(weight), *sizes))
+    for tap in itertools.product(*map(range, kernel)):
+        t, h, w = (slice(start, start + size) for start, size in zip(tap, sizes, strict=True))
+        i, j, k = tap
+        y += np.moveaxis(
+            np.tensordot(weight[:, :, i, j, k], padded[:, :, t, h, w], axes=(1, 1)), 0, 1
+        )
+    return y + bias[:, None, None, None]
+
+
+def max_pool3d(
+    x: Array, kernel: Sequence[int], padding: Sequence[int], output_sizes: Sequence[int]
+) -> Array:
+    """Maximum over windows of stride `kernel`; what lies outside the input is left out.
+
+    Args:
+        x: (N, C, T, H, W).
+        kernel: window size and stride along time, height, width.
+        padding: how far the first window starts before the input.
+        output_sizes: number of windows along each axis.
+
+    Returns:
+        (N, C, *output_sizes) float64.
+    """
+    y = np.empty((*x.shape[:2], *output_sizes))
+    for position in itertools.product(*map(range, output_sizes)):
+        t, h, w = (
+            slice(max(index * size - pad, 0), index * size - pad + size)
+            for index, size, pad in zip(position, kernel, padding, strict=True)
+        )
+        i, j, k = position
+        y[:, :, i, j, k] = x[:, :, t, h, w].max(axis=(2, 3, 4))
+    return y
+
+
+def relu(x: Array) -> Array:
+    """max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+def linear(x: Array, weight: Array, bias: Array) -> Array:
+    """x flattened to (N, C), weight (O, C), bias (O,) -> (N, O) float64."""
+    return x.reshape(len(x), -1) @ np.asarray(weight, np.float64).T + bias
+
+
+def softmax(x: Array) -> Array:
+    """Probabilities along the last axis."""
+    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def run(
+    network: Any, weights: Mapping[str, Array], clips: Array, layers: Sequence[str]
+) -> dict[str, Array]:
+    """The asked layers' outputs in float64, each (N, *shape of that layer).
+
+    Args:
+        network: a `network.Network`.
+        weights: parameters by name, as "conv1a.weight".
+        clips: (N, C, T, H, W), what `clips.preprocess` gives.
+        layers: names of the wanted layers; convolutions and fully connected layers after ReLU.
+    """
+    x = np.asarray(clips, np.float64)
+    outputs: dict[str, Array] = {}
+    for layer in network.layers:
+        x = _apply(layer, weights, x)
+        if layer.name in layers:
+            outputs[layer.name] = x
+        if len(outputs) == len(set(layers)):
+            break
+    return outputs
+
+
+def _apply(layer: Any, weights: Mapping[str, Array], x: Array) -> Array:
+    match type(layer).__name__:
+        case "Conv3d":
+            return relu(conv3d(x, weights[f"{layer.name}.weight"], weights[f"{layer.name}.bias"]))
+        case "MaxPool3d":
+            sizes = layer.output_shape(x.shape[1:])[1:]
+            return max_pool3d(x, layer.kernel, layer.padding, sizes)
+        case "Linear":
+            y = linear(x, weights[f"{layer.name}.weight"], weights[f"{layer.name}.bias"])
+            return relu(y) if layer.relu else y
+        case "Softmax":
+            return softmax(x)
+        case kind:
+            raise TypeError(f"the reference does not know layers of type {kind}.")

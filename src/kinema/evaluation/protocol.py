@@ -1,0 +1,451 @@
+"""What every experiment on labelled videos starts with: videos, splits, and their features.
+
+`compare`, `embed` and `compactness` take all of it from here, and so speak of the same videos.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinema.datasets.lists import some
+from kinema.datasets.loaders import (
+    SAME_SCENE,
+    Dataset,
+    Split,
+    about_split,
+    inspect,
+    load,
+    plan_folds,
+)
+from kinema.datasets.near_duplicates import find_copies, group_copies, needs_groups
+from kinema.methods import METHODS, Options
+from kinema.progress import Counted
+from kinema.skipped import Skipped
+from kinema.video.loop import PLAIN, Reading
+from kinema.weights.file import Weights
+
+NUM_FOLDS = 5
+"""Where a dataset has no official split."""
+
+
+def loaded(
+    dataset: str | os.PathLike[str] | Dataset,
+    *,
+    kind: str = "auto",
+    lists: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """A dataset as it is, or from its path; no video is opened."""
+    return dataset if isinstance(dataset, Dataset) else load(dataset, kind=kind, lists=lists)
+
+
+def readable(
+    dataset: Dataset,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    reading: Reading = PLAIN,
+    threads: int | None = None,
+    progress: bool = False,
+) -> tuple[Dataset, list[Skipped]]:
+    """A dataset without the videos that cannot be opened, and which those are and why.
+
+    Where it has neither splits nor groups, near-copies are its groups, see `copies.group_copies`.
+    """
+    report = inspect(dataset, reading=reading, threads=threads, progress=progress)
+    dataset, skipped = without(dataset, report.unreadable)
+    if needs_groups(dataset):
+        copies = find_copies(
+            dataset, cache=cache, reading=reading, threads=threads, progress=progress
+        )
+        dataset, more = without(dataset, copies.unreadable)
+        skipped += more
+        dataset = group_copies(dataset, copies.of_readable())
+    return dataset, skipped
+
+
+def without(dataset: Dataset, unreadable: Mapping[str, str]) -> tuple[Dataset, list[Skipped]]:
+    """A dataset without some of its videos, and these.
+
+    Args:
+        dataset: labelled videos.
+        unreadable: why, by name.
+    """
+    skipped = [
+        Skipped(str(sample.source), unreadable[sample.name])
+        for sample in dataset.samples
+        if sample.name in unreadable
+    ]
+    if not skipped:
+        return dataset, skipped
+    kept = [i for i, sample in enumerate(dataset.samples) if sample.name not in unreadable]
+    place = {index: new for new, index in enumerate(kept)}
+
+    def moved(side: Sequence[int]) -> tuple[int, ...]:
+        return tuple(place[index] for index in side if index in place)
+
+    left = dataclasses.replace(
+        dataset,
+        samples=tuple(dataset.samples[index] for index in kept),
+        splits={
+            name: Split(moved(split.train), moved(split.test))
+            for name, split in dataset.splits.items()
+        },
+    )
+    return left, skipped
+
+
+def check_methods(
+    names: Sequence[str],
+    weights: Sequence[Weights],
+    *,
+    cost: float | None = None,
+    features: bool = False,
+) -> None:
+    """Refuse settings that would give no row, the same row twice, or fail after all features.
+
+    Args:
+        names: of `METHODS`.
+        weights: of C3D.
+        cost: C of the SVM, if it is given.
+        features: whether each method must have features.
+
+    Raises:
+        ValueError: a method is unknown or named twice, there is none, a net is named twice, or the
+            cost is no positive number; a method has no features.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or not names:
+        raise ValueError(
+            f"`methods` must be some of {', '.join(METHODS)}; got {', '.join(unknown) or 'none'}."
+        )
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"`methods` names {', '.join(twice)} twice: name it once.")
+    without = [name for name in names if features and not METHODS[name].has_features]
+    if without:
+        raise ValueError(f"the method {without[0]} has no features.")
+    if not weights:
+        raise ValueError("`weights` must name at least one net.")
+    by_checksum: dict[str, Weights] = {}
+    for net in weights:
+        if net.sha256 in by_checksum:
+            raise ValueError(
+                f"`weights` names one net twice ({by_checksum[net.sha256].name}, {net.name}; "
+                f"sha256 {net.sha256[:12]}): name it once."
+            )
+        by_checksum[net.sha256] = net
+    if cost is not None and not 0 < cost < math.inf:
+        raise ValueError(f"`cost` must be more than 0 and finite (--C), got {cost:g}.")
+
+
+def check_same_clips(weights: Sequence[Weights]) -> None:
+    """Refuse nets that cannot be in one classifier: its clips are the same for all.
+
+    Raises:
+        ValueError: they see clips of different lengths.
+    """
+    lengths = {net.network.input_shape[1]: net.name for net in weights}
+    if len(lengths) > 1:
+        (one, first), (other, second), *_ = lengths.items()
+        raise ValueError(
+            f"`weights`: {first} sees clips of {one} frames, {second} of {other}; a classifier "
+            "takes nets that see the same clips."
+        )
+
+
+def check_options(names: Sequence[str], options: Options) -> None:
+    """Refuse options that methods would fail with once all videos are read.
+
+    Raises:
+        ValueError: a layer is unknown, a stride is none, or weights carry no mean.
+        ImportError: a package that a method needs is not installed.
+    """
+    for name in names:
+        METHODS[name].check(options)
+
+
+class NothingToTest(ValueError):
+    """Classes have one video each, so none is left to test on; learning from all of them can be.
+
+    Attributes:
+        classes: their names.
+        skipped: videos that cannot be read, and why.
+    """
+
+    def __init__(self, message: str, classes: Sequence[str], skipped: Sequence[Skipped]) -> None:
+        super().__init__(message)
+        self.classes = tuple(classes)
+        self.skipped = tuple(skipped)
+
+    def summary(self) -> str:
+        """Which classes these are."""
+        more = f" and {len(self.classes) - 1} more have" if len(self.classes) > 1 else " has"
+        return f"class {self.classes[0]}{more} one video: nothing to test on"
+
+
+def check_classes(
+    dataset: Dataset, skipped: Sequence[Skipped] = (), *, tested: bool = True
+) -> None:
+    """Refuse what cannot be learned, or not both learned and tested.
+
+    A video counts for the first of its labels. What the sides of official splits hold is for
+    `choose_splits` to say.
+
+    Args:
+        dataset: what is there, or what can be read.
+        skipped: what cannot, which may be why.
+        tested: whether the classes are to be tested, too.
+
+    Raises:
+        NothingToTest: a class of one video, and no official split.
+        ValueError: fewer than two classes.
+    """
+    counts = Counter(sample.labels[0] for sample in dataset.samples)
+    if len(counts) < 2:
+        found = "one class" if counts else "no class"
+        raise ValueError(
+            f"{dataset.root} has videos of {found}: a comparison takes two.{_why(skipped)}"
+        )
+    lonely = [dataset.classes[label] for label in sorted(counts) if counts[label] == 1]
+    if lonely and tested and not dataset.splits:
+        raise NothingToTest(
+            f"{dataset.root}: class {lonely[0]} has one video that can be read, so it cannot be "
+            f"both learned and tested: add videos, or take the class out.{_why(skipped)}",
+            lonely,
+            skipped,
+        )
+
+
+def _why(skipped: Sequence[Skipped]) -> str:
+    why = "".join(f" Left out: {str(entry).rstrip('.')}." for entry in skipped[:3])
+    return f"{why} And {len(skipped) - 3} more." if len(skipped) > 3 else why
+
+
+def title_of(dataset: Dataset) -> str:
+    """What a picture or a page calls it: a CSV file by its name, others by their folder."""
+    return dataset.title or dataset.root.name or dataset.kind
+
+
+def check_splits(
+    dataset: Dataset,
+    names: Sequence[str] | None,
+    folds: int = NUM_FOLDS,
+    skipped: Sequence[Skipped] = (),
+) -> None:
+    """Refuse what `choose_splits` would, which needs groups; this does not.
+
+    Args:
+        dataset: what is there, or what can be read.
+        names: of official splits; None for all.
+        folds: how many, where there is no official split.
+        skipped: what cannot be read, which may be why.
+
+    Raises:
+        ValueError: a split is unknown, has no video on a side or trains on one class; or there are
+            to be fewer than two folds.
+    """
+    if dataset.splits:
+        _official(dataset, names, skipped)
+    elif names:
+        raise ValueError(f"`splits` {', '.join(names)}: {dataset.root} has no official split.")
+    elif folds < 2:
+        raise ValueError(f"`folds` must be at least 2, got {folds}.")
+
+
+def check_dataset(
+    dataset: Dataset,
+    names: Sequence[str] | None,
+    folds: int = NUM_FOLDS,
+    skipped: Sequence[Skipped] = (),
+) -> None:
+    """All that can be told of classes and splits before a video is read, and once more after that.
+
+    The arguments are those of `check_splits`.
+
+    Raises:
+        NothingToTest: a class of one video, and no official split.
+        ValueError: fewer than two classes; or see `check_splits`.
+    """
+    check_classes(dataset, skipped, tested=False)
+    check_splits(dataset, names, folds, skipped)
+    check_classes(dataset, skipped)
+
+
+def choose_splits(
+    dataset: Dataset,
+    names: Sequence[str] | None,
+    folds: int = NUM_FOLDS,
+    skipped: Sequence[Skipped] = (),
+) -> tuple[dict[str, Split], list[str]]:
+    """Official splits by name, all of them without a name; or grouped folds where there is none.
+
+    Of all official splits those that cannot be used are left out; one that is named is refused. The
+    arguments are those of `check_splits`.
+
+    Returns:
+        The splits by name, and notes on them and the dataset, a line each; notes on splits that
+        were not chosen are not among these.
+    """
+    check_splits(dataset, names, folds, skipped)
+    if dataset.splits:
+        splits, left_out = _official(dataset, names, skipped)
+        other = tuple(about_split(name) for name in dataset.splits if name not in splits)
+        notes = [note for note in dataset.notes if not note.startswith(other)]
+        notes += [f"{trouble}: it is left out." for trouble in left_out]
+        for name, split in splits.items():
+            learned, tested = (_classes_of(dataset, side) for side in (split.train, split.test))
+            if unlearned := tested - learned:
+                classes = some([dataset.classes[i] for i in sorted(unlearned)], "class", "classes")
+                notes.append(
+                    f"{about_split(name)}no training video of {classes}: those test videos cannot "
+                    "be right."
+                )
+        return splits, notes
+    made = plan_folds(dataset, folds)
+    numbered = {f"fold {number}": split for number, split in enumerate(made.splits, start=1)}
+    return numbered, [*dataset.notes, *made.notes]
+
+
+def _official(
+    dataset: Dataset, names: Sequence[str] | None, skipped: Sequence[Skipped]
+) -> tuple[dict[str, Split], list[str]]:
+    """Splits by name, and why others cannot be used; a named one that cannot be used is refused."""
+    splits, troubles = {}, []
+    for name in names or dataset.splits:
+        split = dataset.split(name)
+        learned = _classes_of(dataset, split.train)
+        trouble = ""
+        if not split.test:
+            trouble = "no video to test here"
+        elif not split.train:
+            trouble = "no video to train on here"
+        elif len(learned) < 2:
+            (label,) = learned
+            trouble = f"training videos of one class only ({dataset.classes[label]})"
+        if not trouble:
+            splits[name] = split
+        else:
+            troubles.append(f"{about_split(name)}{trouble}")
+    if troubles and (names or not splits):
+        raise ValueError(
+            f"{dataset.root}: {troubles[0]}: name another split, or add videos.{_why(skipped)}"
+        )
+    return splits, troubles
+
+
+def _classes_of(dataset: Dataset, side: Sequence[int]) -> set[int]:
+    return {dataset.samples[index].labels[0] for index in side}
+
+
+def warnings_of(notes: Sequence[str]) -> tuple[str, ...]:
+    """Of some notes those that say that an accuracy is not what it seems to be."""
+    return tuple(note for note in notes if SAME_SCENE in note)
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """Videos that every method can read, and their features.
+
+    Attributes:
+        dataset: of these videos alone.
+        vectors: (n, D) by method, of those that have features.
+        skipped: the videos that some method could not read to their end, and why.
+    """
+
+    dataset: Dataset
+    vectors: Mapping[str, np.ndarray]
+    skipped: tuple[Skipped, ...]
+
+
+def described(
+    names: Sequence[str], dataset: Dataset, options: Options, *, progress: bool = False
+) -> Described:
+    """The features of the videos of a dataset by some methods.
+
+    A video that one of them cannot read to its end is left out for all, so that they are compared
+    on the same ones.
+    """
+    vectors: dict[str, np.ndarray] = {}
+    unreadable: dict[str, str] = {}
+    for name in names:
+        if METHODS[name].has_features:
+            vectors[name], bad = _vectors(name, dataset, options, progress)
+            unreadable |= bad
+    kept = [i for i, sample in enumerate(dataset.samples) if sample.name not in unreadable]
+    left, skipped = without(dataset, unreadable)
+    return Described(left, {name: rows[kept] for name, rows in vectors.items()}, tuple(skipped))
+
+
+def split_and_described(
+    methods: Sequence[str],
+    dataset: Dataset,
+    options: Options,
+    names: Sequence[str] | None,
+    folds: int = NUM_FOLDS,
+    skipped: Sequence[Skipped] = (),
+    *,
+    check: Callable[[Dataset, Mapping[str, Split]], object] = lambda dataset, splits: None,
+    progress: bool = False,
+) -> tuple[dict[str, Split], list[str], Described]:
+    """Splits, notes on them (see `choose_splits`), and the features of all videos.
+
+    Splits are chosen and checked before the features are computed, so that what can be refused is,
+    and once more where some videos turned out to be unreadable further on.
+
+    Args:
+        methods: names of `METHODS`.
+        dataset: what can be read.
+        options: of the methods.
+        names, folds, skipped: see `check_splits`.
+        check: refuses a dataset and splits.
+        progress: whether to show progress on standard error.
+    """
+
+    def chosen(dataset: Dataset, skipped: Sequence[Skipped]) -> tuple[dict[str, Split], list[str]]:
+        check_dataset(dataset, names, folds, skipped)
+        splits, notes = choose_splits(dataset, names, folds, skipped)
+        check(dataset, splits)
+        return splits, notes
+
+    splits, notes = chosen(dataset, skipped)
+    found = described(methods, dataset, options, progress=progress)
+    if found.skipped:
+        splits, notes = chosen(found.dataset, [*skipped, *found.skipped])
+    return splits, notes, found
+
+
+def _vectors(
+    name: str, dataset: Dataset, options: Options, progress: bool
+) -> tuple[np.ndarray, dict[str, str]]:
+    """(n, D) features of videos by a method; and, by name, why some rows of it are zeros."""
+    estimator = METHODS[name].make(options)
+    columns = []
+    unreadable: dict[str, str] = {}
+    total = len(dataset.samples) * len(estimator.features)
+    with Counted(METHODS[name].features_title(options), total, enabled=progress) as bar:
+        for transformer in estimator.features:  # one net after the other: each is packed once
+            rows: list[np.ndarray | None] = []
+            for source, row in transformer.rows(sample.source for sample in dataset.samples):
+                if isinstance(row, Skipped):
+                    unreadable[source.name] = row.reason
+                    rows.append(None)
+                else:
+                    rows.append(row)
+                bar.advance()
+            size = next((row.shape for row in rows if row is not None), (1,))
+            columns.append(np.stack([np.zeros(size) if row is None else row for row in rows]))
+    return np.hstack(columns).astype(np.float32), unreadable
+
+
+def labels_and_groups(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Of each video the index of its (first) class, and its group."""
+    return (
+        np.array([sample.labels[0] for sample in dataset.samples]),
+        np.array([sample.group for sample in dataset.samples]),
+    )

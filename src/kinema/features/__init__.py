@@ -1,0 +1,1 @@
+"""Videos to tables of features, and the formats that keep them."""

@@ -1,0 +1,1 @@
+"""Prepared clips and a recipe to weights."""

@@ -1,0 +1,174 @@
+"""Which clips training sees, in which order, and what becomes of their pixels.
+
+Note [Order]
+    The n-th clip of a run is a pure function of the seed and n: its segment, first frame, crop,
+    flip and class. So a run that is stopped and gone on with is the same run, and several processes
+    share a batch without talking to each other. Epoch e is a permutation of all (segment, turn)
+    pairs drawn from (seed, e); what is drawn within a segment comes from (seed, e, place).
+
+        n = 0 1 2 ... | N ...        | 2N ...
+            epoch 0   | epoch 1      | epoch 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinema.threads import mapped
+from kinema.training.clip_store import ClipStore, Segment, StoredVideo
+from kinema.video.clips import Mean, preprocess
+
+MOST_MEAN_CLIPS = 10_000
+"""Clips that a mean volume is taken over: its average over more would hardly differ."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One clip that training sees.
+
+    Attributes:
+        video: index of its video.
+        segment: where its frames are kept.
+        start: its first frame in the segment.
+        offset: (top, left) of its crop.
+        flip: whether it is mirrored.
+        label: one of the video's classes, at random if it has several.
+    """
+
+    video: int
+    segment: Segment
+    start: int
+    offset: tuple[int, int]
+    flip: bool
+    label: int
+
+
+class Sampler:
+    """The endless sequence of a run's training clips. See Note [Order].
+
+    Args:
+        videos: the training videos.
+        length: frames of a clip.
+        size: (height, width) of the stored frames.
+        crop: (height, width) of the crop.
+        seed: another seed, another order.
+        flip: whether to mirror half of the clips.
+        once: whether a segment has one turn in an epoch, as the two-second clips of Sports-1M's
+            scheme have; else as many as clips fit into it without overlap.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[StoredVideo],
+        *,
+        length: int,
+        size: tuple[int, int],
+        crop: tuple[int, int],
+        seed: int,
+        flip: bool = True,
+        once: bool = False,
+    ) -> None:
+        self._videos = videos
+        self._length = length
+        self._range = (size[0] - crop[0] + 1, size[1] - crop[1] + 1)
+        if min(self._range) < 1:
+            raise ValueError(f"`crop` {crop} does not fit into frames of {size} (height, width).")
+        self._seed = seed
+        self._flip = flip
+        self._turns = [
+            (index, segment)
+            for index, video in enumerate(videos)
+            for segment in video.segments
+            for _ in range(1 if once else max(segment.num_frames // length, 1))
+        ]
+        self._permutation: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def __len__(self) -> int:
+        """Clips of an epoch."""
+        return len(self._turns)
+
+    def __getitem__(self, n: int) -> Draw:
+        """The n-th clip of the run, n = 0, 1, 2, ... without end."""
+        epoch, place = divmod(n, len(self))
+        cached, order = self._permutation
+        if cached != epoch:
+            order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
+            self._permutation = (epoch, order)
+        video, segment = self._turns[order[place]]
+        generator = np.random.default_rng([self._seed, epoch, place])
+        labels = self._videos[video].labels
+        top, left = generator.integers(0, self._range)
+        return Draw(
+            video=video,
+            segment=segment,
+            start=int(generator.integers(0, max(segment.num_frames - self._length, 0) + 1)),
+            offset=(int(top), int(left)),
+            flip=bool(generator.integers(0, 2)) and self._flip,
+            label=labels[int(generator.integers(0, len(labels)))],
+        )
+
+
+def read_clip(
+    store: ClipStore,
+    segment: Segment,
+    start: int,
+    *,
+    length: int,
+    mean: Mean,
+    crop: tuple[int, int],
+    offset: tuple[int, int] | None = None,
+    flip: bool = False,
+) -> np.ndarray:
+    """A clip as the network's input: (3, length, *crop) float32, B, G, R, mean subtracted.
+
+    The mean is subtracted where the crop was taken, and mirrored with it (C3D v1.0,
+    `video_data_layer.cpp`). A segment that is too short is filled up with its last frame.
+    """
+    frames = store.frames(segment, start, min(length, segment.num_frames - start))
+    images = [*frames, *[frames[-1]] * (length - len(frames))]
+    clip = preprocess(images, mean=mean, resize_to=None, crop=crop, offset=offset)
+    return clip[..., ::-1] if flip else clip
+
+
+def even_clips(video: StoredVideo, *, length: int, num_clips: int) -> list[tuple[Segment, int]]:
+    """The clips whose scores are averaged for a video's: evenly spread over it.
+
+    One in the middle of each segment where there are several (Sports-1M's scheme); else `num_clips`
+    from the first frame to the last, or fewer where the video has no more.
+    """
+    if len(video.segments) > 1:
+        return [(s, max(s.num_frames - length, 0) // 2) for s in video.segments]
+    (segment,) = video.segments
+    latest = max(segment.num_frames - length, 0)
+    starts = np.unique(np.linspace(0, latest, num_clips).round().astype(int))
+    return [(segment, int(start)) for start in starts]
+
+
+def mean_volume(
+    store: ClipStore, videos: Sequence[StoredVideo], *, length: int, threads: int
+) -> np.ndarray:
+    """The mean of each voxel over the clips of some videos: (3, length, height, width), B, G, R.
+
+    Over all whole clips without overlap, or evenly chosen `MOST_MEAN_CLIPS` of them.
+    """
+    clips = [
+        (segment, start)
+        for video in videos
+        for segment in video.segments
+        for start in range(0, max(segment.num_frames - length, 0) + 1, length)
+        if segment.num_frames >= length
+    ]
+    if not clips:
+        raise ValueError(f"no training video has {length} frames, so there is no mean volume.")
+    chosen = np.unique(
+        np.linspace(0, len(clips) - 1, min(len(clips), MOST_MEAN_CLIPS)).round().astype(int)
+    )
+    total = np.zeros((length, *store.size, 3), np.int64)  # exact: 8-bit values
+    frames_of = lambda index: store.frames(*clips[index], length)  # noqa: E731
+    for frames in mapped(frames_of, chosen, threads=threads):
+        total += frames
+    mean = (total / len(chosen)).astype(np.float32)[..., ::-1].transpose(3, 0, 1, 2)
+    return np.ascontiguousarray(mean)

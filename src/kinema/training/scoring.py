@@ -1,0 +1,116 @@
+"""How well a network tells the classes of prepared videos: by clip, and by video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinema.engine.engine import Engine
+from kinema.metrics import hits
+from kinema.threads import mapped
+from kinema.training.clip_store import ClipStore, StoredVideo
+from kinema.training.sampling import even_clips, read_clip
+
+NUM_CLIPS = 10
+"""Clips whose scores are averaged for a video's (Tran et al., section 3.3)."""
+
+HIT5_CLASSES = 6
+"""Fewest classes with which a hit at 5 says anything: of five, all are among the best five."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Shares of clips and videos, 0 ... 1.
+
+    A hit at k: one of the video's true classes is among the k that score highest.
+
+    Attributes:
+        num_videos, num_clips, num_classes: how many there were.
+        clip_hit1: clips that are hits at 1.
+        video_hit1, video_hit5: videos whose mean class probabilities are hits at 1 and 5; with five
+            classes or fewer no figure at 5 exists, and it is None.
+    """
+
+    num_videos: int
+    num_clips: int
+    num_classes: int
+    clip_hit1: float
+    video_hit1: float
+    video_hit5: float | None
+
+    def __post_init__(self) -> None:
+        if (self.video_hit5 is None) != (self.num_classes < HIT5_CLASSES):
+            raise ValueError(
+                f"`video_hit5` must be given with {HIT5_CLASSES} classes or more and with no "
+                f"fewer, got {self.video_hit5} with {self.num_classes}."
+            )
+
+    def __str__(self) -> str:
+        five = "" if self.video_hit5 is None else f", hit@5 {self.video_hit5:.1%}"
+        videos = "1 test video" if self.num_videos == 1 else f"{self.num_videos} test videos"
+        clips = "clip" if self.num_clips == 1 else "clips"
+        whose = "its" if self.num_videos == 1 else "their"
+        return (
+            f"{videos}: hit@1 {self.video_hit1:.1%}{five}; "
+            f"{whose} {self.num_clips} {clips}: hit@1 {self.clip_hit1:.1%}"
+        )
+
+
+def evaluate(
+    engine: Engine,
+    store: ClipStore,
+    videos: Sequence[StoredVideo],
+    *,
+    mean: np.ndarray,
+    num_clips: int = NUM_CLIPS,
+    batch: int = 8,
+    threads: int = 2,
+) -> Evaluation:
+    """Score videos by the mean of the probabilities of some of their clips, centre crops.
+
+    Args:
+        engine: of a network that ends in `prob`.
+        store: the prepared clips.
+        videos: of the store.
+        mean: what to subtract.
+        num_clips: of each video; see `sampling.even_clips`.
+        batch: clips that go through the network at once.
+        threads: clips that are read at once.
+
+    Raises:
+        ValueError: there is no video.
+    """
+    if not videos:
+        raise ValueError("`videos` must hold at least one video to evaluate.")
+    _, length, *crop = engine.network.input_shape
+    clips = [
+        (index, segment, start)
+        for index, video in enumerate(videos)
+        for segment, start in even_clips(video, length=length, num_clips=num_clips)
+    ]
+
+    def read(first: int) -> np.ndarray:
+        return np.stack(
+            [
+                read_clip(store, segment, start, length=length, mean=mean, crop=(crop[0], crop[1]))
+                for _, segment, start in clips[first : first + batch]
+            ]
+        )
+
+    batches = mapped(read, range(0, len(clips), batch), threads=min(threads, 8))
+    scores = np.concatenate([engine.run(inputs, ("prob",))["prob"] for inputs in batches])
+    owner = np.array([index for index, _, _ in clips])
+    labels = [video.labels for video in videos]
+    counts = np.bincount(owner)
+    means = np.add.reduceat(scores, counts.cumsum() - counts) / counts[:, None]
+    num_classes = scores.shape[1]
+    return Evaluation(
+        num_videos=len(videos),
+        num_clips=len(clips),
+        num_classes=num_classes,
+        clip_hit1=float(hits(scores, [labels[index] for index in owner], 1).mean()),
+        video_hit1=float(hits(means, labels, 1).mean()),
+        video_hit5=float(hits(means, labels, 5).mean()) if num_classes >= HIT5_CLASSES else None,
+    )

@@ -1,0 +1,1 @@
+"""Video files to frames, frames to clips, and the one loop over many videos."""

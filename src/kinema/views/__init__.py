@@ -1,0 +1,1 @@
+"""What people look at: the page, tables in Markdown, filters and what excites them."""

@@ -1,0 +1,270 @@
+"""A `Result` as one HTML page that holds all it shows: table, maps, filmstrips, timelines.
+
+    Result + its videos --filmstrips, WebP--> payload, JSON --page.html--> report.html
+
+The page's own part, its style and its script, stands in page.html; here is what it is filled with.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import kinema
+from kinema.evaluation.compare import Outcome, Result, Row, Timeline
+from kinema.files import atomic_path, cache_file
+from kinema.progress import Counted
+from kinema.skipped import Skipped
+from kinema.threads import num_usable_cores
+from kinema.video.loop import Video, each_video
+from kinema.video.reader import spread
+from kinema.video.sources import Source, as_source, fingerprint
+from kinema.views.report import LECTURE, costs, how, summary
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+STRIP_FRAMES = 6
+STRIP_HEIGHTS = {1000: 84, 5000: 60}
+"""Pixels of a filmstrip, by how many videos there are at most."""
+SMALLEST_STRIP = 42
+STRIP_QUALITY = 60
+"""Of WebP, 1 to 100."""
+
+STRIPS_PER_CHUNK = 100
+"""Filmstrips that the page decodes together, when one of them is first looked at."""
+
+NUM_TOP = 3
+"""Classes whose scores the page tells."""
+
+MAP_SIDE = 10_000
+"""t-SNE points are given as whole numbers up to this."""
+
+
+def write(
+    result: Result,
+    path: str | os.PathLike[str],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> None:
+    """Write a result as one HTML page.
+
+    Args:
+        result: of `compare`, with `pictures` for all that the page can show.
+        path: the file.
+        cache: a folder for filmstrips; a stopped run goes on from it.
+        progress: whether to show progress on standard error.
+    """
+    height = next((h for most, h in STRIP_HEIGHTS.items() if len(result.videos) <= most),
+                  SMALLEST_STRIP)  # fmt: skip
+    strips = _strips(result.sources, height, None if cache is None else Path(cache), progress)
+    fill(result, path, strips, height)
+
+
+def fill(
+    result: Result, path: str | os.PathLike[str], strips: Sequence[bytes], height: int
+) -> None:
+    """As `write`, with the filmstrips at hand.
+
+    Args:
+        result: of `compare`.
+        path: the file.
+        strips: a WebP file a video; empty where there is none.
+        height: of a strip, in pixels.
+    """
+    # "<" could end the script element that the JSON stands in.
+    content = json.dumps(payload(result, height), separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "title": html.escape(f"{result.dataset}: {result.rows[0].title}"),
+        "version": kinema.__version__,
+        "data": content,
+    }
+    template = re.split(r"\{\{(\w+)\}\}", TEMPLATE.read_text(encoding="utf-8"))
+    with (
+        atomic_path(path) as partial,
+        open(partial, "w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        for index, text in enumerate(template):
+            if index % 2 == 0:
+                file.write(text)
+            elif text == "strips":
+                file.writelines(_chunks(strips))
+            else:
+                file.write(parts[text])
+
+
+def _chunks(strips: Sequence[bytes]) -> Iterator[str]:
+    for start in range(0, len(strips), STRIPS_PER_CHUNK):
+        chunk = [
+            base64.b64encode(strip).decode() for strip in strips[start : start + STRIPS_PER_CHUNK]
+        ]
+        yield f'<script type="application/json" class="strips">{json.dumps(chunk)}</script>\n'
+
+
+def payload(result: Result, strip_height: int) -> dict[str, Any]:
+    """What the page's script reads, JSON values."""
+    first = result.rows[0]
+    return {
+        "dataset": result.dataset,
+        "summary": summary(result),
+        "warnings": list(result.warnings),
+        "notes": [note for note in result.notes if note not in result.warnings],
+        "how": how(result),
+        "classes": list(result.classes),
+        "videos": list(result.videos),
+        "labels": result.labels.tolist(),
+        "splits": [
+            {"name": outcome.split, "test": list(outcome.test)} for outcome in first.outcomes
+        ],
+        "rows": [_row(row) for row in result.rows],
+        "purity_note": next((row.purity_note for row in result.rows if row.purity_note), ""),
+        "lecture": [list(entry) for entry in LECTURE]
+        if result.settings["kind"] == "ucf101"
+        else [],
+        "strips_per_chunk": STRIPS_PER_CHUNK,
+        "strip_height": strip_height,
+        "strip_width": strip_height * 4 // 3 * STRIP_FRAMES,
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "title": row.title,
+        "stands_in": row.stands_in,
+        "leaked": row.leaked,
+        "accuracy": row.accuracy,
+        "spread": row.spread,
+        "interval": [row.interval.low, row.interval.high],
+        "interval_mean": row.interval.mean,
+        "difference": row.difference
+        and [row.difference.mean, row.difference.low, row.difference.high],
+        "num_dimensions": row.num_dimensions,
+        "frames_per_second": row.frames_per_second,
+        "costs": costs(row),
+        "purity": row.purity,
+        "points": None if row.points is None else _whole(row.points),
+        "splits": [_outcome(outcome) for outcome in row.outcomes],
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    order = np.argsort(-outcome.scores, axis=1, kind="stable")[:, :NUM_TOP]
+    return {
+        "accuracy": outcome.accuracy,
+        # Of each test video: the highest scores, and how far the true class is ahead of the next.
+        "top": [
+            [[k, round(float(scores[k]), 2)] for k in best if math.isfinite(scores[k])]
+            for best, scores in zip(order.tolist(), outcome.scores, strict=True)
+        ],
+        "margin": [
+            round(_finite(scores[true] - np.delete(scores, true).max()), 4)
+            for scores, true in zip(outcome.scores, outcome.true, strict=True)
+        ],
+        "timeline": [_segments(line) for line in outcome.timelines] or None,
+    }
+
+
+def _finite(value: float) -> float:
+    return float(np.clip(value, -1e6, 1e6))
+
+
+def _whole(points: np.ndarray) -> list[int]:
+    """x, y, x, y, ... from 0 to `MAP_SIDE`; the axes of t-SNE mean nothing, so each fills it."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    scaled = (points - low) / np.maximum(high - low, 1e-12) * MAP_SIDE
+    whole: list[int] = scaled.round().astype(int).ravel().tolist()
+    return whole
+
+
+def _segments(line: Timeline) -> list[Any]:
+    """[unit, start, class, start, class, ..., stop]: one entry while the class stays the same.
+
+    Clips overlap, so one gives way to the next in the middle between their centres.
+    """
+    centres = (line.start + line.stop) / 2
+    changes = np.flatnonzero(np.diff(line.predicted)) + 1
+    cuts = [line.start[0], *((centres[i - 1] + centres[i]) / 2 for i in changes)]
+    classes = line.predicted[[0, *changes]].tolist()
+    unit = "s" if np.issubdtype(line.start.dtype, np.floating) else "frames"
+    parts: list[Any] = [unit]
+    for cut, label in zip(cuts, classes, strict=True):
+        parts += [round(float(cut), 2), label]
+    return [*parts, round(float(line.stop[-1]), 2)]
+
+
+def _strips(
+    sources: Sequence[Source], height: int, cache: Path | None, progress: bool
+) -> list[bytes]:
+    def read(video: Video) -> Iterator[tuple[Path | None, bytes]]:
+        kept = None
+        if cache is not None:
+            mark = fingerprint(video.source.path)
+            key = {
+                "strip": [height, STRIP_FRAMES, STRIP_QUALITY],
+                **video.source.content_key(mark),
+            }
+            kept = cache_file(cache, key, ".webp")
+            if kept.is_file():
+                yield None, kept.read_bytes()
+                return
+        yield kept, filmstrip(video, height)
+
+    made = []
+    with Counted("filmstrips", len(sources), enabled=progress) as bar:
+        for _, found in each_video(sources, read, threads=num_usable_cores()):
+            if isinstance(found, Skipped):  # it was read before; the page says nothing of it
+                made.append(b"")
+            else:
+                kept, strip = found
+                if kept is not None:
+                    with atomic_path(kept) as partial:
+                        partial.write_bytes(strip)
+                made.append(strip)
+            bar.advance()
+    return made
+
+
+def filmstrip(video: str | os.PathLike[str] | Video, height: int) -> bytes:
+    """Some frames of a video side by side, a WebP file.
+
+    Each is the middle of a part of the video, all parts being equally long, so that the strip lies
+    on the video's time axis.
+
+    Args:
+        video: or its path.
+        height: in pixels; frames are 4:3, and what is wider or narrower is cropped in the middle.
+    """
+    width = height * 4 // 3
+    if not isinstance(video, Video):
+        video = Video(as_source(video))
+    frames = (_fitted(frame.image, width, height) for frame in video.frames())
+    places = [(index + 0.5) / STRIP_FRAMES for index in range(STRIP_FRAMES)]
+    return encoded(np.hstack(spread(frames, places)))
+
+
+def encoded(strip: np.ndarray) -> bytes:
+    """A (H, W, 3) uint8 RGB picture as a WebP file."""
+    quality = [cv2.IMWRITE_WEBP_QUALITY, STRIP_QUALITY]
+    done, file = cv2.imencode(".webp", strip[:, :, ::-1], quality)
+    if not done:
+        raise ValueError("OpenCV was built without WebP.")
+    return file.tobytes()
+
+
+def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    factor = max(width / image.shape[1], height / image.shape[0])
+    size = max(width, round(image.shape[1] * factor)), max(height, round(image.shape[0] * factor))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]

@@ -1,0 +1,275 @@
+"""A `Result` as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema.evaluation.compare import Result, Row
+from kinema.files import atomic_path, write_json
+
+LECTURE = (
+    ("ImageNet + linear SVM", 68.8),
+    ("iDT with bag of words + linear SVM", 76.2),
+    ("Deep networks (slow fusion)", 65.4),
+    ("Spatial stream network", 72.6),
+    ("LRCN, frames", 71.1),
+    ("LSTM composite model, frames", 75.8),
+    ("C3D (1 net) + linear SVM", 82.3),
+    ("C3D (3 nets) + linear SVM", 85.2),
+    ("iDT with Fisher vectors", 87.9),
+    ("Temporal stream network", 83.7),
+    ("Two-stream networks", 88.0),
+    ("LRCN, frames and flow", 82.9),
+    ("LSTM composite model, frames and flow", 84.3),
+    ("Conv pooling on long clips", 88.2),
+    ("LSTM on long clips", 88.6),
+    ("Multi-skip feature stacking", 89.1),
+    ("C3D (3 nets) + iDT + linear SVM", 90.4),
+)
+"""Not measured here: the lecture's table for all 101 classes of UCF101, accuracy in %."""
+
+MOST_CONFUSION_CLASSES = 20
+"""Of more, the commonest confusions are listed instead of a matrix."""
+
+
+def as_mapping(result: Result) -> dict[str, Any]:
+    """The result as JSON values."""
+    return {
+        "dataset": result.dataset,
+        "classes": list(result.classes),
+        "videos": list(result.videos),
+        "splits": list(result.splits),
+        "settings": dict(result.settings),
+        "rows": [_row(result, row) for row in result.rows],
+        "skipped": [entry.as_mapping() for entry in result.skipped],
+        "notes": list(result.notes),
+        "warnings": list(result.warnings),
+    }
+
+
+def _row(result: Result, row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "title": row.title,
+        "stands_in": row.stands_in,
+        "accuracy": row.accuracy,
+        "spread": row.spread,
+        "interval": [row.interval.low, row.interval.high],
+        "difference": row.difference
+        and [row.difference.mean, row.difference.low, row.difference.high],
+        "num_dimensions": row.num_dimensions,
+        "frames_per_second": row.frames_per_second,
+        "leaked_videos": row.leaked,
+        "knn_purity": row.purity,
+        "knn_purity_note": row.purity_note,
+        "confusion": result.confusion(row).tolist(),
+        "misses": [
+            {**miss, "margin": miss["margin"] if math.isfinite(miss["margin"]) else None}
+            for miss in result.misses(row)
+        ],
+        "splits": [
+            {
+                "split": outcome.split,
+                "num_test": len(outcome.test),
+                "accuracy": outcome.accuracy,
+                "cost": outcome.cost,
+                "sweep": {str(cost): value for cost, value in outcome.sweep.items()},
+                "test": list(outcome.test),
+                "predicted": outcome.scores.argmax(axis=1).tolist(),
+                "scores": [
+                    [None if math.isinf(value) else round(float(value), 6) for value in scores]
+                    for scores in outcome.scores
+                ],
+            }
+            for outcome in row.outcomes
+        ],
+    }
+
+
+def summary(result: Result) -> str:
+    """What was compared, and what the numbers mean, in a few sentences."""
+    num = len(result.splits)
+    splits, mean = f"split {result.splits[0]}", "Accuracy in %, and its 95 % interval"
+    if num > 1:
+        splits = f"{num} splits ({', '.join(result.splits)})"
+        mean = "Accuracy in %: the mean over the splits, and the 95 % interval"
+    agreed = ""
+    intervals = [i for row in result.rows for i in (row.interval, row.difference) if i is not None]
+    if not all(interval.resampled for interval in intervals):
+        agreed = (
+            " Where all groups agree (all right, say) there is nothing to resample: the interval "
+            "is Wilson's, of as many trials as there are groups."
+        )
+    paired = "; the difference to the first row is paired by video" if len(result.rows) > 1 else ""
+    return (
+        f"{len(result.videos)} videos, {len(result.classes)} classes, {splits}. {mean} over all "
+        f"test videos with whole groups resampled{paired}.{agreed}"
+    )
+
+
+def how(result: Result) -> list[str]:
+    """What decided over the numbers, a line each."""
+    settings = result.settings
+    nets = ", ".join(
+        f"{net['name']} ({'trained' if net['trained'] else 'random'}, sha256 {net['sha256'][:12]})"
+        for net in settings["weights"]
+    )
+    lines = [
+        f"Weights of C3D: {nets}; layer {settings['layer']}, stride {settings['stride']}, "
+        f"L2 {'on' if settings['l2'] else 'off'}.",
+    ]
+    if settings["cost"] is not None:
+        lines.append(f"C of the SVMs: {settings['cost']:g}, as asked.")
+    elif any(outcome.sweep for row in result.rows for outcome in row.outcomes):
+        lines.append("C of the SVMs: by grouped cross-validation on the training videos.")
+    untried = [
+        outcome.split
+        for row in result.rows
+        for outcome in row.outcomes
+        if settings["cost"] is None and outcome.cost is not None and not outcome.sweep
+    ]
+    if untried:
+        lines.append(
+            f"C of the SVMs is 1, by no cross-validation, in {', '.join(dict.fromkeys(untried))}: "
+            "a class has one group of training videos only."
+        )
+    lines += [f"Left out: {entry}" for entry in result.skipped[:20]]
+    if len(result.skipped) > 20:
+        lines.append(f"Left out: {len(result.skipped) - 20} more, see result.json.")
+    return lines
+
+
+def costs(row: Row) -> str:
+    """C of the SVMs of a row, each value once."""
+    return ", ".join(
+        dict.fromkeys(f"{outcome.cost:g}" for outcome in row.outcomes if outcome.cost is not None)
+    )
+
+
+def as_markdown(result: Result) -> str:
+    """The table, the confusion of the first method, and the videos that it got most wrong."""
+    first = result.rows[0]
+    lines = [f"# {result.dataset}", "", summary(result), "", *_table(result), ""]
+    lines += [f"**{note}**" if note in result.warnings else note for note in result.notes]
+    for row in result.rows:
+        if row.leaked:
+            lines.append(
+                f"(!) {_cell(row.title)}: its weights learned from {row.leaked} of the test "
+                "videos; this accuracy says nothing."
+            )
+    lines += [f"\\* {text}." for text in dict.fromkeys(r.stands_in for r in result.rows) if text]
+    lines += how(result)
+    lines += ["", f"## Confusion: {_cell(first.title)}", "", *_confusion(result, first)]
+    misses = result.misses(first)
+    if misses:
+        lines += [
+            "",
+            "## Most wrong",
+            "",
+            "| video | split | class | said | ahead by |",
+            "| --- | --- | --- | --- | --- |",
+            *(
+                f"| {_cell(miss['video'])} | {miss['split']} | {_cell(miss['class'])} | "
+                f"{_cell(miss['predicted'])} | {_margin(miss['margin'])} |"
+                for miss in misses
+            ),
+        ]
+    sweep = next((outcome.sweep for outcome in first.outcomes if outcome.sweep), None)
+    if sweep:
+        lines += [
+            "",
+            f"## C by cross-validation: {_cell(first.title)}",
+            "",
+            f"| split | {' | '.join(f'{cost:g}' for cost in sweep)} |",
+            "| --- |" + " --- |" * len(sweep),
+            *(
+                f"| {outcome.split} | "
+                + " | ".join(
+                    f"{100 * outcome.sweep[cost]:.1f}" if outcome.sweep else "" for cost in sweep
+                )
+                + " |"
+                for outcome in first.outcomes
+            ),
+        ]
+    if result.settings["kind"] == "ucf101":
+        lines += [
+            "",
+            "## The lecture's figures for all 101 classes (not measured here)",
+            "",
+            "| method | accuracy, % |",
+            "| --- | --- |",
+            *(f"| {name} | {value} |" for name, value in LECTURE),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A name in a table of Markdown, as it is."""
+    return re.sub(r"([|<\\`])", r"\\\1", " ".join(text.split()))
+
+
+def _margin(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "no training video"
+
+
+def _table(result: Result) -> list[str]:
+    lines = [
+        f"| method | {' | '.join(result.splits)} | mean | interval | difference | dimensions | "
+        "frames/s | C |",
+        "| --- |" + " --- |" * (len(result.splits) + 6),
+    ]
+    for row in result.rows:
+        accuracies = " | ".join(f"{100 * outcome.accuracy:.1f}" for outcome in row.outcomes)
+        mean = f"{100 * row.accuracy:.1f}" + (
+            f" ± {100 * row.spread:.1f}" if len(row.outcomes) > 1 else ""
+        )
+        interval = f"{100 * row.interval.low:.1f} to {100 * row.interval.high:.1f}"
+        difference = ""
+        if row.difference is not None:
+            d = row.difference
+            difference = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
+        speed = "" if row.frames_per_second is None else f"{row.frames_per_second:.0f}"
+        title = _cell(row.title) + (" (!)" if row.leaked else "") + (" *" if row.stands_in else "")
+        lines.append(
+            f"| {title} | {accuracies} | {mean} | {interval} | {difference} | "
+            f"{row.num_dimensions or ''} | {speed} | {costs(row)} |"
+        )
+    return lines
+
+
+def _confusion(result: Result, row: Row) -> list[str]:
+    counts, names = result.confusion(row), [_cell(name) for name in result.classes]
+    if len(names) <= MOST_CONFUSION_CLASSES:
+        return [
+            f"| true \\ said | {' | '.join(names)} |",
+            "| --- |" + " --- |" * len(names),
+            *(
+                f"| {name} | {' | '.join(map(str, line))} |"
+                for name, line in zip(names, counts.tolist(), strict=True)
+            ),
+        ]
+    wrong = counts * (1 - np.eye(len(names), dtype=counts.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSION_CLASSES]
+    pairs = [divmod(int(index), len(names)) for index in order if wrong.flat[index]]
+    return [
+        f"The commonest of {int((wrong > 0).sum())}.",
+        "",
+        "| true | said | videos |",
+        "| --- | --- | --- |",
+        *(f"| {names[true]} | {names[said]} | {wrong[true, said]} |" for true, said in pairs),
+    ]
+
+
+def write(result: Result, out: str | os.PathLike[str]) -> None:
+    """Write `out/result.json` and `out/result.md`."""
+    out = Path(out)
+    write_json(out / "result.json", as_mapping(result))
+    with atomic_path(out / "result.md") as partial:
+        # Names of files that are no UTF-8 hold what cannot be written.
+        partial.write_text(as_markdown(result), encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,171 @@
+"""Engines against the float64 reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kinema import network as networks
+from kinema.engine import reference
+from kinema.engine.engine import Engine
+from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
+from kinema.video.clips import preprocess
+from kinema.video.reader import VideoReader
+from kinema.weights.file import random_weights
+
+TOLERANCE = 5e-6  # relative L2 error
+
+
+@pytest.fixture(params=["native", "torch"])
+def kind(request):
+    if request.param == "torch":
+        pytest.importorskip("torch")
+    return request.param
+
+
+def relative_error(got, expected):
+    return np.linalg.norm(got - expected) / max(np.linalg.norm(expected), 1e-30)
+
+
+def small_network(pool5="caffe"):
+    return Network(
+        (3, 5, 13, 15),
+        (
+            Conv3d("conv1a", 4),
+            MaxPool3d("pool1", (1, 2, 2)),
+            Conv3d("conv2a", 6, (1, 3, 3)),
+            Conv3d("conv2b", 5, (5, 3, 3)),
+            MaxPool3d("pool2"),
+            MaxPool3d("pool5", padding={"caffe": (0, 0, 0), "symmetric": (0, 1, 1)}[pool5]),
+            Linear("fc6", 11),
+            Linear("fc8", 3, relu=False),
+            Softmax("prob"),
+        ),
+    )
+
+
+@pytest.mark.parametrize("pool5", ["caffe", "symmetric"])
+def test_every_layer_of_a_small_network(kind, pool5):
+    network = small_network(pool5)
+    weights = random_weights(network, seed=1)
+    rng = np.random.default_rng(0)
+    clips = rng.standard_normal((3, *network.input_shape)).astype(np.float32)
+    names = network.layer_names
+    expected = reference.run(network, weights, clips, names)
+    got = Engine(network, weights, kind=kind, device="cpu").run(clips, names)
+    assert list(got) == list(names)
+    for name in names:
+        assert got[name].dtype == np.float32
+        assert got[name].shape == (3, *network.shapes()[name])
+        assert relative_error(got[name], expected[name]) < TOLERANCE, name
+
+
+def test_c3d_on_real_frames(kind, ucf101):
+    """What the whole of C3D gives for a real clip, against float64."""
+    network = networks.c3d()
+    weights = random_weights(network)
+    frames = [frame.image for frame, _ in zip(VideoReader(ucf101[0]), range(16), strict=False)]
+    clips = preprocess(frames, mean=weights.mean)[None]
+    names = ("conv5b", "pool5", "fc6", "fc8")
+    expected = reference.run(network, weights, clips, names)
+    got = Engine(network, weights, kind=kind, device="cpu").run(clips, names)
+    for name in names:
+        assert relative_error(got[name], expected[name]) < TOLERANCE, name
+    assert (got["fc6"] >= 0).all()
+    assert (got["fc6"] > 0).any()  # after ReLU, and alive
+
+
+def test_torch_threads_are_a_matter_of_one_run():
+    torch = pytest.importorskip("torch")
+    network = small_network()
+    clips = np.zeros((1, *network.input_shape), np.float32)
+    before = torch.get_num_threads()
+    Engine(network, random_weights(network), kind="torch", threads=1).run(clips)
+    assert torch.get_num_threads() == before
+
+
+def test_read_only_arrays_are_taken_quietly(kind, recwarn):
+    network = small_network()
+    weights = {name: array.copy() for name, array in random_weights(network).items()}
+    clips = np.zeros((1, *network.input_shape), np.float32)
+    for array in (*weights.values(), clips):
+        array.flags.writeable = False
+    Engine(network, weights, kind=kind).run(clips)
+    assert not recwarn.list
+
+
+def test_a_cut_network_takes_the_whole_networks_weights(kind):
+    network = small_network()
+    weights = random_weights(network)
+    clips = np.ones((1, *network.input_shape), np.float32)
+    whole = Engine(network, weights, kind=kind).run(clips, ("fc6",))["fc6"]
+    cut = Engine(network.up_to("fc6"), weights, kind=kind).run(clips, ("fc6",))["fc6"]
+    np.testing.assert_array_equal(whole, cut)
+
+
+def test_no_clips_give_no_rows(kind):
+    network = small_network()
+    engine = Engine(network, random_weights(network), kind=kind)
+    empty = engine.run(np.empty((0, *network.input_shape), np.float32), ("fc6", "pool2"))
+    assert empty["fc6"].shape == (0, 11)
+    assert empty["pool2"].shape == (0, *network.shapes()["pool2"])
+    assert engine.run(np.zeros((1, *network.input_shape), np.float32), ()) == {}
+
+
+def without(arrays, name):
+    return {key: array for key, array in arrays.items() if key != name}
+
+
+def changed(arrays, name, array):
+    return {**arrays, name: array}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: without(a, "fc6.bias"), "no fc6.bias"),
+        (lambda a: changed(a, "fc6.bias", np.zeros(3)), r"fc6.bias must have shape \(11,\)"),
+        (
+            lambda a: changed(a, "fc6.bias", np.full(11, np.nan)),
+            "fc6.bias holds values that are not",
+        ),
+        (lambda a: changed(a, "fc6.bias", np.r_[np.inf, -np.inf, np.zeros(9)]), "not finite"),
+    ],
+)
+def test_bad_weights_are_named(change, message):
+    network = small_network()
+    with pytest.raises(ValueError, match=message):
+        Engine(network, change(dict(random_weights(network))))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((np.zeros((1, 3, 5, 13, 15)),), TypeError, "must be float32, got float64"),
+        ((np.zeros((3, 5, 13, 15), np.float32),), ValueError, r"must be \(N, 3, 5, 13, 15\)"),
+        ((np.zeros((1, 3, 5, 13, 14), np.float32),), ValueError, "got .1, 3, 5, 13, 14."),
+        ((np.zeros((1, 3, 5, 13, 15), np.float32), ("fc9",)), ValueError, "`layer` must be one of"),
+        ((np.zeros((1, 3, 5, 13, 15), np.float32), "fc6"), TypeError, "sequence of names"),
+        ((np.full((1, 3, 5, 13, 15), np.nan, np.float32),), ValueError, "not finite"),
+    ],
+)
+def test_bad_clips_are_named(arguments, error, message):
+    network = small_network()
+    with pytest.raises(error, match=message):
+        Engine(network, random_weights(network)).run(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "caffe"}, "`kind` must be one of"),
+        ({"device": "tpu"}, "`device` must be one of"),
+        ({"kind": "native", "device": "cuda"}, "runs on a CPU"),
+        ({"threads": 0}, "`threads` must be at least 1"),
+        ({"threads": 10**8}, "`threads` must be at least 1 and at most"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    network = small_network()
+    with pytest.raises(ValueError, match=message):
+        Engine(network, random_weights(network), **options)
