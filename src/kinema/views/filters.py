@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from kinema import plots
+from kinema.features import imagenet
 from kinema.files import locked_folder
-from kinema.methods import imagenet
 from kinema.network import Conv3d
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights

