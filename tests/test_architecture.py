@@ -120,11 +120,9 @@ TOO_LONG = {
     "datasets.loaders",
     "evaluation.compare",
     "evaluation.protocol",
-    "features.extraction",
     "training.train",
     "video.demuxing",
     "video.sources",
-    "views.excitation",
     "weights.convert",
     "weights.download",
 }

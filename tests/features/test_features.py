@@ -21,11 +21,11 @@ import kinema
 from kinema import files
 from kinema import network as networks
 from kinema.engine import reference
-from kinema.features.extraction import Extractor, extract
+from kinema.features.extraction import extract
+from kinema.features.extractor import Extractor
 from kinema.features.table import FORMATS, FeatureTable
 from kinema.network import Conv3d, Linear, MaxPool3d, Network
 from kinema.skipped import Skipped
-from kinema.threads import prefetched
 from kinema.video.clips import preprocess
 from kinema.video.reader import VideoReader
 from kinema.weights.file import Weights, random_weights
@@ -391,8 +391,8 @@ def test_a_video_that_changes_while_it_is_read_is_skipped(videos, tmp_path, monk
     path = videos / "a" / "v1.avi"
     batches = Extractor.batches
 
-    def overwritten(self, video):
-        yield from batches(self, video)
+    def overwritten(self, source, info, frames):
+        yield from batches(self, source, info, frames)
         path.write_bytes(path.read_bytes() + b"more")
 
     monkeypatch.setattr(Extractor, "batches", overwritten)
@@ -669,46 +669,3 @@ def test_a_mean_volume_replaces_the_weights_own(videos, tmp_path):
     clip = preprocess(images, mean=mean)[None]
     expected = reference.run(TINY.network, TINY, clip, ("fc6",))["fc6"]
     np.testing.assert_allclose(table.features, expected, rtol=1e-5, atol=1e-3)
-
-
-# --- the thread -----------------------------------------------------------------------------------
-
-
-def test_prefetched_keeps_order_and_runs_ahead():
-    made = []
-
-    def items():
-        for index in range(5):
-            made.append(index)
-            yield index
-
-    stream = prefetched(items(), ahead=2)
-    assert next(stream) == 0
-    deadline = time.monotonic() + 10
-    while len(made) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    assert list(stream) == [1, 2, 3, 4]
-
-
-def test_prefetched_passes_errors_on_after_the_items_before_them():
-    def items():
-        yield 1
-        raise KeyError("broken")
-
-    stream = prefetched(items())
-    assert next(stream) == 1
-    with pytest.raises(KeyError, match="broken"):
-        next(stream)
-
-
-def test_prefetched_stops_its_thread_when_nobody_listens():
-    def endless():
-        while True:
-            yield 0
-
-    before = threading.active_count()
-    stream = prefetched(endless())
-    next(stream)
-    stream.close()
-    assert threading.active_count() == before

@@ -11,7 +11,7 @@ import pytest
 from kinema import network as networks
 from kinema import plots
 from kinema.cli.app import main
-from kinema.features.extraction import Extractor
+from kinema.features.extractor import Extractor
 from kinema.network import Conv3d, MaxPool3d, Network
 from kinema.video.clips import ClipPlan
 from kinema.video.synthetic import write_video

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kinema.features.estimators import C3DFeatures
-from kinema.features.extraction import still, with_mean
+from kinema.features.extractor import still, with_mean
 from kinema.methods import svm
 from kinema.methods.svm import FeatureSVM
 from kinema.network import Conv3d, Network
