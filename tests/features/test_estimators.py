@@ -153,7 +153,7 @@ def test_the_cache_is_used_and_tells_settings_and_content_apart(
     monkeypatch.setattr(
         Extractor,
         "batches",
-        lambda self, video: calls.append(video.source.path) or batches(self, video),
+        lambda self, source, *rest: calls.append(source.path) or batches(self, source, *rest),
     )
     np.testing.assert_array_equal(features.transform(paths[:2]), first)
     moved = tmp_path / "moved.mp4"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.features.extractor import Extractor, TableCache, kept_tables
+from kinema.features.extractor import Extractor, TableCache, kept_step
 from kinema.features.table import FeatureTable
 from kinema.files import atomic_path, locked_folder, write_json
 from kinema.methods.classifier import Classifier
@@ -21,6 +21,7 @@ from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, as_source, find_videos
+from kinema.video.steps import Made, Step, walk
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
 
@@ -194,29 +195,15 @@ class Predictor:
         self, videos: Iterable[Source]
     ) -> Iterator[tuple[Source, Prediction | Skipped]]:
         """Each video and its class scores, or why there are none, in order."""
-        # One walk for each net, side by side.
-        walks = [
-            self._tables(extractor, part)
-            for extractor, part in zip(
-                self._extractors, itertools.tee(videos, len(self._extractors)), strict=True
-            )
-        ]
-        for found in zip(*walks, strict=True):
-            source = found[0][0]
-            tables = []
-            for _, table in found:
-                if isinstance(table, Skipped):
-                    yield source, table
-                    break
-                tables.append(table)
-            else:
-                yield source, self._prediction(source, tables)
+        steps = [self._step(extractor) for extractor in self._extractors]
+        for source, outcomes in walk(videos, steps, reading=self._extractors[0].reading):
+            skipped = [one for one in outcomes if isinstance(one, Skipped)]
+            made = [one.value for one in outcomes if isinstance(one, Made)]
+            yield source, skipped[0] if skipped else self._prediction(source, made)
 
-    def _tables(
-        self, extractor: Extractor, videos: Iterable[Source]
-    ) -> Iterator[tuple[Source, FeatureTable | Skipped]]:
+    def _step(self, extractor: Extractor) -> Step:
         cache = None if self._cache is None else TableCache(self._cache, extractor)
-        return kept_tables(extractor, videos, cache)
+        return kept_step(extractor, cache)
 
     def _prediction(self, source: Source, tables: Sequence[FeatureTable]) -> Prediction:
         table = tables[0]  # of all, the clips are the same
