@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.svm import LinearSVC
 
@@ -16,7 +15,6 @@ from kinema.cli.app import main
 from kinema.datasets.loaders import load, make_folds
 from kinema.evaluation.compactness import compactness
 from kinema.evaluation.embedding import embed, tsne
-from kinema.evaluation.protocol import Described
 from kinema.metrics import knn_purity
 from kinema.weights.file import random_weights
 
@@ -82,18 +80,28 @@ def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
     assert (tmp_path / "compactness.png").read_bytes().startswith(b"\x89PNG")
 
 
-def described_as(vectors, names, dataset, options, *, progress):
-    return Described(dataset, dict.fromkeys(names, vectors), ())
+class Far(BaseEstimator):
+    """Three numbers a video: a class is how far; PCA's are as far as one another."""
+
+    title = "three numbers"
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+    def describe(self, X):
+        far = np.array([{"blue": 1.0, "green": 5.0, "red": 25.0}[x.path.parent.name] for x in X])
+        return far[:, None] * np.random.default_rng(0).uniform(0.8, 1.2, (len(X), 3))
 
 
-def test_all_dimensions_are_without_pca(folder, tmp_path, monkeypatch):
+def test_all_dimensions_are_without_pca(folder, tmp_path):
     """Three dimensions, asked for and all there are: one number, not the mean of two."""
-    far = np.repeat([1.0, 5.0, 25.0], 8)[:, None]  # a class is how far; PCA's are as far as one
-    vectors = far * np.random.default_rng(0).uniform(0.8, 1.2, (24, 3))
-    found = functools.partial(described_as, vectors)
-    monkeypatch.setattr("kinema.evaluation.protocol.described", found)
-    (asked,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 3))
-    (plain,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2,))
+    options = {"out": tmp_path, "methods": {"mine": Far()}, "weights": [NET]}
+    (asked,) = compactness(folder, **options, dimensions=(2, 3))
+    (plain,) = compactness(folder, **options, dimensions=(2,))
+    assert asked.title == "three numbers"
     assert list(asked.accuracy) == [2, 3]
     assert asked.accuracy == plain.accuracy
 

@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter, validators
 
@@ -24,7 +24,7 @@ import kinema
 from kinema.skipped import Skipped
 
 if TYPE_CHECKING:
-    from kinema.evaluation.compare import Result
+    from kinema.evaluation.result import Result
 
 app = App(
     name="kinema",
@@ -432,56 +432,36 @@ def transfer(
         max_skipped: Exit with 1 if more videos than this could not be used.
         force: Go on with weights that saw test videos, and mark it.
     """
-    from kinema.evaluation.compare import fit_classifier
-    from kinema.evaluation.protocol import NothingToTest, check_same_clips
-    from kinema.weights.file import resolve
+    from kinema.evaluation.transfer import transfer
+    from kinema.files import check_out
 
-    nets = weights or ["c3d-mini"]
-    if len(nets) > 1:
-        check_same_clips([resolve(net) for net in nets])
-    code, last = 0, []
-    try:
-        result = _compare(
-            dataset,
-            out=out,
-            methods=["c3d" if len(nets) == 1 else "c3d-nets"],
-            weights=nets,
-            layer=layer,
-            stride=stride,
-            cost=c,
-            l2=l2,
-            splits=split,
-            folds=folds,
-            kind=kind,
-            lists=lists,
-            threads=threads,
-            force=force,
-            colours=colours,
-            video_seconds=video_seconds,
-        )
-        skipped, last = result.skipped, [*result.warnings]
-    except NothingToTest as error:
-        skipped = error.skipped
-        last = [f"{error.summary()}; the classifier of all videos was trained."]
-    classifier = fit_classifier(
+    check_out(out)
+    made = transfer(
         dataset,
-        weights=nets,
+        weights=weights or ["c3d-mini"],
         layer=layer,
         stride=stride,
         l2=l2,
         cost=c,
+        splits=split,
+        folds=folds,
         kind=kind,
         lists=lists,
         cache=out / "features",
         threads=threads,
+        pictures=True,
+        force=force,
         colours=colours,
         video_seconds=video_seconds,
         progress=True,
     )
-    classifier.save(out / "classifier.safetensors")
+    if made.result is not None:
+        _write(made.result, out)
+    made.classifier.save(out / "classifier.safetensors")
     print(f"classifier of all these videos: {out / 'classifier.safetensors'}")
-    code = _tell_skipped(skipped, max_skipped)
-    print(*last, sep="\n", end="\n" * bool(last))
+    code = _tell_skipped(made.skipped, max_skipped)
+    for note in made.notes:
+        print(note)
     return code
 
 
@@ -529,9 +509,12 @@ def compare(
         max_skipped: Exit with 1 if more videos than this could not be used.
         force: Go on with weights that saw test videos, and mark their rows.
     """
-    result = _compare(
+    from kinema.evaluation.compare import compare
+    from kinema.files import check_out
+
+    check_out(out)
+    result = compare(
         dataset,
-        out=out,
         methods=_names(methods),
         weights=weights or ["c3d-mini"],
         layer=layer,
@@ -546,7 +529,11 @@ def compare(
         force=force,
         colours=colours,
         video_seconds=video_seconds,
+        cache=out / "features",
+        pictures=True,
+        progress=True,
     )
+    _write(result, out)
     code = _tell_skipped(result.skipped, max_skipped)
     for warning in result.warnings:
         print(warning)
@@ -787,19 +774,13 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _compare(dataset: Path, *, out: Path, **options: Any) -> Result:
-    from kinema.evaluation.compare import compare
-    from kinema.files import check_out
+def _write(result: Result, out: Path) -> None:
     from kinema.views import page, report
 
-    check_out(out)
-    cache = out / "features"
-    result = compare(dataset, cache=cache, pictures=True, progress=True, **options)
     report.write(result, out)
-    page.write(result, out / "report.html", cache=cache, progress=True)
+    page.write(result, out / "report.html", cache=out / "features", progress=True)
     print(report.as_markdown(result))
     print(f"with filmstrips and maps: {out / 'report.html'}")
-    return result
 
 
 @app.command

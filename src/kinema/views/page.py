@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 import kinema
-from kinema.evaluation.compare import Outcome, Result, Row, Timeline
+from kinema.evaluation.result import Outcome, Result, Row, Timeline
 from kinema.files import atomic_path, cache_file
 from kinema.progress import Counted
 from kinema.skipped import Skipped

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.evaluation.compare import Result, Row
+from kinema.evaluation.result import Result, Row
 from kinema.files import atomic_path, write_json
 
 LECTURE = (

@@ -8,6 +8,7 @@ weights pull`, add it to `KNOWN_FILES`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,6 +85,10 @@ class Weights(Mapping[str, np.ndarray]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
+    def __deepcopy__(self, memo: Any) -> Weights:
+        """Itself: it does not change, and scikit-learn's `clone` copies what estimators hold."""
+        return self
+
     def __repr__(self) -> str:
         mean = "none" if self.mean is None else "x".join(map(str, self.mean.shape))
         return (
@@ -97,7 +102,7 @@ class Weights(Mapping[str, np.ndarray]):
         shapes = self.network.shapes()
         return shapes["fc8"][0] if "fc8" in shapes else None
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """Checksum of the parameters (names, shapes and bytes), whatever file they stand in."""
         digest = hashlib.sha256()
