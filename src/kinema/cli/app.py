@@ -471,6 +471,7 @@ def compare(
     *,
     out: Path,
     methods: str = "c3d,c3d-random,one-frame,chance",
+    method: Annotated[list[str] | None, Flag] = None,
     weights: Annotated[list[str] | None, Flag] = None,
     layer: str = "fc6",
     stride: int = 8,
@@ -493,6 +494,8 @@ def compare(
         out: Folder to write to.
         methods: Some of c3d, c3d-nets, imagenet, c3d+imagenet, c3d-random, depth-1, one-frame,
             chance, with commas between; differences are to the first.
+        method: Of your own, FILE.py:ClassName, may be named several times: a scikit-learn
+            estimator over paths of videos, see examples/own_method.py.
         weights: Of C3D, a name or file; may be named several times.
         layer: Whose output is C3D's feature: fc6, fc7, pool5, prob.
         stride: Frames from clip to clip.
@@ -515,7 +518,7 @@ def compare(
     check_out(out)
     result = compare(
         dataset,
-        methods=_names(methods),
+        methods=[*_names(methods), *(method or [])],
         weights=weights or ["c3d-mini"],
         layer=layer,
         stride=stride,

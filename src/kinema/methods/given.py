@@ -14,8 +14,8 @@ from kinema.methods import METHODS
 from kinema.methods.options import Options
 
 Methods = Sequence[str] | Mapping[str, Any]
-"""Names of `METHODS`; or estimators by the name of their row, where a built-in's name may stand for
-one."""
+"""Names of `METHODS` or classes as FILE.py:ClassName; or estimators by the name of their row, where
+such a name may stand for one."""
 
 
 def build(methods: Methods, options: Options) -> dict[str, Any]:
@@ -26,24 +26,36 @@ def build(methods: Methods, options: Options) -> dict[str, Any]:
             method must have; a setting would fail once videos are decoded.
         ImportError: a package that a row needs is not installed.
     """
-    asked = methods if isinstance(methods, Mapping) else {name: name for name in methods}
-    built_in = [value for value in asked.values() if isinstance(value, str)]
-    unknown = [name for name in built_in if name not in METHODS]
+    if isinstance(methods, Mapping):
+        asked = [*methods.items()]
+    else:
+        asked = [(name.rpartition(":")[2] if _is_place(name) else name, name) for name in methods]
+    names = [name for name, _ in asked]
+    unknown = [
+        value
+        for _, value in asked
+        if isinstance(value, str) and value not in METHODS and not _is_place(value)
+    ]
     if unknown or not asked:
         raise ValueError(
             f"`methods` must be some of {', '.join(METHODS)}; got {', '.join(unknown) or 'none'}."
         )
-    for name in asked:
-        if list(methods).count(name) > 1:
+    for name in names:
+        if names.count(name) > 1:
             raise ValueError(f"`methods` names {name} twice: name it once.")
     built = {}
-    for name, value in asked.items():
-        if isinstance(value, str):
+    for name, value in asked:
+        if isinstance(value, str) and not _is_place(value):
             built[name] = METHODS[value](options)
-        else:
-            _check(name, value)
-            built[name] = _with_cache(clone(value), options)
+            continue
+        own = load_class(value)() if isinstance(value, str) else value
+        _check(name, own)
+        built[name] = _with_cache(clone(own), options)
     return built
+
+
+def _is_place(name: str) -> bool:
+    return ".py:" in name
 
 
 def title_of(name: str, method: Any) -> str:
