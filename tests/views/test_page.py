@@ -107,7 +107,7 @@ def test_a_filmstrip_lies_on_the_time_axis(tmp_path):
 def test_the_payload_is_the_result(result):
     content = json.loads(json.dumps(page.payload(result, 84)))
     assert content["videos"] == list(result.videos)
-    assert content["lecture"] == []
+    assert content["paper"] == []
     for made, row in zip(content["rows"], result.rows, strict=True):
         assert made["accuracy"] == row.accuracy
         for split, outcome in zip(made["splits"], row.outcomes, strict=True):

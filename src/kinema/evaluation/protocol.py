@@ -148,12 +148,12 @@ def check_classes(
         raise ValueError(
             f"{dataset.root} has videos of {found}: a comparison takes two.{_why(skipped)}"
         )
-    lonely = [dataset.classes[label] for label in sorted(counts) if counts[label] == 1]
-    if lonely and tested and not dataset.splits:
+    single = [dataset.classes[label] for label in sorted(counts) if counts[label] == 1]
+    if single and tested and not dataset.splits:
         raise NothingToTest(
-            f"{dataset.root}: class {lonely[0]} has one video that can be read, so it cannot be "
+            f"{dataset.root}: class {single[0]} has one video that can be read, so it cannot be "
             f"both learned and tested: add videos, or take the class out.{_why(skipped)}",
-            lonely,
+            single,
             skipped,
         )
 

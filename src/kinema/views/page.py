@@ -29,7 +29,7 @@ from kinema.threads import num_usable_cores
 from kinema.video.loop import Video, each_video
 from kinema.video.reader import spread
 from kinema.video.sources import Source, as_source, fingerprint
-from kinema.views.report import LECTURE, costs, how, summary
+from kinema.views.report import PAPER, costs, how, summary
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -44,7 +44,7 @@ STRIPS_PER_CHUNK = 100
 """Filmstrips that the page decodes together, when one of them is first looked at."""
 
 NUM_TOP = 3
-"""Classes whose scores the page tells."""
+"""Classes whose scores the page shows."""
 
 MAP_SIDE = 10_000
 """t-SNE points are given as whole numbers up to this."""
@@ -128,9 +128,7 @@ def payload(result: Result, strip_height: int) -> dict[str, Any]:
         ],
         "rows": [_row(row) for row in result.rows],
         "purity_note": next((row.purity_note for row in result.rows if row.purity_note), ""),
-        "lecture": [list(entry) for entry in LECTURE]
-        if result.settings["kind"] == "ucf101"
-        else [],
+        "paper": [list(entry) for entry in PAPER] if result.settings["kind"] == "ucf101" else [],
         "strips_per_chunk": STRIPS_PER_CHUNK,
         "strip_height": strip_height,
         "strip_width": strip_height * 4 // 3 * STRIP_FRAMES,
@@ -223,7 +221,7 @@ def _strips(
     made = []
     with Counted("filmstrips", len(sources), enabled=progress) as bar:
         for _, found in each_video(sources, read, threads=num_usable_cores()):
-            if isinstance(found, Skipped):  # it was read before; the page says nothing of it
+            if isinstance(found, Skipped):  # it was read before; the page shows nothing of it
                 made.append(b"")
             else:
                 kept, strip = found
