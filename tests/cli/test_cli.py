@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -155,7 +156,7 @@ def test_weights_convert_keeps_mean_labels_and_story(capsys, tmp_path):
     np.testing.assert_array_equal(weights.mean, mean)
     np.testing.assert_array_equal(weights["fc8.weight"], arrays["fc8.weight"])
     assert weights.labels == ("a", "b c", "d")
-    assert weights.source_sha256 is not None
+    assert weights.source_sha256 == hashlib.sha256((tmp_path / "net").read_bytes()).hexdigest()
     assert weights.network.recipe["pool5"] == "caffe"
 
 

@@ -819,7 +819,9 @@ def test_made_splits_come_near_the_fraction_and_depend_on_the_seed(tmp_path):
             tested = sum(dataset.samples[i].labels == (label,) for i in split.test)
             assert abs(tested - 0.3 * total) <= 2.5
     assert dataset.split() == make_split(dataset)
-    for fold in make_folds(dataset):
+    folds = make_folds(dataset)
+    assert len(folds) == 5
+    for fold in folds:
         tested = Counter(dataset.samples[i].labels[0] for i in fold.test)
         assert max(tested.values()) - min(tested.values()) <= 3
     with pytest.raises(ValueError, match="`num_folds` must be at least 2"):

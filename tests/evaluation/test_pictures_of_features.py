@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -16,11 +17,22 @@ from kinema.datasets.loaders import load, make_folds
 from kinema.evaluation.compactness import compactness
 from kinema.evaluation.embedding import embed, tsne
 from kinema.metrics import knn_purity
+from kinema.plots import COLOURS
 from kinema.weights.file import random_weights
 
 from small_videos import write_folder
 
 NET = random_weights(networks.c3d_mini(3, input_shape=(3, 16, 16, 16)), name="small")
+
+
+def is_of(picture, colour):
+    """(H, W): which pixels are of a colour, as well as it can be drawn."""
+    return (abs(picture - 255 * np.array(colour)) < 2).all(axis=2)
+
+
+def pixels_of(picture, colours):
+    """How many pixels of a picture are of each of some colours."""
+    return [int(is_of(picture, colour).sum()) for colour in colours]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +63,11 @@ def test_embed_draws_and_counts(folder, tmp_path):
     np.testing.assert_array_equal(made[0].points, again[0].points)
     assert made[0].perplexity == pytest.approx(23 / 3)
     assert made[0].purity > 0.6  # colours are easy; by chance 0.3
-    assert (tmp_path / "embedding.png").read_bytes().startswith(b"\x89PNG")
+    picture = cv2.imread(str(tmp_path / "embedding.png"))[..., ::-1]
+    # Each class has eight dots, of about 21 pixels that are not mixed with what is behind, and a
+    # ninth in the legend; some may hide others.
+    assert all(100 < count < 9 * 26 for count in pixels_of(picture, COLOURS[:3]))
+    assert pixels_of(picture, COLOURS[3:6]) == [0, 0, 0]  # there are three classes
     assert "<svg" in (tmp_path / "embedding.svg").read_text()
     with pytest.raises(ValueError, match="the method chance has no features"):
         embed(folder, out=tmp_path, methods=["chance"], weights=[NET])
@@ -77,7 +93,14 @@ def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
         svm = LinearSVC(C=1.0, dual="auto", random_state=0, max_iter=10_000)
         expected.append((svm.fit(learned, labels[train]).predict(tested) == labels[test]).mean())
     assert found.accuracy[2] == pytest.approx(np.mean(expected))
-    assert (tmp_path / "compactness.png").read_bytes().startswith(b"\x89PNG")
+    picture = cv2.imread(str(tmp_path / "compactness.png"))[..., ::-1]
+    here = is_of(picture, COLOURS[0]).astype(np.uint8)
+    _, parts, boxes, _ = cv2.connectedComponentsWithStats(here, connectivity=8)
+    curve = 1 + boxes[1:, cv2.CC_STAT_WIDTH].argmax()  # the legend's line is shorter
+    rows, columns = np.nonzero(parts == curve)
+    assert np.ptp(columns) > 0.7 * picture.shape[1]  # from 2 to 512
+    left, right = (rows[abs(columns - end) < 5].mean() for end in (columns.min(), columns.max()))
+    assert np.sign(round((left - right) / 3)) == np.sign(found.accuracy[512] - found.accuracy[2])
 
 
 class Far(BaseEstimator):

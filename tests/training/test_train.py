@@ -14,8 +14,8 @@ import sys
 import time
 import zlib
 from fractions import Fraction
-from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -131,6 +131,22 @@ def test_initial_weights_are_the_originals_fillers():
 # --- learning -------------------------------------------------------------------------------------
 
 
+def assert_shows_a_curve(path):
+    """The log's loss, in grey, and the two accuracies in their colours."""
+    picture = cv2.imread(str(path))[..., ::-1]
+    height, width = picture.shape[:2]
+    losses = [float(row["loss"]) for row in log_of(path.parent)]
+    axes = picture[int(0.1 * height) : int(0.8 * height), int(0.1 * width) : int(0.9 * width)]
+    rows, columns = np.nonzero((axes == 0x88).all(axis=2))
+    assert np.ptp(columns) > 0.5 * width
+    left, right = (rows[abs(columns - end) < 20].mean() for end in (columns.min(), columns.max()))
+    # Both are drawn from 0 at the bottom, so the larger one is higher up.
+    bottom = 0.85 * height - int(0.1 * height)
+    assert (bottom - right) / (bottom - left) == pytest.approx(losses[-1] / losses[0], abs=0.2)
+    for colour in (plots.COLOURS[0], plots.COLOURS[2]):
+        assert (abs(picture - 255 * np.array(colour)) < 2).all(axis=2).sum() > 50
+
+
 @pytest.mark.parametrize("engine", ["native", "torch"])
 def test_it_learns_and_leaves_what_it_says(clips, tmp_path, engine):
     out = tmp_path / "out"
@@ -151,7 +167,7 @@ def test_it_learns_and_leaves_what_it_says(clips, tmp_path, engine):
     assert scalars["test_videos"] == [(20, 3.0), (40, 3.0)]
     assert scalars["test_clips"] == [(20, 30.0), (40, 30.0)]
     assert "video_hit5" not in scalars
-    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert_shows_a_curve(out / "curve.png")
     weights = Weights.load(out / "weights.safetensors")
     assert weights.labels == ("blue", "green", "red")
     assert weights.trained
@@ -322,7 +338,7 @@ def test_a_finished_run_without_weights_gets_them(clips, tmp_path):
     again = train(clips, out=out, **QUICK)
     assert weights_of(out) == before
     assert again.evaluation == first.evaluation
-    assert (out / "curve.png").is_file()
+    assert_shows_a_curve(out / "curve.png")
     assert not [path for path in out.iterdir() if path.name.endswith(PARTIAL_SUFFIX)]
 
 
@@ -916,4 +932,4 @@ def test_a_recipe_of_ones_own(clips, tmp_path):
     )
     report = train(clips, out=tmp_path / "run", recipe=recipe, evaluations=1)
     assert report.iterations == 3  # 9 training videos of two clips each, half of them, by four
-    assert Path(tmp_path / "run" / "log.csv").is_file()
+    assert [row["iteration"] for row in log_of(tmp_path / "run")] == ["1", "2", "3"]

@@ -391,7 +391,9 @@ def test_joined_parts_are_whole(tmp_path, ending, codec, goes_on):
         np.testing.assert_allclose(starts - starts[0], np.arange(90) / 25, atol=1.1e-3)
     else:
         np.testing.assert_allclose(starts[30:60], starts[:30], atol=1.1e-3)
-    for clip in stream_clips(iter(frames), ClipPlan()):
+    clips = list(stream_clips(iter(frames), ClipPlan()))
+    assert len(clips) == 10  # from 0, 8, ... 72 of 90 frames
+    for clip in clips:
         length = clip.stop_seconds - clip.start_seconds
         assert length == pytest.approx(16 / 25, abs=0.05)
     for start, stop in [(starts[5], starts[20]), (starts[28], 99.0), (-1.0, starts[2])]:

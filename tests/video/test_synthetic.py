@@ -207,5 +207,7 @@ def test_write_dataset_lays_out_files_and_keeps_what_is_there(tmp_path):
 
 def test_files_of_a_dataset_show_their_class(tmp_path):
     degrees = dict(zip(CLASSES, (22.5, -22.5, 67.5, -67.5), strict=True))
-    for sample in write_dataset(tmp_path, num_train=2, num_test=2, num_frames=10):
+    samples = write_dataset(tmp_path, num_train=2, num_test=2, num_frames=10)
+    assert len(samples) == 16
+    for sample in samples:
         assert turn_per_frame(decode(sample.path)) == pytest.approx(degrees[sample.label], abs=6)

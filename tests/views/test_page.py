@@ -14,7 +14,8 @@ import pytest
 from kinema import network as networks
 from kinema.cli.app import main
 from kinema.datasets.loaders import SAME_SCENE
-from kinema.evaluation.compare import Timeline, compare
+from kinema.evaluation.compare import compare
+from kinema.evaluation.result import Timeline
 from kinema.features.estimators import C3DFeatures
 from kinema.methods.svm import FeatureSVM
 from kinema.video.sources import as_source
