@@ -18,17 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.cli.app import main
-from kinema.datasets.loaders import (
-    SAME_SCENE,
-    Dataset,
-    Sample,
-    Split,
-    inspect,
-    load,
-    make_folds,
-    make_split,
-    plan_folds,
-)
+from kinema.datasets.folds import SAME_SCENE, make_folds, plan_folds
+from kinema.datasets.inspection import inspect
+from kinema.datasets.loaders import load
+from kinema.datasets.types import Dataset, Sample, Split, make_split
 from kinema.video import synthetic
 
 import odd_videos

@@ -13,7 +13,7 @@ import pytest
 
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.datasets.loaders import SAME_SCENE
+from kinema.datasets.folds import SAME_SCENE
 from kinema.evaluation.compare import Timeline, compare
 from kinema.features.estimators import C3DFeatures
 from kinema.methods.svm import FeatureSVM
