@@ -153,7 +153,7 @@ def test_drawn_videos_are_a_dataset(tmp_path):
     found = {
         (s.path, dataset.classes[s.labels[0]], sides[i]) for i, s in enumerate(dataset.samples)
     }
-    assert found == {(sample.path, sample.label, sample.split) for sample in drawn}
+    assert found == {(video.path, video.label, video.split) for video in drawn}
 
 
 def test_a_folder_without_classes_says_what_was_looked_for(tmp_path):
