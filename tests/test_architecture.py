@@ -123,7 +123,6 @@ TOO_LONG = {
     "features.extraction",
     "training.train",
     "video.demuxing",
-    "video.sources",
     "views.excitation",
     "weights.convert",
     "weights.download",

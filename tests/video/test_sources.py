@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kinema.datasets.loaders import load
-from kinema.video.sources import Source, find_videos, videos_below
+from kinema.video.folders import videos_below
+from kinema.video.sources import Source, find_videos
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kinema.video.sources import VIDEO_SUFFIXES
+from kinema.video.folders import VIDEO_SUFFIXES
 from kinema.words import some
 
 NUM_SPORTS = 487

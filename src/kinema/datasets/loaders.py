@@ -40,7 +40,7 @@ from kinema.datasets.lists import (
     stem_of,
 )
 from kinema.datasets.types import KINDS, Dataset, Sample, Split
-from kinema.video.sources import PassedOver, is_frame_folder, is_hidden, videos_below
+from kinema.video.folders import PassedOver, is_frame_folder, is_hidden, videos_below
 from kinema.words import some
 
 
