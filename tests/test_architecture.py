@@ -122,7 +122,6 @@ TOO_LONG = {
     "evaluation.protocol",
     "features.extraction",
     "training.train",
-    "video.demuxing",
     "views.excitation",
     "weights.convert",
     "weights.download",
