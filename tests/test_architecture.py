@@ -20,6 +20,7 @@ ORDER = (
     "network",
     "files",
     "progress",
+    "download",
     "threads",
     "skipped",
     "metrics",
@@ -123,8 +124,6 @@ TOO_LONG = {
     "features.extraction",
     "training.train",
     "views.excitation",
-    "weights.convert",
-    "weights.download",
 }
 
 

@@ -913,7 +913,7 @@ def pull(name: str) -> int:
     Args:
         name: One of `kinema weights list`.
     """
-    from kinema.weights.download import pull
+    from kinema.weights.known import pull
 
     print(pull(name, progress=True))
     return 0
