@@ -13,8 +13,10 @@ import pytest
 from kinema import network as networks
 from kinema.cli.app import main
 from kinema.datasets import near_duplicates as copies
-from kinema.datasets.loaders import Dataset, Sample, Split, load, make_folds, plan_folds
+from kinema.datasets.folds import make_folds, plan_folds
+from kinema.datasets.loaders import load
 from kinema.datasets.near_duplicates import find_copies, group_copies, similar_pairs
+from kinema.datasets.types import Dataset, Sample, Split
 from kinema.evaluation.compare import compare
 from kinema.video.synthetic import write_video
 from kinema.weights.file import random_weights
@@ -283,7 +285,7 @@ def test_on_real_videos_links_stay_within_ucf101s_groups():
 
 def test_groups_of_some_videos_do_not_hide_near_copies_of_others(tmp_path):
     """A class whose files are named as UCF101's has groups by these names, the other has none."""
-    from kinema.datasets.loaders import Dataset, Sample
+    from kinema.datasets.types import Dataset, Sample
 
     names = ["a/1", "a/2", "b/v_X_g01_c01", "b/v_X_g01_c02", "b/v_X_g02_c01"]
     own = ["a/1", "a/2", "X/g01", "X/g01", "X/g02"]

@@ -16,14 +16,10 @@ from sklearn.svm import LinearSVC
 from kinema import FeatureTable
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.datasets.loaders import Dataset, Sample, Split, load
+from kinema.datasets.loaders import load
+from kinema.datasets.types import Dataset, Sample, Split
 from kinema.evaluation.compare import compare
-from kinema.evaluation.protocol import (
-    NothingToTest,
-    check_classes,
-    check_splits,
-    choose_splits,
-)
+from kinema.evaluation.protocol import NothingToTest, check_classes, check_splits, choose_splits
 from kinema.evaluation.transfer import transfer
 from kinema.features.extraction import extract
 from kinema.files import check_out

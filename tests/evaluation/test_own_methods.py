@@ -17,7 +17,8 @@ from sklearn.svm import LinearSVC
 from kinema import C3DFeatures
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.datasets.loaders import load, make_folds
+from kinema.datasets.folds import make_folds
+from kinema.datasets.loaders import load
 from kinema.evaluation.compare import compare
 from kinema.evaluation.rows import scores_of
 from kinema.features.imagenet import check_installed

@@ -13,7 +13,8 @@ from sklearn.svm import LinearSVC
 from kinema import C3DFeatures, plots
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.datasets.loaders import load, make_folds
+from kinema.datasets.folds import make_folds
+from kinema.datasets.loaders import load
 from kinema.evaluation.compactness import compactness
 from kinema.evaluation.embedding import embed, tsne
 from kinema.metrics import knn_purity

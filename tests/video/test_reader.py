@@ -115,7 +115,7 @@ def test_pictures_numbered_from_zero_are_refused(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
 def test_a_video_without_permission_is_refused(tmp_path):
     path = made(tmp_path, "unreadable", BAD)
-    code = "import sys; from kinema.video import VideoReader; VideoReader(sys.argv[1])"
+    code = "import sys; from kinema.video.reader import VideoReader; VideoReader(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, path],
         preexec_fn=drop_rights_of_root if os.geteuid() == 0 else None,

@@ -13,7 +13,7 @@ import pytest
 
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.datasets.loaders import SAME_SCENE
+from kinema.datasets.folds import SAME_SCENE
 from kinema.evaluation.compare import compare
 from kinema.evaluation.result import Timeline
 from kinema.features.estimators import C3DFeatures

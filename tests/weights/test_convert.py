@@ -629,7 +629,7 @@ def test_convert_does_not_import_torch(tmp_path):
     pytest.importorskip("torch")
     foreign.write_davidea(tmp_path / "w.pth", SMALL)
     code = (
-        "import sys, kinema.convert as c\n"
+        "import sys, kinema.weights.convert as c\n"
         f"try: c.convert({str(tmp_path / 'w.pth')!r})\n"
         "except ValueError as e: assert 'conv1a.weight' in str(e), e\n"
         "assert 'torch' not in sys.modules"

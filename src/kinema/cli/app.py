@@ -913,7 +913,7 @@ def pull(name: str) -> int:
     Args:
         name: One of `kinema weights list`.
     """
-    from kinema.weights.download import pull
+    from kinema.weights.known import pull
 
     print(pull(name, progress=True))
     return 0
@@ -986,7 +986,8 @@ def dataset_info(
         all: Show all classes and all that is missing or cannot be read.
         json: Print it as JSON.
     """
-    from kinema.datasets.loaders import inspect, load
+    from kinema.datasets.inspection import inspect
+    from kinema.datasets.loaders import load
     from kinema.datasets.near_duplicates import find_copies
     from kinema.video.loop import Reading
 

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from kinema import plots
-from kinema.datasets.loaders import Dataset
+from kinema.datasets.types import Dataset
 from kinema.evaluation.experiment import open_dataset, split_and_describe
 from kinema.evaluation.protocol import NUM_FOLDS, check_dataset, title_of, warnings_of
 from kinema.features.table import normalized

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kinema.datasets.loaders import Dataset, Split
+from kinema.datasets.types import Dataset, Split
 from kinema.evaluation.experiment import (
     Experiment,
     features_folder,

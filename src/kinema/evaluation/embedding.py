@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.manifold import TSNE
 
 from kinema import plots
-from kinema.datasets.loaders import Dataset
+from kinema.datasets.types import Dataset
 from kinema.evaluation.experiment import describe, open_dataset
 from kinema.evaluation.protocol import title_of
 from kinema.methods.given import Methods, build, check_features, features_title_of

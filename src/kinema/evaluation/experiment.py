@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.datasets.loaders import Dataset, Split
+from kinema.datasets.types import Dataset, Split
 from kinema.evaluation.protocol import (
     NUM_FOLDS,
     check_dataset,

@@ -7,20 +7,15 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from kinema.datasets.lists import some
-from kinema.datasets.loaders import (
-    SAME_SCENE,
-    Dataset,
-    Split,
-    about_split,
-    inspect,
-    load,
-    plan_folds,
-)
+from kinema.datasets.folds import SAME_SCENE, plan_folds
+from kinema.datasets.inspection import inspect
+from kinema.datasets.loaders import about_split, load
 from kinema.datasets.near_duplicates import find_copies, group_copies, needs_groups
+from kinema.datasets.types import Dataset, Split
 from kinema.skipped import Skipped
 from kinema.video.loop import PLAIN, Reading
 from kinema.weights.file import Weights
+from kinema.words import some
 
 NUM_FOLDS = 5
 """Where a dataset has no official split."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from kinema.datasets.loaders import Dataset, Split
+from kinema.datasets.types import Dataset, Split
 from kinema.evaluation.embedding import FEWEST_POINTS, tsne
 from kinema.evaluation.experiment import Experiment
 from kinema.evaluation.result import Outcome, Row, Timeline

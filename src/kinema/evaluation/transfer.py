@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kinema.datasets.loaders import Dataset
+from kinema.datasets.types import Dataset
 from kinema.evaluation.compare import check_leaks, result_of
 from kinema.evaluation.experiment import (
     Experiment,

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from kinema.datasets.lists import some
-from kinema.datasets.loaders import Dataset, Sample, Split, load
+from kinema.datasets.loaders import load
+from kinema.datasets.types import Dataset, Sample, Split
 from kinema.progress import Progress
 from kinema.skipped import Skipped, VideoError
 from kinema.threads import num_usable_cores
@@ -35,6 +35,7 @@ from kinema.video.clips import C3D_RESIZE, resize
 from kinema.video.loop import Reading, Video, each_video
 from kinema.video.reader import Frame, VideoReader
 from kinema.video.sources import Source, fingerprint, size_in_bytes
+from kinema.words import some
 
 SCHEMES = ("whole", "five")
 

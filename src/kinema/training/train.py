@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from kinema import plots
-from kinema.datasets.loaders import Dataset, Sample, load
+from kinema.datasets.loaders import load
+from kinema.datasets.types import Dataset, Sample
 from kinema.engine.engine import Engine
 from kinema.files import locked_folder, remove_partial_files
 from kinema.network import Network, from_recipe

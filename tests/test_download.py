@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import http.server
 import json
 import re
 import socket
@@ -13,127 +12,19 @@ import subprocess
 import sys
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_convert import small_network
 
-from kinema import network as networks
-from kinema.weights import download
-from kinema.weights import file as weights
-from kinema.weights.download import DownloadError, fetch, pull
+from kinema import progress
+from kinema.download import DownloadError, fetch
 
-import foreign_weights as foreign
+from servers import OLD, Cut, Good, ranges
 
-OLD = np.random.default_rng(0).bytes(600_000)
 NEW = np.random.default_rng(1).bytes(600_000)
 SHA256 = hashlib.sha256(OLD).hexdigest()
 MD5 = hashlib.md5(OLD).hexdigest()
 LAST_MODIFIED = "Wed, 01 Jan 2020 00:00:00 GMT"
-
-
-class Good(http.server.BaseHTTPRequestHandler):
-    """A server as it should be: lengths, an ETag, Range and If-Range. The others differ in a bit.
-
-    `self.web` is the test's hold on the server, see `serve`.
-    """
-
-    protocol_version = "HTTP/1.1"
-    accepts_range = True
-    checks_if_range = True
-
-    @property
-    def web(self) -> SimpleNamespace:
-        return self.server.web
-
-    def do_GET(self):
-        self.web.requests.append({"path": self.path, **self.headers})
-        self.close_connection = True
-        self.answer(len(self.web.requests))
-
-    def answer(self, number):
-        """Answer the `number`th request, counted from 1."""
-        self.send_file()
-
-    def start(self):
-        """The first byte that is asked for."""
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked is None or not self.accepts_range:
-            return 0
-        if self.checks_if_range and "If-Range" in self.headers:
-            now = [self.web.etag, self.web.last_modified]
-            if self.headers["If-Range"] not in now:
-                return 0
-        return int(asked[1])
-
-    def send_file(self, *, stop=None, **changes):
-        """Send the file, up to its byte `stop` only; `changes` are made to the headers."""
-        content, start = self.web.content, self.start()
-        if start >= len(content) > 0:
-            self.head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
-            return
-        headers = {"Content-Length": str(len(content) - start)}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self.head(206 if start else 200, headers | changes)
-        self.send(content[start:stop])
-
-    def head(self, status, headers):
-        self.send_response(status)
-        validators = {"ETag": self.web.etag, "Last-Modified": self.web.last_modified}
-        for name, value in (validators | headers).items():
-            if value is not None:
-                self.send_header(name, value)
-        self.end_headers()
-
-    def send(self, data):
-        self.web.num_sent += len(data)  # before: the client may be done before this returns
-        try:
-            self.wfile.write(data)
-        except OSError:
-            self.web.num_sent -= len(data)
-            raise
-
-    def log_message(self, *args):
-        pass
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """serve(handler) -> its url, and what it may tell: `requests` (headers) and `num_sent`."""
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(download, "FIRST_WAIT_SECONDS", 0.001)
-    running = []
-
-    def start(handler, content=OLD, *, etag='"old"', last_modified=None, name="file.bin"):
-        server = _Server(("127.0.0.1", 0), handler)
-        server.web = SimpleNamespace(
-            content=content,
-            etag=etag,
-            last_modified=last_modified,
-            server=server,
-            requests=[],
-            num_sent=0,
-            go_on=threading.Event(),
-            url=f"http://127.0.0.1:{server.server_port}/{name}",
-        )
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        running.append((server, thread))
-        return server.web
-
-    yield start
-    for server, thread in running:
-        server.web.go_on.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
@@ -162,10 +53,6 @@ def check_part(target, num_bytes, content=OLD):
     assert not target.exists()
     assert left(target) == ["file.bin.part", "file.bin.part.json"]
     assert part(target).read_bytes() == content[:num_bytes]
-
-
-def ranges(web):
-    return [request.get("Range") for request in web.requests]
 
 
 def wait_for(path, num_bytes):
@@ -255,13 +142,6 @@ def test_size_that_is_told_late(serve, target):
 
 
 # --- going on -------------------------------------------------------------------------------------
-
-
-class Cut(Good):
-    """Ends the first answer before byte `web.cut`."""
-
-    def answer(self, number):
-        self.send_file(stop=self.web.cut if number == 1 else None)
 
 
 CUTS = [1, 1000, 299_999, len(OLD) - 1]
@@ -406,7 +286,7 @@ def test_stopped_by_ctrl_c(serve, target, monkeypatch):
 
     web = serve(Good)
     with monkeypatch.context() as patch:
-        patch.setattr(download._Meter, "advance", stop)
+        patch.setattr(progress.Transferred, "advance", stop)
         with pytest.raises(KeyboardInterrupt):
             fetch(web.url, target)
     num_bytes = part(target).stat().st_size
@@ -903,100 +783,3 @@ def test_progress_outside_a_terminal(serve, target, capsys, monkeypatch):
     fetch(web.url, target, progress=True)
     line = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(r"file\.bin: 600\.0 kB, .*/s, 0 s to 600\.0 kB", line)
-
-
-# --- known files ----------------------------------------------------------------------------------
-
-SMALL = foreign.small_c3d()
-
-
-def recipe_network():
-    return networks.Network((3, 16, 112, 112), small_network().layers, {"name": "small"})
-
-
-@pytest.fixture
-def known(serve, tmp_path, monkeypatch):
-    """known(content, **fields of KnownFile) makes "small" a known file; gives its server."""
-    monkeypatch.setenv("KINEMA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(networks, "NETWORKS", {"small": recipe_network})
-
-    def make(content, handler=Good, **fields):
-        web = serve(handler, content, name="v1/small.pickle?raw=true")
-        file = weights.KnownFile(
-            web.url, "a small file", convert={"network": recipe_network()}, **fields
-        )
-        monkeypatch.setattr(weights, "KNOWN_FILES", {"small": file})
-        return web
-
-    return make
-
-
-def small_file(tmp_path, kind):
-    path = tmp_path / "original"
-    if kind == "torch":
-        pytest.importorskip("torch")
-        foreign.write_davidea(path, SMALL)
-    else:
-        foreign.write_caffe(path, SMALL)
-    return path.read_bytes()
-
-
-@pytest.mark.parametrize("kind", ["torch", "caffe"])
-def test_pull(known, tmp_path, kind):
-    content = small_file(tmp_path, kind)
-    digest = hashlib.sha256(content).hexdigest()
-    web = known(content, sha256=digest[:8], md5=hashlib.md5(content).hexdigest())
-    with pytest.raises(FileNotFoundError, match="kinema weights pull small"):
-        weights.resolve("small")
-    path = pull("small")
-    assert path == tmp_path / "cache" / "small.safetensors"
-    pulled = weights.resolve("small")
-    assert pulled.name == "small"
-    assert pulled.source_sha256 == digest
-    assert "small.pickle" in pulled.source
-    for name, array in SMALL.items():
-        np.testing.assert_array_equal(pulled[name], array, err_msg=name)
-    assert list((tmp_path / "cache" / "downloads").iterdir()) == []
-    assert pull("small") == path
-    assert len(web.requests) == 1
-
-
-def test_pull_goes_on(known, tmp_path):
-    web = known(small_file(tmp_path, "caffe"), Cut)
-    web.cut = 20_000
-    pull("small")
-    assert ranges(web) == [None, "bytes=20000-"]
-    assert web.num_sent == len(web.content)
-    np.testing.assert_array_equal(weights.resolve("small")["fc6.weight"], SMALL["fc6.weight"])
-
-
-def test_pull_unknown(known):
-    known(b"")
-    with pytest.raises(
-        ValueError, match=r"`name` 'large' is not one of the files to pull: small\."
-    ):
-        pull("large")
-
-
-@pytest.mark.parametrize("checksum", [{"sha256": "dcc47ddc"}, {"md5": "0" * 32}])
-def test_pull_with_wrong_checksum(known, tmp_path, checksum):
-    known(small_file(tmp_path, "caffe"), **checksum)
-    with pytest.raises(ValueError, match="of what came is"):
-        pull("small")
-    assert list((tmp_path / "cache").rglob("small*")) == []
-
-
-def test_pull_of_what_cannot_be_converted(known, tmp_path):
-    web = known(b"<html>Please log in</html>")
-    downloaded = tmp_path / "cache" / "downloads" / "small.pickle"
-    for _ in range(2):
-        with pytest.raises(ValueError, match=r"small\.pickle: .* delete it and pull again"):
-            pull("small")
-        assert downloaded.is_file()
-        assert not (tmp_path / "cache" / "small.safetensors").exists()
-    assert len(web.requests) == 1
-    # It may have been a package that was missing: with what convert needs, nothing is fetched.
-    downloaded.write_bytes(small_file(tmp_path, "caffe"))
-    pull("small")
-    assert len(web.requests) == 1
-    assert weights.resolve("small").name == "small"

@@ -25,22 +25,11 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from email.message import Message
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, NamedTuple
 
-from rich.filesize import decimal
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
 from kinema.files import atomic_path
-from kinema.progress import Display
-from kinema.weights import file as weight_files
-from kinema.weights.convert import convert
+from kinema.progress import Transferred
 
 if sys.platform != "win32":
     import fcntl
@@ -103,7 +92,7 @@ def fetch(
         raise IsADirectoryError(f"`target` {target} is a folder; name a file in it.")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(target, url, has_checksum=bool(checksums))
-    with _alone(part), _Meter(target.name, enabled=progress) as meter:
+    with _alone(part), Transferred(target.name, enabled=progress) as meter:
         try:
             _fill(part, retries=retries, timeout=timeout, meter=meter)
             for kind, expected in checksums.items():
@@ -120,45 +109,6 @@ def fetch(
         finally:
             part.remove_if_empty()
     return target
-
-
-def pull(name: str, *, progress: bool = False) -> Path:
-    """Fetch and convert a file of `weights.KNOWN_FILES`, unless it is in the cache already.
-
-    Several of them were published without a checksum and are taken as they come; the sha256 of
-    what came is kept in the weights' story, as `source_sha256`.
-
-    Args:
-        name: a name of `weights.KNOWN_FILES`.
-        progress: show the download on standard error.
-
-    Returns:
-        The weight file in `weights.cache_folder()`, where `weights.resolve` looks for it.
-
-    Raises:
-        ValueError: the name is not known, or what came has another checksum or cannot be converted.
-        DownloadError: see `fetch`.
-    """
-    if name not in weight_files.KNOWN_FILES:
-        known_names = ", ".join(weight_files.KNOWN_FILES)
-        raise ValueError(f"`name` {name!r} is not one of the files to pull: {known_names}.")
-    path = weight_files.cache_folder() / f"{name}.safetensors"
-    if path.is_file():
-        return path
-    known = weight_files.KNOWN_FILES[name]
-    file_name = PurePosixPath(urllib.parse.urlsplit(known.url).path).name
-    download = weight_files.cache_folder() / "downloads" / file_name
-    if not download.is_file():  # it is there after a conversion that failed
-        fetch(known.url, download, sha256=known.sha256, md5=known.md5, progress=progress)
-    try:
-        weights = convert(download, name=name, **known.convert)
-    except ValueError as error:
-        raise ValueError(
-            f"{error} The download is kept; delete it and pull again to have it anew."
-        ) from None
-    weights.save(path)
-    download.unlink(missing_ok=True)
-    return path
 
 
 # --- what is asked for --------------------------------------------------------------------------
@@ -312,7 +262,7 @@ class _Broken(Exception):
     """A try that failed in a way that another may not; says why, in words."""
 
 
-def _fill(part: _Part, *, retries: int, timeout: float, meter: _Meter) -> None:
+def _fill(part: _Part, *, retries: int, timeout: float, meter: Transferred) -> None:
     """Ask until the part is whole, or until `retries` tries in a row brought nothing new."""
     part.load()
     failures, most = 0, part.num_bytes
@@ -337,7 +287,7 @@ def _what_is_here(part: _Part) -> str:
     return f"{part.num_bytes:,}{of_size} bytes are here, and the same command {way_out}"
 
 
-def _ask(part: _Part, *, timeout: float, meter: _Meter) -> None:
+def _ask(part: _Part, *, timeout: float, meter: Transferred) -> None:
     """Ask once for what is missing, and write it."""
     offset = part.num_bytes if part.can_go_on else 0
     headers = {"User-Agent": "kinema", "Accept-Encoding": "identity"}
@@ -433,7 +383,7 @@ def _ends_at(headers: Message[str, str], offset: int, part: _Part) -> bool:
 
 
 def _take(
-    response: http.client.HTTPResponse, part: _Part, offset: int, timeout: float, meter: _Meter
+    response: http.client.HTTPResponse, part: _Part, offset: int, timeout: float, meter: Transferred
 ) -> bool:
     """Write an answer to the part. False: it does not fit what is here, and nothing was written."""
     length = response.length  # None where it is not known, or comes in chunks
@@ -479,7 +429,7 @@ def _copy(
     path: Path,
     length: int | None,
     timeout: float,
-    meter: _Meter,
+    meter: Transferred,
 ) -> None:
     """Append the answer's body, `length` bytes of it at most."""
     with open(path, "ab") as file:
@@ -497,43 +447,3 @@ def _copy(
             if length is not None:
                 length -= len(data)
             meter.advance(len(data))
-
-
-# --- progress -----------------------------------------------------------------------------------
-
-
-class _Meter(Display):
-    """Bytes, speed and time left."""
-
-    def __init__(self, name: str, *, enabled: bool) -> None:
-        super().__init__(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            enabled=enabled,
-        )
-        self._name = name
-        self._task = self._rich.add_task(name, total=None)
-        self.start(0, None)
-
-    def start(self, done: int, total: int | None) -> None:
-        """An answer begins; what was here before says nothing about speed."""
-        self._first = self._done = done
-        self._total = total
-        self._begun = time.monotonic()
-        self._rich.reset(self._task, completed=done, total=total)
-
-    def advance(self, num_bytes: int) -> None:
-        self._done += num_bytes
-        self._rich.update(self._task, completed=self._done)
-        if self._line_is_due():
-            seconds = max(time.monotonic() - self._begun, 1e-9)
-            speed = max((self._done - self._first) / seconds, 1e-9)
-            line = f"{self._name}: {decimal(self._done)}, {decimal(int(speed))}/s"
-            if self._total is not None:
-                left = (self._total - self._done) / speed
-                line += f", {left:.0f} s to {decimal(self._total)}"
-            print(line, file=sys.stderr, flush=True)
