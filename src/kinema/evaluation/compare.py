@@ -221,7 +221,7 @@ class Result:
 def compare(
     dataset: str | os.PathLike[str] | Dataset,
     *,
-    methods: Sequence[str] = ("c3d", "c3d-random", "chance"),
+    methods: Sequence[str] = ("c3d", "c3d-random", "one-frame", "chance"),
     weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
     layer: str = "fc6",
     stride: int = 8,
