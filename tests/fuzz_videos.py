@@ -865,7 +865,7 @@ class Runner:
         self._jobs = jobs
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(
-            ["kinema.cli.app", "kinema.cli.features", "kinema.features.extraction", "fuzz_videos"]
+            ["kinema.cli.app", "kinema.features.extraction", "fuzz_videos"]
         )
         making = self._context.Process(target=_prepare, args=(folder,))
         making.start()

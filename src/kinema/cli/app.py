@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cyclopts import App
 
 import kinema
-from kinema.cli.end import exit_code, say
+from kinema.cli import datasets, evaluation, features, inside, training, weights
+from kinema.cli.end import Done, exit_code, say
 from kinema.cli.options import renamed
 
 app = App(
@@ -25,31 +26,33 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # exit_code() says what to do next
 )
-# By name, so that a command's file is imported when it runs.
-for command in (
-    "features:extract",
-    "features:predict",
-    "datasets:prepare",
-    "training:train",
-    "training:export",
-    "evaluation:transfer",
-    "evaluation:compare",
-    "evaluation:embed",
-    "evaluation:compactness",
-    "inside:kernels",
-    "inside:excite",
-    "inside:demo",
-):
-    app.command(f"kinema.cli.{command}")
+commands: tuple[Callable[..., Done | None], ...] = (
+    features.extract,
+    features.predict,
+    datasets.prepare,
+    training.train,
+    training.export,
+    evaluation.transfer,
+    evaluation.compare,
+    evaluation.embed,
+    evaluation.compactness,
+    inside.kernels,
+    inside.excite,
+    inside.demo,
+)
+for command in commands:
+    app.command(command)
 
 weights_app = App(name="weights", help="List, inspect, convert and fetch network weights.")
-for command in ("info", "convert", "pull", "mean"):
-    weights_app.command(f"kinema.cli.weights:{command}")
-weights_app.command("kinema.cli.weights:known", name="list")
+weights_app.command(weights.known, name="list")
+weights_app.command(weights.info)
+weights_app.command(weights.convert)
+weights_app.command(weights.pull)
+weights_app.command(weights.mean)
 app.command(weights_app)
 
 dataset_app = App(name="dataset", help="Look at labelled videos.")
-dataset_app.command("kinema.cli.datasets:info")
+dataset_app.command(datasets.info)
 app.command(dataset_app)
 
 

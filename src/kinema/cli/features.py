@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,8 +13,7 @@ from kinema.cli.end import Done
 from kinema.cli.options import Compute, MaxSkipped, Reading, Several, Switch, VideoPath
 
 
-@Parameter(name="*", group=options.FEATURES)
-@dataclass(frozen=True, kw_only=True)
+@options.flags(options.FEATURES)
 class Rows:
     """Which clips of a video become rows, and what their feature is."""
 

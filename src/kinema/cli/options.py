@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar, dataclass_transform
 
 from cyclopts import Group, Parameter, validators
+
+T = TypeVar("T")
 
 Device = Literal["auto", "cpu", "cuda"]
 EngineKind = Literal["auto", "native", "torch"]
 DatasetKind = Literal["auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv"]
 Recipe = Literal["sports1m", "ucf101-finetune", "ucf101-scratch", "kernel-depth", "mini"]
 
-# The panels of `--help`, in this order, below a command's own options.
+# The panels of `--help`: a command's own options, then these in their order.
+OWN = Group.create_default_parameters()
 LABELS = Group("Dataset", sort_key=1)
 FEATURES = Group("Features", sort_key=2)
 PROTOCOL = Group("Protocol", sort_key=3)
@@ -72,8 +75,19 @@ MAX_SKIPPED = Parameter(
 MaxSkipped = Annotated[int, MAX_SKIPPED]
 
 
-@Parameter(name="*", group=LABELS)
-@dataclass(frozen=True, kw_only=True)
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def flags(panel: Group) -> Callable[[type[T]], type[T]]:
+    """Make a class a frozen group of flags, in a panel of the help."""
+
+    def made(group: type[T]) -> type[T]:
+        # Without what nobody asks of it: each method costs time when the program starts.
+        frozen = dataclass(frozen=True, kw_only=True, repr=False, eq=False)(group)
+        return Parameter(name="*", group=panel)(frozen)
+
+    return made
+
+
+@flags(LABELS)
 class Labels:
     """How the labels of a dataset are read."""
 
@@ -83,8 +97,7 @@ class Labels:
     """Folder of its official lists."""
 
 
-@Parameter(name="*", group=FEATURES)
-@dataclass(frozen=True, kw_only=True)
+@flags(FEATURES)
 class Features:
     """Features of labelled videos."""
 
@@ -96,8 +109,7 @@ class Features:
     """Frames from clip to clip."""
 
 
-@Parameter(name="*", group=PROTOCOL)
-@dataclass(frozen=True, kw_only=True)
+@flags(PROTOCOL)
 class Splits:
     """What is learned from, and what is tested on."""
 
@@ -107,8 +119,7 @@ class Splits:
     """Grouped folds, where there is no official split."""
 
 
-@Parameter(name="*", group=PROTOCOL)
-@dataclass(frozen=True, kw_only=True)
+@flags(PROTOCOL)
 class Svm:
     """The linear SVM of the protocol."""
 
@@ -117,8 +128,7 @@ class Svm:
     """Bring video vectors to length 1."""
 
 
-@Parameter(name="*", group=COMPUTING)
-@dataclass(frozen=True, kw_only=True)
+@flags(COMPUTING)
 class Compute:
     """Where networks are computed."""
 
@@ -130,8 +140,7 @@ class Compute:
     """CPU threads of the network; all by default."""
 
 
-@Parameter(name="*", group=VIDEOS)
-@dataclass(frozen=True, kw_only=True)
+@flags(VIDEOS)
 class Reading:
     """How videos are read."""
 

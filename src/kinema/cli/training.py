@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group
 
 from kinema.cli import options
 from kinema.cli.end import CouldNotGoOn, Done
@@ -16,8 +15,7 @@ from kinema.cli.options import Compute, Labels, MaxSkipped, Recipe, Several, Swi
 RECIPE = Group("Recipe", sort_key=0)
 
 
-@Parameter(name="*", group=RECIPE)
-@dataclass(frozen=True, kw_only=True)
+@options.flags(RECIPE)
 class Changes:
     """Single settings of a recipe that are changed; None for as the recipe says."""
 
@@ -41,8 +39,7 @@ class Changes:
     """Probability that an output of fc6 or fc7 is dropped."""
 
 
-@Parameter(name="*", group=options.COMPUTING)
-@dataclass(frozen=True, kw_only=True)
+@options.flags(options.COMPUTING)
 class Steps:
     """How the steps of learning are computed."""
 
@@ -54,8 +51,7 @@ class Steps:
     """Parts that a batch is computed in, for less memory."""
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
+@options.flags(options.OWN)
 class Run:
     """What a run starts from, and when it is evaluated."""
 
