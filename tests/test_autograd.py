@@ -453,13 +453,13 @@ def arrays():
 def test_what_is_right_is_taken():
     """That what follows is refused for its one flaw."""
     forward, backward = arrays()
-    learner = native.Learner(TARGETS[0])
-    learner.forward(**forward)
-    learner.backward(**backward)
+    layer = native.LayerGradients(TARGETS[0])
+    layer.forward(**forward)
+    layer.backward(**backward)
     assert forward["output"].any()
     assert all(backward[name].any() for name in ("to_input", "to_weight", "to_bias"))
-    learner.forward(**forward | {"winners": None})
-    learner.backward(**backward | {"to_input": None, "to_weight": None, "to_bias": None})
+    layer.forward(**forward | {"winners": None})
+    layer.backward(**backward | {"to_input": None, "to_weight": None, "to_bias": None})
 
 
 def zeros(*shape, dtype=np.float32):
@@ -499,7 +499,7 @@ BAD = [
 )
 def test_bad_raw_calls_forward_are_refused(change):
     with pytest.raises((TypeError, ValueError)):
-        native.Learner(TARGETS[0]).forward(**arrays()[0] | change)
+        native.LayerGradients(TARGETS[0]).forward(**arrays()[0] | change)
 
 
 @pytest.mark.parametrize(
@@ -519,13 +519,13 @@ def test_bad_raw_calls_forward_are_refused(change):
 )
 def test_bad_raw_calls_backward_are_refused(change):
     with pytest.raises((TypeError, ValueError)):
-        native.Learner(TARGETS[0]).backward(**arrays()[1] | change)
+        native.LayerGradients(TARGETS[0]).backward(**arrays()[1] | change)
 
 
 def test_winners_that_are_no_winners_reach_no_other_memory():
     _, backward = arrays()
     backward["winners"][:] = 255
-    native.Learner(TARGETS[0]).backward(**backward)
+    native.LayerGradients(TARGETS[0]).backward(**backward)
     assert not backward["to_weight"].any()
 
 
@@ -533,4 +533,4 @@ def test_an_unknown_processor_is_named():
     with forced("z80"), pytest.raises(ValueError, match=r"KINEMA_PROCESSOR must be one of"):
         conv3d(X, WEIGHT, BIAS)
     with pytest.raises(ValueError, match="z80"):
-        native.Learner("z80")
+        native.LayerGradients("z80")

@@ -144,7 +144,7 @@ def transposed_convolution(
     """
     shape = (1, weight.shape[1], *values.shape[1:])
     result = np.empty(shape, np.float32)
-    native.Learner(native.processor()).backward(
+    native.LayerGradients(native.processor()).backward(
         np.empty(shape, np.float32),  # what was convolved: it is not read
         np.ascontiguousarray(weight, np.float32),
         False,

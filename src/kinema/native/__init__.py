@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 
 try:
-    from kinema.native._native import LANES, Learner, Network, can_pool, targets
+    from kinema.native._native import LANES, LayerGradients, Network, can_pool, targets
 except ImportError as error:  # pragma: no cover
     raise ImportError(
         f"kinema's native engine is not there ({error}): install it with a C++20 compiler at hand "
         "(pip install . in its folder), or run with the engine torch."
     ) from None
 
-__all__ = ["LANES", "Learner", "Network", "can_pool", "processor", "targets"]
+__all__ = ["LANES", "LayerGradients", "Network", "can_pool", "processor", "targets"]
 
 
 def processor() -> str:
