@@ -48,66 +48,55 @@ struct Tile {
   unsigned char* winners;    // where those of `to` go
 };
 
-// Whether a value takes the place of the best so far. What is not a number wins, as in PyTorch.
-inline Integers wins(Vector value, Vector best) { return (value > best) | (value != value); }
+// The largest value of a window. Its bias comes last: x -> x + bias never decreases, also when
+// rounded.
+struct Largest {
+  Vector value;
 
-// The windows T x Y x X are those of `tile`, and whole in height and width; 0 x 0 x 0 takes any.
-template <Transform KT, int T, int Y, int X>
+  void begin(Vector first, int, const Tile&) { value = first; }
+  void take(Vector next, int, const Tile&) { value = larger(next, value); }
+  void take(const Largest& next) { value = larger(next.value, value); }
+  Vector biased(const Tile& tile) const { return value + tile.bias; }
+  void write_place(const Tile&, std::ptrdiff_t) const {}
+};
+
+// The same and which sample it was. Values are compared as they will be, after the bias; of equal
+// ones the first wins, and what is not a number does, as in PyTorch.
+struct Winner {
+  Vector value;
+  Integers place;
+
+  void begin(Vector first, int at, const Tile& tile) {
+    value = first + tile.bias;
+    place = at - Integers{};
+  }
+  void take(Vector next, int at, const Tile& tile) { take({next + tile.bias, at - Integers{}}); }
+  void take(const Winner& next) {
+    const Integers better = (next.value > value) | (next.value != next.value);
+    value = better ? next.value : value;
+    place = better ? next.place : place;
+  }
+  Vector biased(const Tile&) const { return value; }
+  void write_place(const Tile& tile, std::ptrdiff_t to) const {
+    store_bytes(tile.winners + to, place);
+  }
+};
+
+// The windows T x Y x X are those of `tile`, 0 x 0 x 0 takes any. If WHOLE, none of them is cut off
+// in height or width.
+template <class Best, Transform KT, int T, int Y, int X, bool WHOLE>
 void output_times(const Tile& tile) {
   using Sizes = Sizes<KT>;
   const int window_t = T ? T : tile.window[0], window_y = Y ? Y : tile.window[1],
             window_x = X ? X : tile.window[2];
   float* to_y = tile.to;
   for (int y = 0; y < tile.count[1]; y += window_y, to_y += tile.stride[1]) {
-    const int rows = Y ? Y : least(window_y, tile.count[1] - y);
+    const int rows = WHOLE ? window_y : least(window_y, tile.count[1] - y);
     float* to_x = to_y;
     for (int x = 0; x < tile.count[2]; x += window_x, to_x += tile.stride[2]) {
-      const int columns = X ? X : least(window_x, tile.count[2] - x);
+      const int columns = WHOLE ? window_x : least(window_x, tile.count[2] - x);
       const float* corner = tile.planes + (y * tile.plane_width + x) * kWidth;
-      Vector best[Sizes::outputs];
-#pragma GCC unroll 2
-      for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 2
-        for (int j = 0; j < columns; ++j) {
-          const float* from = corner + (i * tile.plane_width + j) * kWidth;
-          Vector p[Sizes::products], out[Sizes::outputs];
-#pragma GCC unroll 8
-          for (int k = 0; k < Sizes::products; ++k) p[k] = load(from + k * tile.plane_floats);
-          output_1d<KT>(p, out);
-#pragma GCC unroll 8
-          for (int k = 0; k < Sizes::outputs; ++k)
-            best[k] = i == 0 && j == 0 ? out[k] : larger(out[k], best[k]);
-        }
-      float* to_t = to_x;
-#pragma GCC unroll 4
-      for (int t = 0; t < Sizes::outputs; t += window_t, to_t += tile.stride[0]) {
-        if (t >= tile.count[0]) break;
-        Vector value = best[t];
-#pragma GCC unroll 2
-        for (int k = t + 1; k < t + window_t; ++k)
-          if (k < tile.count[0]) value = larger(best[k], value);
-        // x -> max(x + bias, 0) never decreases, also when rounded: the maximum may come first.
-        value += tile.bias;
-        // What is not a number stays so: an overflow must not look like a feature.
-        store(to_t, tile.relu ? larger(Vector{}, value) : value);
-      }
-    }
-  }
-}
-
-// The same with the winners of windows, which are compared as they will be: after the bias.
-template <Transform KT, int T, int Y, int X>
-void output_winners(const Tile& tile) {
-  using Sizes = Sizes<KT>;
-  const int window_t = T ? T : tile.window[0], window_y = Y ? Y : tile.window[1],
-            window_x = X ? X : tile.window[2];
-  for (int y = 0; y < tile.count[1]; y += window_y) {
-    const int rows = least(window_y, tile.count[1] - y);
-    for (int x = 0; x < tile.count[2]; x += window_x) {
-      const int columns = least(window_x, tile.count[2] - x);
-      const float* corner = tile.planes + (y * tile.plane_width + x) * kWidth;
-      Vector best[Sizes::outputs];
-      Integers winner[Sizes::outputs];
+      Best best[Sizes::outputs];
 #pragma GCC unroll 2
       for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
@@ -120,50 +109,43 @@ void output_winners(const Tile& tile) {
 #pragma GCC unroll 8
           for (int k = 0; k < Sizes::outputs; ++k) {
             const int place = ((k % window_t) * window_y + i) * window_x + j;
-            out[k] += tile.bias;
-            const Integers better = i == 0 && j == 0 ? ~Integers{} : wins(out[k], best[k]);
-            best[k] = better ? out[k] : best[k];
-            winner[k] = better ? place - Integers{} : winner[k];
+            if (i == 0 && j == 0)
+              best[k].begin(out[k], place, tile);
+            else
+              best[k].take(out[k], place, tile);
           }
         }
-      const std::ptrdiff_t to = y / window_y * tile.stride[1] + x / window_x * tile.stride[2];
+      float* to_t = to_x;
 #pragma GCC unroll 4
-      for (int t = 0; t < Sizes::outputs; t += window_t) {
+      for (int t = 0; t < Sizes::outputs; t += window_t, to_t += tile.stride[0]) {
         if (t >= tile.count[0]) break;
-        Vector value = best[t];
-        Integers place = winner[t];
+        Best window = best[t];
 #pragma GCC unroll 2
         for (int k = t + 1; k < t + window_t; ++k)
-          if (k < tile.count[0]) {
-            const Integers better = wins(best[k], value);
-            value = better ? best[k] : value;
-            place = better ? winner[k] : place;
-          }
-        const std::ptrdiff_t at = to + t / window_t * tile.stride[0];
-        store(tile.to + at, tile.relu ? larger(Vector{}, value) : value);
-        store_bytes(tile.winners + at, place);
+          if (k < tile.count[0]) window.take(best[k]);
+        const Vector value = window.biased(tile);
+        // What is not a number stays so: an overflow must not look like a feature.
+        store(to_t, tile.relu ? larger(Vector{}, value) : value);
+        window.write_place(tile, to_t - tile.to);
       }
     }
   }
 }
 
 // The common windows are compiled in.
-template <Transform KT>
-void output_times(const Tile& tile) {
+template <class Best, Transform KT>
+void output_tile(const Tile& tile) {
   const int t = tile.window[0], y = tile.window[1], x = tile.window[2];
-  if (tile.winners) {
-    if (y == 2 && x == 2 && t == 1) return output_winners<KT, 1, 2, 2>(tile);
-    if (Sizes<KT>::outputs > 1 && y == 2 && x == 2 && t == 2)
-      return output_winners<KT, 2, 2, 2>(tile);
-    return output_winners<KT, 0, 0, 0>(tile);
-  }
-  if (y == 1 && x == 1 && t == 1) return output_times<KT, 1, 1, 1>(tile);
-  if (Sizes<KT>::outputs > 1 && y == 2 && x == 2 && tile.count[1] % 2 == 0 &&
-      tile.count[2] % 2 == 0) {
-    if (t == 1) return output_times<KT, 1, 2, 2>(tile);
-    if (t == 2) return output_times<KT, 2, 2, 2>(tile);
-  }
-  output_times<KT, 0, 0, 0>(tile);
+  const bool whole = tile.count[1] % y == 0 && tile.count[2] % x == 0;
+  if (t == 1 && y == 1 && x == 1) return output_times<Best, KT, 1, 1, 1, true>(tile);
+  if (t == 1 && y == 2 && x == 2)
+    return whole ? output_times<Best, KT, 1, 2, 2, true>(tile)
+                 : output_times<Best, KT, 1, 2, 2, false>(tile);
+  if constexpr (Sizes<KT>::outputs > 1)
+    if (t == 2 && y == 2 && x == 2)
+      return whole ? output_times<Best, KT, 2, 2, 2, true>(tile)
+                   : output_times<Best, KT, 2, 2, 2, false>(tile);
+  output_times<Best, KT, 0, 0, 0, false>(tile);
 }
 
 void transform_output(const Convolution& c, const Pooling* pooling, Products products,
@@ -174,8 +156,9 @@ void transform_output(const Convolution& c, const Pooling* pooling, Products pro
     return with_transform(c.width.transform, []<Transform KW>() { return &output_plane<KH, KW>; });
   });
   using OutputTimes = void (*)(const Tile&);
-  const auto times = with_transform(c.time.transform,
-                                    []<Transform KT>() -> OutputTimes { return output_times<KT>; });
+  const auto times = with_transform(c.time.transform, [&]<Transform KT>() -> OutputTimes {
+    return winners ? output_tile<Winner, KT> : output_tile<Largest, KT>;
+  });
   const int plane = c.height.products * c.width.products;
   const int out_blocks = blocks_of(c.out_channels);
   int sizes[3];
