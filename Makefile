@@ -12,8 +12,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
-CORE := $(addprefix tests/test_,$(addsuffix .py,native engine features loop estimators predict cli compare deconvolution excitation kernels))
-NATIVE := CMakeLists.txt $(wildcard src/kinema/native/*.cpp src/kinema/native/*.h)
+CORE := $(addprefix tests/test_,$(addsuffix .py,native layer_gradients engine features loop estimators predict cli compare deconvolution excitation kernels))
+NATIVE := CMakeLists.txt $(shell find src/kinema/native -name "*.cpp" -o -name "*.h")
 
 .PHONY: demo test test-core test-lowest lint wheel bench clean
 
@@ -41,6 +41,7 @@ lint: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h,$(NATIVE)) benchmarks/*.cpp
 
 wheel: .venv/bin/python
 	$(PIP) wheel --no-deps --wheel-dir dist .

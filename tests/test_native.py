@@ -318,7 +318,7 @@ def test_other_python_threads_go_on_during_a_run():
     ticker = threading.Thread(target=tick)
     ticker.start()
     start = time.perf_counter()
-    runner._runner.run(clips, network.layer_names[-1:])  # nothing but the kernels takes time
+    runner.run(clips, network.layer_names[-1:])
     stop = time.perf_counter()
     done.set()
     ticker.join()
