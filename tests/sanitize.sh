@@ -5,9 +5,9 @@
 #   tests/sanitize.sh           errors of memory and undefined operations (ASan and UBSan)
 #   tests/sanitize.sh thread    data races (TSan)
 #
-# Kinema is built into an environment of its own in build/sanitize, without PyTorch, which would take
-# longer than all the rest. Takes about two minutes each. Where the compiler or the system has no such
-# sanitizer, it says so and ends with success.
+# Kinema is built into an environment of its own in build/sanitize, without PyTorch, which would
+# take longer than all the rest. Takes about two minutes each. Where the compiler or the system has
+# no such sanitizer, it says so and ends with success.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -65,7 +65,8 @@ CXX=$compiler CXXFLAGS="-fsanitize=$kind -fno-sanitize-recover=all -fno-omit-fra
   --config-settings=cmake.build-type=Debug \
   --config-settings=cmake.define.CMAKE_CXX_FLAGS_DEBUG="-O1 -g1" .
 
-# Not what measures memory or time, and not what only reads real videos.
-sanitized -m pytest -p no:cacheprovider \
+# Not what measures memory or time, and not what reads real videos. Without --capture=sys pytest would
+# keep a report to itself.
+sanitized -m pytest -p no:cacheprovider --capture=sys \
   tests/test_native.py tests/test_layer_gradients.py tests/test_engine.py \
   -k "not memory_does_not_grow and not other_python_threads and not real_frames"
