@@ -312,7 +312,7 @@ def test_other_python_threads_go_on_during_a_run():
     How long a run takes plays no part: there are as many as the other thread needs to wake up.
     """
     network = Network((8, 16, 32, 32), named(Conv3d("", 64), Conv3d("", 64)))
-    runner = engine(network, parameters(network), TARGETS[-1], threads=1)._runner
+    runner = engine(network, parameters(network), TARGETS[-1], threads=1)
     clips, layers = clips_for(network, 1), network.layer_names[-1:]
     gate, ticks = threading.Lock(), []
 

@@ -15,6 +15,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,6 +27,30 @@ DEVICES = ("auto", "cpu", "cuda")
 
 MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
 """Far more threads than cores end the process rather than raise an error."""
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """How the native engine computes a layer, and the time that its runs have taken so far.
+
+    Times are processor milliseconds, summed over threads. Where a pooling is done together with the
+    convolution before it, the convolution has the time of both.
+
+    Attributes:
+        how: the transforms along time, height and width.
+        multiply_adds: of the layer's matrix products, for one clip.
+        input_ms: transforming the input.
+        multiply_ms: the matrix products.
+        output_ms: transforming back, with bias, ReLU and pooling.
+        other_ms: everything else.
+    """
+
+    how: str
+    multiply_adds: float
+    input_ms: float
+    multiply_ms: float
+    output_ms: float
+    other_ms: float
 
 
 class Engine:
@@ -109,6 +134,24 @@ class Engine:
             }
         return self._runner.run(np.ascontiguousarray(clips), wanted)
 
+    def profile(self) -> dict[str, LayerProfile]:
+        """By layer, where the time of all runs of this engine went.
+
+        Raises:
+            ValueError: not the native engine.
+        """
+        if not isinstance(self._runner, _NativeRunner):
+            raise ValueError(f"the engine {self.kind} keeps no profile; the engine native does.")
+        return self._runner.profile()
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the weights as the engine keeps them: transformed on native, else as they came.
+
+        Biases, which are few, do not count on native.
+        """
+        return self._runner.packed_bytes
+
     def __repr__(self) -> str:
         return f"Engine(kind={self.kind!r}, device={self.device!r})"
 
@@ -189,6 +232,20 @@ class _NativeRunner:
         self._native.run(clips, [(names.index(name), array) for name, array in outputs.items()])
         return outputs
 
+    def profile(self) -> dict[str, LayerProfile]:
+        return {
+            name: LayerProfile(
+                self._native.describe(index),
+                self._native.multiply_adds(index),
+                *(1e3 * seconds for seconds in self._native.profile(index)),
+            )
+            for index, name in enumerate(self._network.layer_names)
+        }
+
+    @property
+    def packed_bytes(self) -> int:
+        return self._native.packed_bytes
+
 
 def _of(layer: Layer, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
@@ -219,6 +276,10 @@ class _TorchRunner:
             name: torch.from_numpy(_writeable(array)).to(self._device)
             for name, array in parameters.items()
         }
+
+    @property
+    def packed_bytes(self) -> int:
+        return sum(array.nbytes for array in self._parameters.values())
 
     def run(self, clips: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         torch = self._torch

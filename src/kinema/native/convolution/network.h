@@ -7,9 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include "work.h"
+#include "convolution/builds.h"
+#include "convolution/work.h"
 
-namespace kinema {
+namespace kinema::convolution {
 
 class Network {
  public:
@@ -71,4 +72,4 @@ class Network {
   std::mutex mutex_;
 };
 
-}  // namespace kinema
+}  // namespace kinema::convolution

@@ -1,74 +1,10 @@
-#include "work.h"
+#include "convolution/work.h"
 
 #include <algorithm>
-#include <cstdint>
-#include <cstdlib>
-#include <ctime>
-#include <new>
-#include <stdexcept>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "support/stopwatch.h"
 
-namespace kinema {
-namespace {
-
-const std::vector<const Kernels*>& builds() {
-  static const std::vector<const Kernels*> found = [] {
-    std::vector<const Kernels*> all;
-#ifdef KINEMA_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-      all.push_back(&kernels_avx512);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(&kernels_avx2);
-#endif
-    all.push_back(&kernels_portable);
-    return all;
-  }();
-  return found;
-}
-
-}  // namespace
-
-const Kernels& kernels_of(const std::string& target) {
-  for (const Kernels* kernels : builds())
-    if (kernels->name == target) return *kernels;
-  throw std::invalid_argument("this processor cannot run the kernels for \"" + target + "\".");
-}
-
-std::vector<std::string> targets() {
-  std::vector<std::string> names;
-  for (const Kernels* kernels : builds()) names.push_back(kernels->name);
-  return names;
-}
-
-double Stopwatch::seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
-}
-
-Buffer::~Buffer() { std::free(data_); }
-
-void Buffer::reserve(std::size_t floats) {
-  if (floats <= floats_) return;
-  constexpr std::size_t kLargePage = 2u << 20;
-  if (floats > PTRDIFF_MAX / sizeof(float)) throw std::bad_alloc();
-  const std::size_t bytes = floats * sizeof(float);
-  const std::size_t alignment = bytes >= kLargePage ? kLargePage : 64;
-  std::free(data_);
-  data_ = nullptr;
-  floats_ = 0;
-  void* data = nullptr;
-  if (posix_memalign(&data, alignment, bytes) != 0) throw std::bad_alloc();
-#if defined(__linux__)
-  if (alignment == kLargePage) madvise(data, bytes, MADV_HUGEPAGE);
-#endif
-  data_ = static_cast<float*>(data);
-  floats_ = floats;
-}
+namespace kinema::convolution {
 
 void Workspace::cover(const Convolution& c, int panel, int clips, int most_threads) {
   for (int threads = 1; threads <= most_threads; ++threads) {  // the team may be smaller
@@ -78,8 +14,8 @@ void Workspace::cover(const Convolution& c, int panel, int clips, int most_threa
     std::size_t& most = schedule.shared ? team : transformed;
     most = std::max<std::size_t>(
         most, c.products() * odd_lines(c.pieces() * c.blocks() * rows * c.lanes));
-    products = std::max<std::size_t>(products,
-                                     c.products() * odd_lines(schedule.panels * part * panel));
+    products =
+        std::max<std::size_t>(products, c.products() * odd_lines(schedule.panels * part * panel));
   }
   scratch = std::max(scratch, scratch_floats(c));
 }
@@ -106,16 +42,15 @@ void Work::write_output(const Shape& shape, const float* activation, float* outp
   const int blocks = blocks_of(shape.channels);
   team.for_each(long(clips) * shape.channels, [&](long item) {
     const long clip = item / shape.channels, channel = item % shape.channels;
-    const float* from = activation +
-                        (clip * blocks + channel / kLanes) * samples * kLanes + channel % kLanes;
+    const float* from =
+        activation + (clip * blocks + channel / kLanes) * samples * kLanes + channel % kLanes;
     float* to = output + item * samples;
     for (std::size_t i = 0; i < samples; ++i) to[i] = from[i * kLanes];
   });
 }
 
 void Work::convolve(const Convolution& c, const Pooling* pooling, const float* packed,
-                    const float* bias, const float* input, float* output,
-                    unsigned char* winners) {
+                    const float* bias, const float* input, float* output, unsigned char* winners) {
   const int panels = c.panels(kernels.panel), areas = c.areas() * clips;
   const Schedule schedule = plan_schedule(c, kernels.panel, clips, team.size());
   const long chunks = (areas + schedule.areas - 1) / schedule.areas;
@@ -177,4 +112,4 @@ void Work::pool(const Pooling& pooling, const float* input, float* output) {
   });
 }
 
-}  // namespace kinema
+}  // namespace kinema::convolution

@@ -1,9 +1,8 @@
-#include "plan.h"
+#include "convolution/plan.h"
 
 #include <algorithm>
 
-
-namespace kinema {
+namespace kinema::convolution {
 
 Axis plan_axis(int size, int kernel) {
   Axis axis{};
@@ -61,15 +60,15 @@ Schedule plan_schedule(const Convolution& convolution, int panel, int clips, int
   constexpr int kPrivateProducts = 6000;  // vectors of one panel that stay in a thread's cache
   constexpr int kSharedRows = 400;
   constexpr int kSharedOutputs = 128;
-  constexpr std::size_t kMostBytes = 96u << 20;  // of transformed input, and of one group's products
-  constexpr int kItems = 2;                      // of work for each thread, to even out
+  // Bytes of transformed input, and of one group's products.
+  constexpr std::size_t kMostBytes = 96u << 20;
+  constexpr int kItems = 2;  // of work for each thread, to even out
 
   const int areas = convolution.areas() * clips, times = convolution.time.tiles;
   const int panels = convolution.panels(panel);
   const std::size_t weights = convolution.packed_bytes(panel);
   const std::size_t area_bytes = sizeof(float) * times * convolution.products() *
-                                 convolution.lanes *
-                                 convolution.pieces() * convolution.blocks();
+                                 convolution.lanes * convolution.pieces() * convolution.blocks();
 
   Schedule schedule{};
   const int few = std::max(1, kPrivateProducts / (convolution.products() * times));
@@ -88,4 +87,4 @@ Schedule plan_schedule(const Convolution& convolution, int panel, int clips, int
   return schedule;
 }
 
-}  // namespace kinema
+}  // namespace kinema::convolution

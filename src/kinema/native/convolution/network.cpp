@@ -1,9 +1,11 @@
-#include "network.h"
+#include "convolution/network.h"
 
 #include <algorithm>
 #include <cmath>
 
-namespace kinema {
+#include "support/stopwatch.h"
+
+namespace kinema::convolution {
 namespace {
 
 // Clips that go through the network together: more would only take memory.
@@ -31,8 +33,8 @@ void Network::add(Layer layer, const Weights& weights, const float* bias) {
   const Convolution& c = layer.convolution;
   const int panels = c.panels(kernels_.panel);
   const std::size_t panel_floats = c.panel_floats(kernels_.panel);
-  const std::size_t lanes =
-      std::max<std::size_t>(std::size_t(panels) * kernels_.panel, blocks_of(c.out_channels) * kLanes);
+  const std::size_t lanes = std::max<std::size_t>(std::size_t(panels) * kernels_.panel,
+                                                  blocks_of(c.out_channels) * kLanes);
   layer.packed.reserve(panels * panel_floats);
   layer.bias.reserve(lanes);
   std::fill_n(layer.bias.data(), lanes, 0.0f);
@@ -45,8 +47,8 @@ void Network::add(Layer layer, const Weights& weights, const float* bias) {
   layers_.push_back(std::move(layer));
 }
 
-void Network::add_convolution(int out_channels, const int kernel[3], bool relu,
-                              const float* weight, const float* bias) {
+void Network::add_convolution(int out_channels, const int kernel[3], bool relu, const float* weight,
+                              const float* bias) {
   Layer layer{};
   layer.kind = Kind::convolution;
   const bool few = layers_.empty() && input_.channels <= kFewLanes;
@@ -108,8 +110,8 @@ std::string Network::describe(int index) const {
   if (layer.kind == Kind::pooling) return "maximum of each window";
   if (layer.kind == Kind::softmax) return "softmax";
   const Convolution& c = layer.convolution;
-  std::string text = std::string(name_of(c.time.transform)) + " x " +
-                     name_of(c.height.transform) + " x " + name_of(c.width.transform);
+  std::string text = std::string(name_of(c.time.transform)) + " x " + name_of(c.height.transform) +
+                     " x " + name_of(c.width.transform);
   if (c.pieces() > 1) text += ", kernel in " + std::to_string(c.pieces()) + " pieces";
   return text;
 }
@@ -128,8 +130,7 @@ void Network::run(const float* clips, long num_clips,
   for (long part = 0; part < parts; ++part) {
     const long first = num_clips * part / parts, last = num_clips * (part + 1) / parts;
     std::vector<std::pair<int, float*>> here = outputs;
-    for (auto& [index, data] : here)
-      data += first * std::ptrdiff_t(shape(index).values());
+    for (auto& [index, data] : here) data += first * std::ptrdiff_t(shape(index).values());
     run_some(clips + first * clip_floats, int(last - first), here);
   }
 }
@@ -157,7 +158,8 @@ int Network::num_light_layers() const {
     if (layers_[index].kind != Kind::convolution) continue;
     const Convolution& c = layers_[index].convolution;
     if (c.packed_bytes(kernels_.panel) > kLightWeights ||
-        plan_schedule(c, kernels_.panel, 1, threads_).shared) break;
+        plan_schedule(c, kernels_.panel, 1, threads_).shared)
+      break;
   }
   return index;
 }
@@ -204,8 +206,7 @@ void Network::run_some(const float* clips, int num_clips,
       int turn = 0;
       for (int index = first; index < stop; ++index, turn ^= 1) {
         Layer& layer = layers_[index];
-        const bool fused = index + 1 < stop && !asked[index] &&
-                           layer.kind == Kind::convolution &&
+        const bool fused = index + 1 < stop && !asked[index] && layer.kind == Kind::convolution &&
                            layers_[index + 1].kind == Kind::pooling &&
                            can_fuse(layer.convolution, layers_[index + 1].pooling);
         const Pooling* pooling = fused ? &layers_[++index].pooling : nullptr;
@@ -250,4 +251,4 @@ void Network::run_some(const float* clips, int num_clips,
   });
 }
 
-}  // namespace kinema
+}  // namespace kinema::convolution

@@ -1,9 +1,11 @@
-#include "learning.h"
+#include "convolution/layer_gradients.h"
 
 #include <algorithm>
 #include <vector>
 
-namespace kinema {
+#include "convolution/weight_gradient.h"
+
+namespace kinema::convolution {
 namespace {
 
 // Clips go through a layer in groups. With few weights a group's activations stay in the last
@@ -61,148 +63,11 @@ void pack(Work& work, const Convolution& c, const Weights& weights, float* packe
   });
 }
 
-// How the gradient to the weights is cut up, and the memory for it. Nothing of this may depend on
-// the number of threads, for the order of the sums depends on it.
-//
-// Sums of the products that fit a core's cache are kept once for each of `kParts` parts of the
-// rows; whatever thread takes a part transforms a few tiles at a time and adds up their products.
-// Larger sums are kept once: all threads transform a chunk of rows, then each takes some of the
-// products.
-struct GradientPlan {
-  static constexpr int kParts = 16;
-
-  bool parts;
-  int areas;  // of a chunk
-  std::size_t input, output, scratch, sums;  // floats; sums of one part
-
-  GradientPlan(const Convolution& c, const Kernels& kernels, int clips) {
-    constexpr std::size_t kOwnSums = 512u << 10, kOwn = 640u << 10;  // bytes that stay in a cache
-    constexpr std::size_t kCached = 12u << 20;                      // of all threads
-    constexpr std::size_t kMost = 256u << 20;
-    constexpr std::size_t kRows = 64;  // fewer are not worth the way from and to the sums
-    const int panels = c.panels(kernels.panel), times = c.time.tiles, all = c.areas() * clips;
-    const std::size_t row = sizeof(float) * c.products() *
-                            (c.pieces() * c.blocks() * c.lanes + panels * kernels.panel);
-    const std::size_t bytes = c.packed_bytes(kernels.panel);
-    parts = bytes <= kOwnSums;
-    const std::size_t rows = parts             ? kOwn / row
-                             : bytes > kCached ? kMost / row  // they should pass seldom
-                                               : std::max(kCached / row, kRows);
-    const int most = int(std::clamp<std::size_t>(rows / times, 1, all));
-    const int chunks = (all + most - 1) / most;
-    areas = (all + chunks - 1) / chunks;
-    const std::size_t most_rows = std::size_t(areas) * times;
-    input = c.products() * odd_lines(c.pieces() * c.blocks() * most_rows * c.lanes);
-    output = c.products() * odd_lines(panels * most_rows * kernels.panel);
-    scratch = rounded(std::max(scratch_floats(c), gradient_scratch_floats(c)));
-    sums = panels * c.panel_floats(kernels.panel);
-  }
-
-  std::size_t workspace(int threads) const {
-    return (input + output) * (parts ? threads : 1) + threads * scratch;
-  }
-  std::size_t all_sums() const { return sums * (parts ? kParts : 1); }
-};
-
-// The gradient to the weights of one group of clips after the other.
-struct WeightGradient {
-  Work& work;
-  const Convolution& c;
-  const GradientPlan& plan;
-  const Pooling* pooling;
-  const float* input;
-  const float* gradient;
-  const unsigned char* winners;
-  float *workspace, *sums;
-
-  Transformed transformed(float* data, int rows) const {
-    return work.transformed_of(c, data, rows);
-  }
-  Products products(float* data, int rows) const {
-    const int panel = work.kernels.panel;
-    return {data, odd_lines(std::size_t(c.panels(panel)) * rows * panel), rows};
-  }
-
-  // Blocks of the input, then those of the gradient.
-  int blocks() const { return c.blocks() + blocks_of(c.out_channels); }
-  void transform(int block, int area, int areas, Transformed in, Products out, int row,
-                 float* scratch) const {
-    if (block < c.blocks())
-      work.kernels.transform_input(c, input, area, areas, block, in, row, scratch);
-    else
-      work.kernels.transform_gradient(c, pooling, gradient, winners, area, areas,
-                                      block - c.blocks(), out, row, scratch);
-  }
-  void multiply(Transformed in, Products out, int product, int panel, float* to, bool add) const {
-    const Kernels& kernels = work.kernels;
-    kernels.multiply_gradient(c, in, out, product, panel,
-                              to + panel * c.panel_floats(kernels.panel), add);
-  }
-
-  // Adds a group of clips, or begins with it.
-  void run(bool add) {
-    const int panels = c.panels(work.kernels.panel), areas = c.areas() * work.clips;
-    if (plan.parts) return run_parts(areas, panels, add);
-    float* const scratch = workspace + plan.input + plan.output + work.thread * plan.scratch;
-    // All of a product's panels on one thread, which keeps the transformed input in its cache.
-    const int parts = c.products() >= 8 * work.team.size() ? 1 : panels;
-    const long chunks = (areas + plan.areas - 1) / plan.areas;
-    constexpr int kTogether = 16;  // areas that one thread transforms in one go
-    for (long chunk = 0; chunk < chunks; ++chunk) {
-      const int first = int(areas * chunk / chunks);
-      const int count = int(areas * (chunk + 1) / chunks) - first;
-      const Transformed in = transformed(workspace, count * c.time.tiles);
-      const Products out = products(workspace + plan.input, count * c.time.tiles);
-      const int goes = (count + kTogether - 1) / kTogether;
-      work.team.for_each(long(blocks()) * goes, [&](long item) {
-        const int start = int(item % goes) * kTogether;
-        transform(int(item / goes), first + start, std::min(kTogether, count - start), in, out,
-                  start * c.time.tiles, scratch);
-      });
-      work.team.for_each(long(c.products()) * parts, [&](long item) {
-        const int product = int(item / parts), part = int(item % parts);
-        for (int panel = panels * part / parts; panel < panels * (part + 1) / parts; ++panel)
-          multiply(in, out, product, panel, sums, add || chunk > 0);
-      });
-    }
-  }
-
-  void run_parts(int areas, int panels, bool add) {
-    float* const own = workspace + work.thread * (plan.input + plan.output + plan.scratch);
-    work.team.for_each(GradientPlan::kParts, [&](long part) {
-      float* const to = sums + part * plan.sums;
-      if (!add) std::fill_n(to, plan.sums, 0.0f);
-      const int last = int(long(areas) * (part + 1) / GradientPlan::kParts);
-      for (int area = int(long(areas) * part / GradientPlan::kParts); area < last;
-           area += plan.areas) {
-        const int count = std::min(plan.areas, last - area);
-        const Transformed in = transformed(own, count * c.time.tiles);
-        const Products out = products(own + plan.input, count * c.time.tiles);
-        for (int block = 0; block < blocks(); ++block)
-          transform(block, area, count, in, out, 0, own + plan.input + plan.output);
-        for (int product = 0; product < c.products(); ++product)
-          for (int panel = 0; panel < panels; ++panel)
-            multiply(in, out, product, panel, to, true);
-      }
-    });
-  }
-
-  void finish(float* to) {
-    const std::size_t panel_floats = c.panel_floats(work.kernels.panel);
-    work.team.for_each(c.panels(work.kernels.panel), [&](long panel) {
-      float* const all = sums + panel * panel_floats;
-      for (int part = 1; plan.parts && part < GradientPlan::kParts; ++part)
-        for (std::size_t i = 0; i < panel_floats; ++i) all[i] += all[part * plan.sums + i];
-      work.kernels.unpack(c, all, int(panel), to);
-    });
-  }
-};
-
 }  // namespace
 
-void Learner::forward(const LearningLayer& layer, long clips, const float* input,
-                      const float* weight, const float* bias, float* output,
-                      unsigned char* winners, int threads) {
+void LayerGradients::forward(const LearningLayer& layer, long clips, const float* input,
+                             const float* weight, const float* bias, float* output,
+                             unsigned char* winners, int threads) {
   if (clips == 0) return;
   const Convolution c =
       plan_convolution(layer.input, layer.lanes(), layer.out_channels, layer.kernel, layer.relu);
@@ -231,9 +96,10 @@ void Learner::forward(const LearningLayer& layer, long clips, const float* input
   });
 }
 
-void Learner::backward(const LearningLayer& layer, long clips, const float* input,
-                       const float* weight, const float* output, const unsigned char* winners,
-                       const float* gradient, const Gradients& to, int threads) {
+void LayerGradients::backward(const LearningLayer& layer, long clips, const float* input,
+                              const float* weight, const float* output,
+                              const unsigned char* winners, const float* gradient,
+                              const Gradients& to, int threads) {
   const Convolution c =
       plan_convolution(layer.input, layer.lanes(), layer.out_channels, layer.kernel, false);
   const Convolution back =
@@ -245,8 +111,8 @@ void Learner::backward(const LearningLayer& layer, long clips, const float* inpu
     if (to.bias) std::fill_n(to.bias, c.out_channels, 0.0f);
     return;
   }
-  const int together = std::min(clips_together(c, kernels_, clips),
-                                clips_together(back, kernels_, clips));
+  const int together =
+      std::min(clips_together(c, kernels_, clips), clips_together(back, kernels_, clips));
   const int out_blocks = blocks_of(c.out_channels);
 
   // Everything is allocated here, before the team starts.
@@ -259,8 +125,7 @@ void Learner::backward(const LearningLayer& layer, long clips, const float* inpu
     if (to.weight) floats = std::max(floats, plans.back().workspace(threads));
   }
   workspace_.reserve(std::max(floats, needs.floats(threads)));
-  activations_[0].reserve(
-      together * std::max(layer.input.floats(), layer.input.floats(c.lanes)));
+  activations_[0].reserve(together * std::max(layer.input.floats(), layer.input.floats(c.lanes)));
   activations_[1].reserve(together * out.floats());
   if (to.input) {
     if (layer.pooling) activations_[2].reserve(together * convolved.floats());
@@ -300,14 +165,19 @@ void Learner::backward(const LearningLayer& layer, long clips, const float* inpu
       if (to.weight) {
         read(work, layer.input, c.lanes, input + clip * layer.input.values(), nullptr,
              activations_[0].data());
-        WeightGradient{work, c, plans[work.clips - 1], layer.pooling, activations_[0].data(),
-                       activations_[1].data(), won, workspace_.data(), sums_.data()}
-            .run(clip > 0);
+        const WeightGradient group{work,
+                                   c,
+                                   plans[work.clips - 1],
+                                   layer.pooling,
+                                   activations_[0].data(),
+                                   activations_[1].data(),
+                                   won,
+                                   workspace_.data(),
+                                   sums_.data()};
+        group.run(clip > 0);
       }
     }
-    if (to.weight)
-      WeightGradient{work, c, plans[0], nullptr, nullptr, nullptr, nullptr, nullptr, sums_.data()}
-          .finish(to.weight);
+    if (to.weight) finish_weight_gradient(work, c, plans[0], sums_.data(), to.weight);
   });
   for (int channel = 0; to.bias && channel < c.out_channels; ++channel) {
     double sum = 0;
@@ -317,4 +187,4 @@ void Learner::backward(const LearningLayer& layer, long clips, const float* inpu
   }
 }
 
-}  // namespace kinema
+}  // namespace kinema::convolution

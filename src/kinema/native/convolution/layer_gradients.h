@@ -11,9 +11,10 @@
 #include <mutex>
 #include <string>
 
-#include "work.h"
+#include "convolution/builds.h"
+#include "convolution/work.h"
 
-namespace kinema {
+namespace kinema::convolution {
 
 // A convolution and, unless `pooling` is null, the max pooling of its output, which it must be
 // possible to fuse. Arrays are (clips, channels, time, height, width), those of weights (out, in,
@@ -36,20 +37,21 @@ struct Gradients {
   float *input, *weight, *bias;  // null for those that are not asked for
 };
 
-class Learner {
+class LayerGradients {
  public:
-  explicit Learner(const std::string& target) : kernels_(kernels_of(target)) {}
+  explicit LayerGradients(const std::string& target) : kernels_(kernels_of(target)) {}
 
   // `winners` may be null: then there is no way back through a pooling.
   void forward(const LearningLayer&, long clips, const float* input, const float* weight,
                const float* bias, float* output, unsigned char* winners, int threads);
 
-  // `gradient` is that to the output; `output` is only read where there is a ReLU.
+  // `gradient` is that to the output; `output` is only read where there is a ReLU, `input` only for
+  // the gradient to the weights.
   void backward(const LearningLayer&, long clips, const float* input, const float* weight,
                 const float* output, const unsigned char* winners, const float* gradient,
                 const Gradients&, int threads);
 
-  // Nothing here may run at the same time as anything else on the same learner.
+  // Nothing here may run at the same time as anything else on the same object.
   std::mutex& mutex() { return mutex_; }
 
  private:
@@ -59,4 +61,4 @@ class Learner {
   std::mutex mutex_;
 };
 
-}  // namespace kinema
+}  // namespace kinema::convolution

@@ -1,9 +1,9 @@
 // What each processor's build of kernels.cpp offers. Every function works on one thread.
 #pragma once
 
-#include "plan.h"
+#include "convolution/plan.h"
 
-namespace kinema {
+namespace kinema::convolution {
 
 // Rows of the transformed input of one chunk: [product][piece, channel block][row][lanes].
 struct Transformed {
@@ -78,8 +78,8 @@ struct Kernels {
   // the adjoint of transform_output: with `pooling` (may be null) from that to pooled outputs.
   // scratch: gradient_scratch_floats(convolution).
   void (*transform_gradient)(const Convolution&, const Pooling* pooling, const float* gradient,
-                             const unsigned char* winners, int area, int areas, int block,
-                             Products, int row, float* scratch);
+                             const unsigned char* winners, int area, int areas, int block, Products,
+                             int row, float* scratch);
 
   // Adds up, over all rows, the products of transformed input and transformed gradient for one of
   // the products and one panel. sums: as the packed weights of that panel; `add` to what is there.
@@ -104,10 +104,4 @@ inline std::size_t gradient_scratch_floats(const Convolution& c) {
   return std::size_t(c.input.time) * c.height.products * c.width.products * kLanes;
 }
 
-extern const Kernels kernels_portable;
-#ifdef KINEMA_X86
-extern const Kernels kernels_avx2;
-extern const Kernels kernels_avx512;
-#endif
-
-}  // namespace kinema
+}  // namespace kinema::convolution

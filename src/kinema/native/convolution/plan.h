@@ -19,7 +19,7 @@
 
 #include <cstddef>
 
-namespace kinema {
+namespace kinema::convolution {
 
 // Activations are float32 [clip][channel block][time][height][width][kLanes], channels padded with
 // zeros to whole blocks, whatever the vector width of the processor.
@@ -33,12 +33,12 @@ enum class Transform { none, pair, four };
 
 struct Axis {
   Transform transform;
-  int size;         // samples of the map, in and out
+  int size;                             // samples of the map, in and out
   int window, products, outputs, taps;  // of one tile and one piece, see the table above
-  int tiles;        // that cover the map
-  int pieces;       // of the kernel
-  int skipped;      // taps at either end of the kernel that only ever meet padding
-  int first;        // input sample at which the window of tile 0 and piece 0 starts
+  int tiles;                            // that cover the map
+  int pieces;                           // of the kernel
+  int skipped;  // taps at either end of the kernel that only ever meet padding
+  int first;    // input sample at which the window of tile 0 and piece 0 starts
 
   int start(int tile, int piece) const { return first + tile * outputs + piece * taps; }
 };
@@ -76,9 +76,7 @@ struct Convolution {
   }
   int blocks() const { return blocks_of(input.channels, lanes); }
   // Panels of output channels: together they cover the output's whole blocks.
-  int panels(int panel) const {
-    return (blocks_of(out_channels) * kLanes + panel - 1) / panel;
-  }
+  int panels(int panel) const { return (blocks_of(out_channels) * kLanes + panel - 1) / panel; }
   // Tiles over height and width; each has all tiles over time, the rows of the matrix products.
   int areas() const { return height.tiles * width.tiles; }
 };
@@ -120,4 +118,4 @@ struct Schedule {
 
 Schedule plan_schedule(const Convolution& convolution, int panel, int clips, int threads);
 
-}  // namespace kinema
+}  // namespace kinema::convolution

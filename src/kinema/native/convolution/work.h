@@ -2,38 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
-#include <utility>
-#include <vector>
 
-#include "kernels.h"
-#include "team.h"
+#include "convolution/kernels.h"
+#include "support/memory.h"
+#include "support/threads.h"
 
-namespace kinema {
-
-// Memory that is aligned, not initialised, and lies on large pages where the system has them.
-class Buffer {
- public:
-  Buffer() = default;
-  Buffer(Buffer&& other) noexcept { swap(other); }
-  Buffer& operator=(Buffer&& other) noexcept {
-    swap(other);
-    return *this;
-  }
-  ~Buffer();
-
-  float* data() const { return data_; }
-  // At least this large afterwards; what it held is lost if it grows.
-  void reserve(std::size_t floats);
-
- private:
-  void swap(Buffer& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(floats_, other.floats_);
-  }
-  float* data_ = nullptr;
-  std::size_t floats_ = 0;
-};
+namespace kinema::convolution {
 
 // Seconds of all threads together.
 struct Profile {
@@ -46,33 +20,6 @@ struct Profile {
     other += more.other;
   }
 };
-
-// Processor time of this thread: what other programs take does not count.
-class Stopwatch {
- public:
-  // Seconds since the last call.
-  double lap() {
-    const double now = seconds(), lap = now - last_;
-    last_ = now;
-    return lap;
-  }
-
- private:
-  static double seconds();
-  double last_ = seconds();
-};
-
-// Names of the builds that this processor can run, the best one first.
-std::vector<std::string> targets();
-const Kernels& kernels_of(const std::string& target);
-
-inline std::size_t rounded(std::size_t floats) { return (floats + kLanes - 1) / kLanes * kLanes; }
-
-// An odd number of cache lines: with a power of two all products of a tile would meet in the same
-// few places of a cache.
-inline std::ptrdiff_t odd_lines(std::size_t floats) {
-  return std::ptrdiff_t((floats + kLanes - 1) / kLanes | 1) * kLanes;
-}
 
 // Floats that `Work::convolve` needs.
 struct Workspace {
@@ -92,7 +39,7 @@ struct Work {
   const Kernels& kernels;
   Team& team;
   int thread;
-  float* transformed;  // of the team
+  float* transformed;         // of the team
   float *products, *scratch;  // of this thread
   std::size_t transformed_floats;
   int clips;
@@ -124,4 +71,4 @@ struct Work {
   }
 };
 
-}  // namespace kinema
+}  // namespace kinema::convolution
