@@ -53,7 +53,9 @@ IMPORT_TORCH_AT_ONCE = {
     "engine.autograd",
     "engine.torch_network",
     "training.learner",
+    "training.batches",
     "training.processes",
+    "training.run",
     "training.train",
 }
 
@@ -121,7 +123,6 @@ TOO_LONG = {
     "evaluation.compare",
     "evaluation.protocol",
     "features.extraction",
-    "training.train",
     "video.demuxing",
     "video.sources",
     "views.excitation",
