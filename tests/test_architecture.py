@@ -16,6 +16,8 @@ PACKAGE = Path(kinema.__file__).parent
 # Each room may import the rooms above it, and no others.
 ORDER = (
     "lazy",
+    "layers",
+    "model",
     "network",
     "files",
     "progress",
@@ -45,6 +47,8 @@ MAY_IMPORT_TORCH = {
     "engine.engine",
     "engine.torch_network",
     "features.imagenet",
+    "model",
+    "training.clip_dataset",
     "training.learner",
     "training.log",
     "training.processes",
@@ -54,6 +58,7 @@ IMPORT_TORCH_AT_ONCE = {
     "engine.torch_network",
     "training.learner",
     "training.batches",
+    "training.clip_dataset",
     "training.processes",
     "training.run",
     "training.train",

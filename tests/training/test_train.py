@@ -107,12 +107,12 @@ def test_a_run_of_another_length_keeps_its_periods():
 
 
 def test_other_networks_of_a_recipe():
-    recipe = adapted(RECIPES["mini"], network="increasing", crop=32)
+    recipe = adapted(RECIPES["mini"], model="increasing", crop=32)
     expected = networks.kernel_depth((3, 3, 5, 5, 7), 5, input_shape=(3, 16, 32, 32))
     assert recipe.make_network(5) == expected
-    assert adapted(RECIPES["mini"], network="depth-1").make_network(5).input_shape[2] == 64
-    with pytest.raises(ValueError, match="`network` must be one of c3d, c3d_mini, depth-1"):
-        adapted(RECIPES["mini"], network="resnet")
+    assert adapted(RECIPES["mini"], model="depth-1").make_network(5).input_shape[2] == 64
+    with pytest.raises(ValueError, match="`model` must be one of c3d, c3d_mini, depth-1"):
+        adapted(RECIPES["mini"], model="resnet")
 
 
 def test_initial_weights_are_the_originals_fillers():

@@ -68,6 +68,7 @@ def extract(
     video_seconds: float | None = None,
     max_skipped: MaxSkipped = 0,
     keep_partial: Annotated[bool, Flag] = False,
+    model: str | None = None,
 ) -> int:
     """Extract features of videos into a folder, one file a video.
 
@@ -96,6 +97,7 @@ def extract(
             into FFmpeg that never returns is not cut short.
         max_skipped: Exit with 1 if more videos than this were skipped.
         keep_partial: Keep the rows before the frame at which a video breaks, marked as partial.
+        model: FILE.py:CLASS, the PyTorch module of one's own that the weights are of.
     """
     from kinema.features.extraction import extract
 
@@ -104,7 +106,7 @@ def extract(
         out=out,
         list=list,
         root=root,
-        weights=weights,
+        weights=_weights(weights, model),
         layer=layer,
         stride=stride,
         sampling_rate=sampling_rate,
@@ -277,7 +279,7 @@ def train(
     recipe: Recipe = "mini",
     weights: str | None = None,
     split: str | None = None,
-    network: str | None = None,
+    model: Annotated[str | None, Parameter(name=["--model", "--network"])] = None,
     crop: int | None = None,
     epochs: float | None = None,
     iterations: int | None = None,
@@ -312,7 +314,8 @@ def train(
         recipe: Network and settings; the other flags change single ones of them.
         weights: Name or file of the weights that fine-tuning starts from; their network is learned.
         split: Official split, as 1; the first one by default, or a quarter of the videos for tests.
-        network: c3d, c3d_mini, depth-1, depth-3, depth-5, depth-7, increasing or decreasing.
+        model: c3d, c3d_mini, depth-1, depth-3, depth-5, depth-7, increasing or decreasing; or
+            FILE.py:CLASS, a PyTorch module of one's own.
         crop: Height and width of the network's input in pixels.
         epochs: Length of the run; more than before makes a run that is there longer.
         iterations: Length of the run, in steps; likewise.
@@ -344,6 +347,9 @@ def train(
             raise
         raise ImportError("training needs PyTorch: pip install 'kinema[train]'.") from None
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    name, models = _model(model)
+    if models and weights is not None:
+        name = None  # theirs is learned, the class is needed to read them
     try:
         report = train(
             dataset,
@@ -351,7 +357,8 @@ def train(
             recipe=recipe,
             weights=weights,
             split=split,
-            network=network,
+            model=name,
+            models=models,
             crop=crop,
             epochs=epochs,
             iterations=iterations,
@@ -505,6 +512,7 @@ def compare(
     video_seconds: float | None = None,
     max_skipped: MaxSkipped = 0,
     force: Annotated[bool, Flag] = False,
+    model: str | None = None,
 ) -> int:
     """Compare methods on labelled videos: the paper's table for data of one's own.
 
@@ -528,12 +536,13 @@ def compare(
             into FFmpeg that never returns is not cut short.
         max_skipped: Exit with 1 if more videos than this could not be used.
         force: Go on with weights that saw test videos, and mark their rows.
+        model: FILE.py:CLASS, the PyTorch module of one's own that the weights are of.
     """
     result = _compare(
         dataset,
         out=out,
         methods=_names(methods),
-        weights=weights or ["c3d-mini"],
+        weights=[_weights(each, model) for each in weights or ["c3d-mini"]],
         layer=layer,
         stride=stride,
         cost=c,
@@ -781,6 +790,25 @@ def excite(
     if weights == "c3d-mini":
         _say("c3d-mini has seeded random weights, not trained ones: its maps have learned nothing.")
     return code
+
+
+def _model(text: str | None) -> tuple[str | None, dict[str, Any]]:
+    """The name that --model gives, and the class of one's own behind FILE.py:CLASS."""
+    if text is None or ":" not in text:
+        return text, {}
+    from kinema.model import load_class
+
+    name, made = load_class(text)
+    return name, {name: made}
+
+
+def _weights(weights: str, model: str | None) -> Any:
+    """Weights by name or file, or, of a class of one's own, themselves."""
+    if model is None:
+        return weights
+    from kinema.weights.file import resolve
+
+    return resolve(weights, _model(model)[1])
 
 
 def _names(text: str) -> list[str]:

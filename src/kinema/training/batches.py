@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from kinema.network import Network
+from kinema.model import Model
 from kinema.threads import mapped
 from kinema.training.clip_store import ClipStore
 from kinema.training.processes import Processes
@@ -33,7 +33,7 @@ class Batches:
         self,
         store: ClipStore,
         sampler: Sampler,
-        network: Network,
+        network: Model,
         *,
         mean: np.ndarray,
         batch: int,

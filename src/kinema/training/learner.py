@@ -18,8 +18,8 @@ import torch
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from kinema.engine.torch_network import TorchNetwork
-from kinema.network import Network
+from kinema.engine.torch_network import module_of
+from kinema.model import Model, UserModel
 from kinema.training.processes import Processes
 
 BIAS_RATE = 2.0
@@ -30,7 +30,7 @@ class Learner:
     """A network, and how it learns from one batch.
 
     Args:
-        network: what to learn.
+        model: what to learn, a network or another model.
         processes: where it is learned.
         momentum, weight_decay: of SGD.
         pixel_scale: what pixels are divided by; the parameters that come and go take pixels as they
@@ -42,7 +42,7 @@ class Learner:
 
     def __init__(
         self,
-        network: Network,
+        model: Model,
         processes: Processes,
         *,
         momentum: float = 0.9,
@@ -54,26 +54,28 @@ class Learner:
     ) -> None:
         self._processes = processes
         self._accumulate = accumulate
-        self._pixel_scale = np.float32(pixel_scale)
-        self._first = next(iter(network.parameter_shapes()))
+        # A class of one's own takes pixels as they are: its first layer, it alone knows.
+        self._pixel_scale = np.float32(1 if isinstance(model, UserModel) else pixel_scale)
+        self._first = next(iter(model.parameter_shapes()))
         self._rate: float | None = None
-        model = TorchNetwork(network, dropout=dropout, native=processes.native)
+        part = module_of(model, dropout=dropout, native=processes.native)
         if processes.kind == "cuda":
-            model = model.to(processes.device, memory_format=torch.channels_last_3d)
-        self._model = model
+            part = part.to(processes.device, memory_format=torch.channels_last_3d)
+        self._model = part
+        self._learned = part.learned()
         self._sgd = torch.optim.SGD(
             [
-                {"params": self._parameters(".weight"), "weight_decay": weight_decay},
-                {"params": self._parameters(".bias"), "weight_decay": 0.0},
+                {"params": self._parameters(biases=False), "weight_decay": weight_decay},
+                {"params": self._parameters(biases=True), "weight_decay": 0.0},
             ],
             momentum=momentum,
         )
-        module: torch.nn.Module = torch.compile(model) if compile else model
+        module: torch.nn.Module = torch.compile(part) if compile else part
         self._module = DistributedDataParallel(module) if processes.size > 1 else module
         self._module.train()
 
-    def _parameters(self, ending: str) -> list[torch.nn.Parameter]:
-        return [p for name, p in self._model.named_parameters() if name.endswith(ending)]
+    def _parameters(self, *, biases: bool) -> list[torch.nn.Parameter]:
+        return [p for name, p in self._learned.items() if name.endswith("bias") == biases]
 
     def step(
         self,
@@ -148,7 +150,8 @@ class Learner:
     def parameters(self) -> dict[str, np.ndarray]:
         """A copy of the parameters by name, float32."""
         arrays = self._model.arrays()
-        arrays[self._first] /= self._pixel_scale
+        if self._pixel_scale != 1:
+            arrays[self._first] /= self._pixel_scale
         return arrays
 
     def momentum(self) -> dict[str, np.ndarray]:
@@ -165,10 +168,12 @@ class Learner:
         rate: float | None = None,
     ) -> None:
         """Go on from parameters, and from velocities that were gathered at a rate."""
-        first = parameters[self._first] * self._pixel_scale
-        self._model.load_arrays({**parameters, self._first: first})
+        if self._pixel_scale != 1:
+            first = parameters[self._first] * self._pixel_scale
+            parameters = {**parameters, self._first: first}
+        self._model.load_arrays(parameters)
         self._rate = rate
-        named = dict(self._model.named_parameters())
+        named = self._learned
         for name, array in (momentum or {}).items():
             buffer = torch.empty_like(named[name])
             buffer.copy_(torch.from_numpy(np.array(array)))
@@ -178,6 +183,6 @@ class Learner:
         state = self._sgd.state
         return {
             name: state[parameter]["momentum_buffer"]
-            for name, parameter in self._model.named_parameters()
+            for name, parameter in self._learned.items()
             if state[parameter].get("momentum_buffer") is not None
         }

@@ -6,13 +6,13 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from kinema.network import Network, from_recipe
+from kinema.model import Model
 from kinema.training.recipes import Recipe
 from kinema.weights.file import Weights, check_mean
 
@@ -27,6 +27,7 @@ class Plan:
     Attributes:
         recipe: the recipe, with what was changed of it.
         recipe_name: what it is called; "custom" for one of the user's own.
+        models: classes of one's own by name, see Note [A model of one's own] in `model`.
         start: the weights that fine-tuning starts from, or None.
         split: name of an official split; None for the first, or one of our own.
         dropout: probability, instead of the network's own; None for that.
@@ -40,6 +41,7 @@ class Plan:
 
     recipe: Recipe
     recipe_name: str = "custom"
+    models: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     start: Weights | None = None
     split: str | None = None
     dropout: float | None = None
@@ -58,14 +60,14 @@ class Plan:
         if self.mean is not None:
             object.__setattr__(self, "mean", check_mean(self.mean, self.any_network))
 
-    def network(self, num_classes: int) -> Network:
+    def network(self, num_classes: int) -> Model:
         """The recipe's network, or that of the weights it starts from, for a number of classes."""
         if self.start is None:
-            return self.recipe.make_network(num_classes)
-        return from_recipe({**self.start.network.recipe, "num_classes": num_classes})
+            return self.recipe.make_network(num_classes, self.models)
+        return self.start.network.with_classes(num_classes)
 
     @property
-    def any_network(self) -> Network:
+    def any_network(self) -> Model:
         """For what does not depend on the number of classes, as frames and the mean's fit."""
         return self.network(2)
 

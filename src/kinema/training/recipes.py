@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
-from kinema.network import KERNEL_DEPTHS, Network, from_recipe
+from kinema.model import Model, UserModel
+from kinema.network import KERNEL_DEPTHS, NETWORKS, Network, from_architecture
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Recipe:
 
     Attributes:
         what: one line on where it comes from.
-        network: name of the network, see `network.NETWORKS`.
-        arguments: what that function takes besides the number of classes.
+        network: name of the network, see `network.NETWORKS`, or of a class of one's own.
+        arguments: what that function or class takes besides the number of classes.
         clips: how the videos are prepared, see `prepare`.
         batch: clips of one step.
         learning_rate: of weights; biases learn at twice this rate and without decay (C3D v1.0
@@ -71,9 +72,17 @@ class Recipe:
         period = math.floor(iteration * self.rate_periods / iterations)
         return self.learning_rate * self.learning_rate_factor**period
 
-    def make_network(self, num_classes: int) -> Network:
-        """The network for a number of classes."""
-        return from_recipe({"name": self.network, "num_classes": num_classes, **self.arguments})
+    def make_network(
+        self, num_classes: int, models: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+    ) -> Model:
+        """The network for a number of classes; `models` are classes of one's own by name."""
+        if self.network in models:
+            made = models[self.network]
+            return UserModel.from_class(self.network, made, num_classes, **self.arguments)
+        architecture = {"name": self.network, **self.arguments}
+        if self.network == "chain":
+            return from_architecture(architecture).with_classes(num_classes)
+        return from_architecture({**architecture, "num_classes": num_classes})
 
 
 NETWORK_NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
@@ -157,7 +166,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 def adapted(
     recipe: Recipe,
     *,
-    network: str | None = None,
+    model: str | Network | None = None,
+    models: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
     crop: int | None = None,
     epochs: float | None = None,
     iterations: int | None = None,
@@ -182,18 +192,40 @@ def adapted(
     if epochs is not None or iterations is not None:
         changes |= {"epochs": epochs, "iterations": iterations}
     changes |= {key: v for key, v in {"carry": carry, "flip": flip}.items() if v is not None}
-    if network is not None:
-        if network not in NETWORK_NAMES:
-            raise ValueError(
-                f"`network` must be one of {', '.join(NETWORK_NAMES)}; got {network!r}."
-            )
-        changes["network"], arguments = NETWORK_NAMES[network]
-        changes["arguments"] = dict(arguments)
-        if "input_shape" in recipe.arguments:
-            changes["arguments"]["input_shape"] = recipe.arguments["input_shape"]
+    taken = sorted(models.keys() & {*NETWORK_NAMES, *NETWORKS})
+    if taken:
+        raise ValueError(f"`models`: {taken[0]!r} is a network of ours: choose another name.")
+    if isinstance(model, Network) and crop is not None:
+        raise ValueError("`crop` cannot be chosen with a network that is given as it is.")
+    if model is not None:
+        changes["network"], changes["arguments"] = _network_of(recipe, model, models)
     if crop is not None:
         if crop < 8:
             raise ValueError(f"`crop` must be at least 8 pixels, got {crop}.")
+        name, shape = changes.get("network", recipe.network), (3, 16)
+        if name in models:
+            shape = UserModel.from_class(name, models[name], 2).input_shape[:2]
         arguments = changes.get("arguments", recipe.arguments)
-        changes["arguments"] = {**arguments, "input_shape": (3, 16, crop, crop)}
+        changes["arguments"] = {**arguments, "input_shape": (*shape, crop, crop)}
     return dataclasses.replace(recipe, **changes)
+
+
+def _network_of(
+    recipe: Recipe, model: str | Network, models: Mapping[str, Callable[..., Any]]
+) -> tuple[str, dict[str, Any]]:
+    """What a recipe says of another model than its own: `network` and `arguments`."""
+    if isinstance(model, Network):
+        drop = ("name", "num_classes", "up_to")
+        values = {key: v for key, v in model.architecture.items() if key not in drop}
+        return model.architecture["name"], values
+    if model in models:
+        return model, dict(recipe.arguments) if model == recipe.network else {}
+    if model not in NETWORK_NAMES:
+        raise ValueError(
+            f"`model` must be one of {', '.join([*NETWORK_NAMES, *models])}; got {model!r}."
+        )
+    name, given = NETWORK_NAMES[model]
+    arguments = dict(given)
+    if "input_shape" in recipe.arguments and recipe.network in NETWORKS:
+        arguments["input_shape"] = recipe.arguments["input_shape"]
+    return name, arguments

@@ -16,6 +16,7 @@ import numpy as np
 
 from kinema import plots
 from kinema.engine.engine import Engine
+from kinema.network import Network
 from kinema.progress import TrainingProgress
 from kinema.skipped import Skipped
 from kinema.training.batches import Batches
@@ -144,7 +145,7 @@ class Run:
         names = json.dumps([video.name for video in self._material.train])
         given = plan.given_mean
         own = {
-            "network": dict(self._network.recipe),
+            "network": dict(self._network.architecture),
             "classes": store.classes,
             "split": plan.split,
             "training videos": hashlib.sha256(names.encode()).hexdigest(),
@@ -289,7 +290,7 @@ class Run:
         engine = Engine(
             self._network,
             self._learner.parameters(),
-            kind="native" if processes.native else "torch",
+            kind="native" if processes.native and isinstance(self._network, Network) else "torch",
             device=processes.kind,
             threads=processes.threads,
         )

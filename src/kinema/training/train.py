@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kinema.datasets.loaders import load
 from kinema.files import locked_folder, remove_partial_files
+from kinema.model import UserModel
+from kinema.network import Network
 from kinema.skipped import Skipped
 from kinema.training.checkpoint import Checkpoint, length_text
 from kinema.training.clip_store import is_clip_store
@@ -45,6 +48,8 @@ def train(
     recipe: str | Recipe = "mini",
     weights: str | os.PathLike[str] | Weights | None = None,
     split: str | None = None,
+    model: str | Network | Callable[..., Any] | None = None,
+    models: Mapping[str, Callable[..., Any]] | None = None,
     network: str | None = None,
     crop: int | None = None,
     epochs: float | None = None,
@@ -84,7 +89,12 @@ def train(
             learned, with as many classes as the dataset has.
         split: name of an official split, as "1"; None for the first, or, where there is none, a
             quarter of the videos for testing, whole groups.
-        network: another network than the recipe's, see `recipes.NETWORK_NAMES`.
+        model: another network than the recipe's: a name, see `recipes.NETWORK_NAMES`; a `Network`;
+            a class of one's own, or its name in `models`, see Note [A model of one's own] in
+            `model`. The number of classes is the dataset's.
+        models: classes of one's own by the names that weight files shall have for them; also those
+            that `weights` are of.
+        network: another word for `model`.
         crop: height and width of the network's input in pixels, instead of the recipe's.
         epochs, iterations: another length than the recipe's. A run that is there goes on with more
             of them than it was begun with: from its checkpoint the learning rate and the
@@ -117,9 +127,17 @@ def train(
     """
     if isinstance(recipe, str) and recipe not in RECIPES:
         raise ValueError(f"`recipe` must be one of {', '.join(RECIPES)}; got {recipe!r}.")
+    if network is not None and model is not None:
+        raise ValueError("`model` and `network` are two words for one thing: name one.")
+    model = network if model is None else model
+    models = dict(models or {})
+    if callable(model):
+        name = getattr(model, "__name__", "model")
+        models[name], model = model, name
     changed = adapted(
         RECIPES[recipe] if isinstance(recipe, str) else recipe,
-        network=network,
+        model=model,
+        models=models,
         crop=crop,
         epochs=epochs,
         iterations=iterations,
@@ -144,16 +162,17 @@ def train(
         max_skipped=max_skipped,
         progress=progress,
     )
-    start = None if weights is None else weights_room.resolve(weights)
-    if start is not None and (network is not None or crop is not None):
+    start = None if weights is None else weights_room.resolve(weights, models)
+    if start is not None and (model is not None or crop is not None):
         raise ValueError(
-            "`network` and `crop` cannot be chosen with `weights`: their network is learned."
+            "`model` and `crop` cannot be chosen with `weights`: their network is learned."
         )
     if start is None and carry is not None:
         raise ValueError("`carry` says what is taken from weights: name them with `weights`.")
     plan = Plan(
         changed,
         recipe if isinstance(recipe, str) else "custom",
+        models,
         start=start,
         split=split,
         dropout=dropout,
@@ -175,6 +194,12 @@ def _carry_out(
         raise ValueError(
             f"{dataset} is neither prepared clips, as `kinema prepare` writes them, nor a dataset: "
             "a folder, or a CSV file."
+        )
+    model = plan.any_network
+    if options.engine == "native" and isinstance(model, UserModel):
+        raise ValueError(
+            f'`engine` "native" knows our layers alone; the model {model.name!r} learns with '
+            '"torch".'
         )
     if options.resume and not (out / "checkpoint.safetensors").is_file():
         raise ValueError(f"`resume`: {out} holds no checkpoint to go on from.")
