@@ -43,7 +43,7 @@ import numpy as np
 
 from kinema.layers import ClipShape, Shape
 
-RESERVED = ("mean", "momentum", "second", "average", "head")
+RESERVED = ("mean", "momentum")
 """What files call their other arrays: no attribute of a model that holds parameters is named so."""
 
 
@@ -150,7 +150,7 @@ class UserModel(Model):
             )
         object.__setattr__(self, "input_shape", shape)
         for parameter in self.parameter_shapes():
-            if parameter.partition(".")[0] in RESERVED:
+            if parameter.partition(".")[0] in RESERVED or ":" in parameter:
                 raise ValueError(
                     f"the model {self.name!r} has a parameter {parameter!r}: files keep other "
                     "arrays by that name; rename the attribute."

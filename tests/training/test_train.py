@@ -39,12 +39,8 @@ from kinema.training.recipes import RECIPES, adapted
 from kinema.training.sampling import even_clips, read_clip
 from kinema.training.scoring import Evaluation, evaluate, hits
 from kinema.training.train import TrainingError, train
-from kinema.weights.file import (
-    Weights,
-    carried_over,
-    initial_arrays,
-    random_weights,
-)
+from kinema.weights.file import Weights, random_weights
+from kinema.weights.initial import carried_over, initial_arrays
 
 from small_videos import write_folder
 

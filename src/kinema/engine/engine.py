@@ -158,7 +158,7 @@ def _checked(network: Model, weights: Mapping[str, np.ndarray]) -> dict[str, np.
     for name, shape in network.parameter_shapes().items():
         if name not in weights:
             raise ValueError(f"`weights` has no {name}, which the network needs {shape}.")
-        array = np.ascontiguousarray(weights[name])
+        array = np.asarray(weights[name], order="C")
         if array.dtype.kind == "f" or isinstance(network, Network):
             array = array.astype(np.float32, copy=False)
         if array.shape != shape:

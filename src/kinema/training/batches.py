@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,9 +14,25 @@ from kinema.threads import mapped
 from kinema.training.clip_store import ClipStore
 from kinema.training.processes import Processes
 from kinema.training.sampling import Draw, Sampler, read_clip
+from kinema.training.targets import Targets
 
 _MOST_BYTES = 1 << 30
 """Batches that wait in memory; on many cores there would be more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a step learns from.
+
+    Attributes:
+        clips: (N, C, T, H, W) float32.
+        labels: (N,) class indices.
+        vectors: by target, (N, D) float32.
+    """
+
+    clips: np.ndarray
+    labels: np.ndarray
+    vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Batches:
@@ -27,6 +45,7 @@ class Batches:
         mean: what is subtracted from them.
         batch: clips of a step, of all processes together.
         processes: that share it.
+        targets: vectors that are learned, by name.
     """
 
     def __init__(
@@ -38,15 +57,17 @@ class Batches:
         mean: np.ndarray,
         batch: int,
         processes: Processes,
+        targets: Mapping[str, Targets] = MappingProxyType({}),
     ) -> None:
+        self._targets = targets
         self._store, self._sampler, self._mean, self._batch = store, sampler, mean, batch
         self._shape = network.input_shape
         self._share = batch // processes.size
         self._rank = processes.rank
         self._threads = max(processes.threads, 2)
 
-    def steps(self, first: int, stop: int) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-        """Clips (N, 3, T, H, W) float32 and labels (N,) of the steps `first` to before `stop`."""
+    def steps(self, first: int, stop: int) -> Generator[Batch, None, None]:
+        """The parts of the steps `first` to before `stop`."""
         begins = (
             iteration * self._batch + self._rank * self._share for iteration in range(first, stop)
         )
@@ -55,7 +76,7 @@ class Batches:
         ahead = max(min(2 * self._threads, in_memory), 1)
         return mapped(self._read, draws, threads=self._threads, ahead=ahead)
 
-    def _read(self, draws: Sequence[Draw]) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, draws: Sequence[Draw]) -> Batch:
         _, length, height, width = self._shape
         clips = np.empty((len(draws), *self._shape), np.float32)
         for clip, draw in zip(clips, draws, strict=True):
@@ -69,4 +90,12 @@ class Batches:
                 offset=draw.offset,
                 flip=draw.flip,
             )
-        return clips, np.array([draw.label for draw in draws])
+        vectors = {
+            name: np.stack([self._vector(targets, draw) for draw in draws])
+            for name, targets in self._targets.items()
+        }
+        return Batch(clips, np.array([draw.label for draw in draws]), vectors)
+
+    def _vector(self, targets: Targets, draw: Draw) -> np.ndarray:
+        video = self._sampler.videos[draw.video]
+        return targets.of(video.name, video.segments.index(draw.segment), draw.start)

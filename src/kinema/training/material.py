@@ -13,7 +13,7 @@ from kinema.skipped import Skipped
 from kinema.training.clip_store import ClipStore, StoredVideo
 from kinema.training.plan import Options, Plan
 from kinema.training.prepare import prepare, split_videos
-from kinema.weights.file import carried_over
+from kinema.weights.initial import carried_over
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,32 +37,32 @@ class Material:
     def of(
         cls,
         store: ClipStore,
-        split: str | None,
+        plan: Plan,
         *,
         skipped: Sequence[Skipped] = (),
         notes: Sequence[str] = (),
     ) -> Material:
-        """The clips of a store by a split, and what is to be told of them.
+        """The clips of a store by the plan's split, and what is to be told of them.
 
         Raises:
             ValueError: there is no such split, no training video, or one class only.
         """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            train, test = split_videos(store, split)
-        check_classes(store.path, store.classes, train, store.skipped)
-        told = [*notes, *_notes(store, train, test), *(str(w.message) for w in caught)]
+            train, test = split_videos(store, plan.split, labelled=plan.recipe.learns_labels)
+        _check_videos(plan, store.path, store.classes, train, store.skipped)
+        told = [*notes, *_notes(store, plan, train, test), *(str(w.message) for w in caught)]
         return cls(store, train, test, list(skipped), told)
 
 
 def _notes(
-    store: ClipStore, train: Sequence[StoredVideo], test: Sequence[StoredVideo]
+    store: ClipStore, plan: Plan, train: Sequence[StoredVideo], test: Sequence[StoredVideo]
 ) -> list[str]:
     """What the user should know of the clips."""
     notes = []
     learned = {label for video in train for label in video.labels}
     lost = [name for index, name in enumerate(store.classes) if index not in learned]
-    if lost:
+    if lost and plan.recipe.learns_labels:
         shown = ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else ".")
         notes.append(
             f"{len(lost)} of {len(store.classes)} classes have no training video that can be "
@@ -75,6 +75,8 @@ def _notes(
         )
     if not test:
         notes.append("there is no test video: nothing is evaluated.")
+    elif not plan.recipe.learns_labels:
+        notes.append("no head tells classes: nothing is evaluated.")
     return notes
 
 
@@ -91,7 +93,7 @@ def check_dataset(dataset: Dataset, plan: Plan) -> None:
             f"the split of {dataset.root} has no training video: choose another `split`."
         )
     train = [dataset.samples[index] for index in chosen.train]
-    check_classes(dataset.root, dataset.classes, train)
+    _check_videos(plan, dataset.root, dataset.classes, train)
     _check_carried(plan, dataset.classes)
 
 
@@ -99,12 +101,26 @@ def check_store(store: ClipStore, plan: Plan) -> None:
     """Refuse prepared clips that cannot be learned from."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run splits them again, and keeps the warnings
-        train, _ = split_videos(store, plan.split)
-    check_classes(store.path, store.classes, train, store.skipped)
+        train, _ = split_videos(store, plan.split, labelled=plan.recipe.learns_labels)
+    _check_videos(plan, store.path, store.classes, train, store.skipped)
     _check_carried(plan, store.classes)
 
 
-def check_classes(
+def _check_videos(
+    plan: Plan,
+    where: Path,
+    classes: Sequence[str],
+    train: Sequence[Sample | StoredVideo],
+    skipped: Sequence[Any] = (),
+) -> None:
+    """Refuse training videos that have nothing of what the heads learn."""
+    if plan.recipe.learns_labels:
+        _check_classes(where, classes, train, skipped)
+    for targets in plan.targets.values():
+        targets.check(video.name for video in train)
+
+
+def _check_classes(
     where: Path,
     classes: Sequence[str],
     train: Sequence[Sample | StoredVideo],

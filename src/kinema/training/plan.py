@@ -14,10 +14,14 @@ import numpy as np
 
 from kinema.model import Model
 from kinema.training.recipes import Recipe
+from kinema.training.targets import Targets
 from kinema.weights.file import Weights, check_mean
 
 LENGTH_SETTINGS = ("recipe's epochs", "recipe's iterations")
 """Settings that a run may be gone on with at a larger value."""
+
+_LATER = ("optimiser", "betas", "schedule", "warm_up", "average", "heads")
+"""Fields of a recipe that the first checkpoints did not know."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,7 @@ class Plan:
         mean: what is subtracted from the clips, (3,) or (3, T, H, W) float32, B, G, R; None for
             that of `start`, or else the mean volume of the training clips.
         seed: of the initial weights, the order of the clips, crops, flips and dropout.
+        targets: vectors that the recipe's heads learn, by the name that these have for them.
 
     Raises:
         ValueError: values that do not go together, or are out of their range.
@@ -47,6 +52,7 @@ class Plan:
     dropout: float | None = None
     mean: np.ndarray | None = None
     seed: int = 0
+    targets: Mapping[str, Targets] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -57,14 +63,32 @@ class Plan:
             raise ValueError(
                 f"the recipe {self.recipe_name} starts from weights: name them with `weights`."
             )
+        if set(self.targets) != set(self.recipe.vectors):
+            wanted = ", ".join(self.recipe.vectors) or "none"
+            given = ", ".join(self.targets) or "none"
+            raise ValueError(
+                f"`targets` must be the vectors that the recipe's heads learn, {wanted}; got "
+                f"{given}."
+            )
+        for head in self.recipe.heads:
+            if head.layer is not None:
+                self.any_network.check_layer(head.layer)
         if self.mean is not None:
             object.__setattr__(self, "mean", check_mean(self.mean, self.any_network))
 
     def network(self, num_classes: int) -> Model:
-        """The recipe's network, or that of the weights it starts from, for a number of classes."""
+        """The recipe's network, or that of the weights it starts from, for a number of classes.
+
+        Where no head tells classes, it ends with the last layer that a head takes.
+        """
         if self.start is None:
-            return self.recipe.make_network(num_classes, self.models)
-        return self.start.network.with_classes(num_classes)
+            model = self.recipe.make_network(num_classes, self.models)
+        else:
+            model = self.start.network.with_classes(num_classes)
+        if self.recipe.learns_labels:
+            return model
+        layers = [head.layer for head in self.recipe.heads if head.layer in model.layer_names]
+        return model.up_to(max(layers, key=model.layer_names.index)) if layers else model
 
     @property
     def any_network(self) -> Model:
@@ -77,9 +101,18 @@ class Plan:
         return self.start.mean if self.mean is None and self.start is not None else self.mean
 
     def settings(self) -> dict[str, Any]:
-        """The recipe as a checkpoint keeps it, JSON values."""
+        """The recipe as a checkpoint keeps it, JSON values.
+
+        Fields that came later are there where they are not what they are without being named, so
+        that older runs go on.
+        """
         values = {f"recipe's {key}": v for key, v in dataclasses.asdict(self.recipe).items()}
         del values["recipe's what"]
+        for each in dataclasses.fields(Recipe):
+            if each.name in _LATER and getattr(self.recipe, each.name) == each.default:
+                del values[f"recipe's {each.name}"]
+        if self.targets:
+            values["targets"] = {name: each.sha256 for name, each in self.targets.items()}
         return as_json({"recipe": self.recipe_name, **values})
 
 

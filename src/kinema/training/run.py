@@ -21,6 +21,7 @@ from kinema.progress import TrainingProgress
 from kinema.skipped import Skipped
 from kinema.training.batches import Batches
 from kinema.training.checkpoint import Checkpoint, Raised, length_text
+from kinema.training.descent import Optimiser
 from kinema.training.learner import Learner
 from kinema.training.log import TrainingLog
 from kinema.training.material import Material, num_videos
@@ -28,9 +29,10 @@ from kinema.training.plan import LENGTH_SETTINGS, Options, Plan, as_json, steps,
 from kinema.training.processes import Processes, stop_signal
 from kinema.training.sampling import Sampler, mean_volume
 from kinema.training.scoring import Evaluation, evaluate
-from kinema.weights.file import Weights, carried_over, initial_arrays
+from kinema.weights.file import Weights
+from kinema.weights.initial import carried_over, initial_arrays
 
-_WEIGHTS, _DROPOUT = 1, 2
+_WEIGHTS, _DROPOUT, _HEADS = 1, 2, 3
 """What tells the random numbers of one seed apart."""
 
 
@@ -130,14 +132,18 @@ class Run:
         self._learner = Learner(
             self._network,
             processes,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
+            optimiser=Optimiser(
+                recipe.optimiser, recipe.momentum, recipe.weight_decay, recipe.betas
+            ),
+            average=recipe.average,
+            heads=recipe.heads,
+            sizes={name: targets.size for name, targets in plan.targets.items()},
             pixel_scale=recipe.pixel_scale,
             dropout=plan.dropout,
             accumulate=options.accumulate,
             compile=options.compile,
         )
-        self._learner.load(checkpoint.parameters, checkpoint.momentum, checkpoint.learning_rate)
+        self._learner.load(checkpoint.parameters, checkpoint.state, checkpoint.learning_rate)
 
     def _all_settings(self) -> dict[str, Any]:
         """What a checkpoint keeps, so that no run goes on as another one."""
@@ -200,7 +206,20 @@ class Run:
                 f"from weights {plan.start.name}: {', '.join(sorted(anew)) or 'no layer'} "
                 "start anew, all others are carried over."
             )
-        return Checkpoint(self._settings, 0, arrays, {}, None, mean)
+        return Checkpoint(self._settings, 0, arrays, self._initial_heads(), None, mean)
+
+    def _initial_heads(self) -> dict[str, np.ndarray]:
+        """The heads' own layers before the first step: N(0, 1 / their inputs), biases 0."""
+        state = {}
+        for number, head in enumerate(self._plan.recipe.heads):
+            if head.layer is not None:
+                width = math.prod(self._network.feature_shape(head.layer))
+                size = self._plan.targets[head.target].size
+                generator = np.random.default_rng([self._plan.seed, _HEADS, number])
+                weight = generator.standard_normal((size, width), np.float32)
+                state[f"head:{number}.weight"] = weight / np.float32(math.sqrt(width))
+                state[f"head:{number}.bias"] = np.zeros(size, np.float32)
+        return state
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -219,6 +238,7 @@ class Run:
             mean=self._mean,
             batch=batch,
             processes=processes,
+            targets=plan.targets,
         ).steps(self._first_step, total)
         shows = self._options.progress and processes.is_first
         with (
@@ -226,10 +246,11 @@ class Run:
             stop_signal() as stop_came,
             contextlib.closing(batches),
         ):
-            for done, (clips, labels) in enumerate(batches, start=self._first_step + 1):
+            for done, part in enumerate(batches, start=self._first_step + 1):
                 rate = plan.recipe.learning_rate_at(done - 1, total)
                 seed = _seed(plan.seed, _DROPOUT, done, processes.rank)
-                loss = self._learner.step(clips, labels, rate=rate, seed=seed)
+                vectors = {"vectors": part.vectors} if part.vectors else {}
+                loss = self._learner.step(part.clips, part.labels, rate=rate, seed=seed, **vectors)
                 # All processes stop at the same step, or none.
                 mean_loss, stopped = processes.mean(loss, stop_came())
                 if not math.isfinite(mean_loss):
@@ -251,7 +272,7 @@ class Run:
                 if stopped:
                     raise KeyboardInterrupt
         if log is not None:
-            if evaluation is None and self._material.test:  # it had been finished before
+            if evaluation is None and self._evaluation_points():  # it had been finished before
                 evaluation = self._evaluate()
                 log.evaluated_again(evaluation)
             self._finish(log)
@@ -280,7 +301,7 @@ class Run:
 
     def _evaluation_points(self) -> set[int]:
         """Steps behind which the test videos are scored."""
-        if not self._material.test:
+        if not self._material.test or not self._plan.recipe.learns_labels:
             return set()
         number = self._options.evaluations
         return {math.ceil(self._iterations * (n + 1) / number) for n in range(number)}
@@ -289,7 +310,7 @@ class Run:
         processes = self._processes
         engine = Engine(
             self._network,
-            self._learner.parameters(),
+            self._learner.averaged(),
             kind="native" if processes.native and isinstance(self._network, Network) else "torch",
             device=processes.kind,
             threads=processes.threads,
@@ -309,7 +330,7 @@ class Run:
             self._settings,
             iteration,
             self._learner.parameters(),
-            self._learner.momentum(),
+            self._learner.state(),
             self._learner.rate,
             self._mean,
             log.state(),
@@ -345,12 +366,12 @@ class Run:
             source += f" from weights {plan.start.name}"
             seen = tuple(dict.fromkeys([*(plan.start.trained_on or ()), *seen]))
         Weights(
-            self._learner.parameters(),
+            self._learner.averaged(),
             self._network,
             name=name,
             source=f"{source} on {what}",
             mean=self._mean,
-            labels=store.classes,
+            labels=None if self._network.num_classes is None else store.classes,
             trained_on=seen,
         ).save(self._out / "weights.safetensors")
         plots.training_curve(

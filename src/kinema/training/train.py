@@ -34,6 +34,7 @@ from kinema.training.plan import LENGTH_SETTINGS, Options, Plan, without_length
 from kinema.training.processes import Processes
 from kinema.training.recipes import RECIPES, Recipe, adapted
 from kinema.training.run import Run, TrainingError, TrainingReport, refuse_shorter
+from kinema.training.targets import Targets
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
 from kinema.weights.means import load_mean
@@ -60,6 +61,7 @@ def train(
     flip: bool | None = None,
     dropout: float | None = None,
     mean: Any = None,
+    targets: Mapping[str, str | os.PathLike[str] | Targets] | None = None,
     seed: int = 0,
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
@@ -104,6 +106,8 @@ def train(
         dropout: probability, instead of the network's own; 0 switches it off.
         mean: what to subtract (see `extract`); by default that of the weights, or else the mean
             volume of the training clips.
+        targets: what the recipe's heads on vectors learn, by the name that these have for it: a
+            file, see `Targets`, or `Targets`.
         seed: of the initial weights, the order of the clips, crops, flips and dropout.
         kind, lists: see `datasets.load`; for a dataset that is not prepared yet.
         device, engine, precision, threads: see `Processes`.
@@ -178,6 +182,10 @@ def train(
         dropout=dropout,
         mean=load_mean(mean) if isinstance(mean, str | os.PathLike) else mean,
         seed=seed,
+        targets={
+            name: each if isinstance(each, Targets) else Targets.load(each)
+            for name, each in (targets or {}).items()
+        },
     )
     # A length that nobody names is the recipe's, and no wish for a longer run.
     named = epochs is not None or iterations is not None or not isinstance(recipe, str)
@@ -234,7 +242,7 @@ def _carry_out(
                 skipped, notes = prepare_once(found, prepared, plan, options, begun=begun)
             processes.wait()
             store = open_store(prepared, frame_size)
-        material = Material.of(store, plan.split, skipped=skipped, notes=notes)
+        material = Material.of(store, plan, skipped=skipped, notes=notes)
         run = Run(out, material, plan, options, processes, checkpoint)
         del checkpoint  # it is as large as the network, twice
         return run.carry_out()
