@@ -17,6 +17,9 @@ PACKAGE = Path(kinema.__file__).parent
 ORDER = (
     "lazy",
     "words",
+    "own",
+    "layers",
+    "model",
     "network",
     "files",
     "progress",
@@ -47,6 +50,9 @@ MAY_IMPORT_TORCH = {
     "engine.engine",
     "engine.torch_network",
     "features.imagenet",
+    "model",
+    "training.clip_dataset",
+    "training.descent",
     "training.learner",
     "training.log",
     "training.processes",
@@ -55,7 +61,11 @@ IMPORT_TORCH_AT_ONCE = {
     "engine.autograd",
     "engine.torch_network",
     "training.learner",
+    "training.batches",
+    "training.clip_dataset",
+    "training.descent",
     "training.processes",
+    "training.run",
     "training.train",
 }
 
@@ -121,7 +131,6 @@ TOO_LONG = {
     "evaluation.compare",
     "evaluation.protocol",
     "features.extraction",
-    "training.train",
     "views.excitation",
 }
 

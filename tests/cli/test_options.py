@@ -49,14 +49,15 @@ RENAMED = {
 }
 # Flags of the command alone: where to write what is returned, how to print it, the exit code.
 OWN = {
-    "compactness": {"max_skipped"},
-    "compare": {"method", "out", "max_skipped"},
+    "compactness": {"model", "max_skipped"},
+    "compare": {"max_skipped", "method", "model", "out"},
     "dataset info": {"all", "copies", "json", "max_skipped"},
-    "embed": {"max_skipped"},
+    "embed": {"max_skipped", "model"},
+    "extract": {"model"},
     "excite": {"max_skipped"},
     "predict": {"json", "max_skipped"},
     "prepare": {"max_skipped"},
-    "transfer": {"out", "max_skipped"},
+    "transfer": {"model", "out", "max_skipped"},
     "weights convert": {"target"},
     "weights info": {"file", "json"},
     "weights mean": {"out", "max_skipped"},

@@ -23,8 +23,9 @@ from kinema.evaluation.compare import compare
 from kinema.evaluation.rows import scores_of
 from kinema.features.imagenet import check_installed
 from kinema.methods import METHODS
-from kinema.methods.given import build, describers_of, load_class
+from kinema.methods.given import build, describers_of
 from kinema.methods.options import Options
+from kinema.own import load_class
 from kinema.weights.file import random_weights
 
 from small_videos import write_folder

@@ -135,7 +135,7 @@ def test_the_released_net_in_full_size(tmp_path):
     foreign.write_caffe(path, arrays)
     weights = convert(path, mean=np.full(3, 100))
     assert weights.network.num_parameters == 79_991_015
-    assert weights.network.recipe["pool5"] == "caffe"
+    assert weights.network.architecture["pool5"] == "caffe"
     weights.save(tmp_path / "c3d.safetensors")
     again = Weights.load(tmp_path / "c3d.safetensors")
     for name, array in arrays.items():
@@ -453,7 +453,7 @@ def test_a_state_dict_of_our_own_network(tmp_path, name, kind):
                   tmp_path / "w")  # fmt: skip
     weights = convert(tmp_path / "w")
     assert weights.network == network
-    assert weights.network.recipe == network.recipe
+    assert weights.network.architecture == network.architecture
     for name, array in arrays.items():
         np.testing.assert_array_equal(weights[name], array)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -27,6 +27,12 @@ class Rows:
     short: Literal["pad", "skip"] = "pad"
     """What to do with a video that is shorter than a clip."""
     mean: options.Mean = None
+    model: options.OwnModel = None
+
+    def given(self) -> dict[str, Any]:
+        """These as keyword arguments; weights of a class of one's own are loaded by it."""
+        own = vars(self) | {"weights": options.loaded(self.weights, self.model)}
+        return {name: value for name, value in own.items() if name != "model"}
 
 
 def extract(
@@ -67,7 +73,7 @@ def extract(
         max_skipped=max_skipped,
         keep_partial=keep_partial,
         progress=True,
-        **vars(rows),
+        **rows.given(),
         **vars(compute),
         **vars(reading),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from cyclopts import Group, Parameter, validators
 
@@ -67,6 +67,10 @@ VideoSeconds = Annotated[
         group=VIDEOS,
     ),
 ]
+OwnModel = Annotated[
+    str | None,
+    Parameter(help="FILE.py:ClassName, the PyTorch module of one's own that the weights are of."),
+]
 MAX_SKIPPED = Parameter(
     help="Exit with 1 if more videos than this could not be used.",
     validator=validators.Number(gte=0),
@@ -107,6 +111,12 @@ class Features:
     """Whose output is C3D's feature: fc6, fc7, pool5, prob."""
     stride: int = 8
     """Frames from clip to clip."""
+    model: OwnModel = None
+
+    def given(self) -> dict[str, Any]:
+        """These as keyword arguments; weights of a class of one's own are loaded by it."""
+        own = vars(self) | {"weights": [loaded(each, self.model) for each in self.weights]}
+        return {name: value for name, value in own.items() if name != "model"}
 
 
 @flags(PROTOCOL)
@@ -147,6 +157,17 @@ class Reading:
     colours: Literal["file", "original"] = "file"
     """How YUV becomes RGB: as the file says, or as the original's decoder did."""
     video_seconds: VideoSeconds = None
+
+
+def loaded(weights: str, model: str | None) -> Any:
+    """Weights by name or file, as they are given; those of a class of one's own, loaded by it."""
+    if model is None:
+        return weights
+    from kinema.own import load_class
+    from kinema.weights.file import resolve
+
+    own = load_class(model)
+    return resolve(weights, {own.__name__: own})
 
 
 def names(text: str) -> list[str]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group
+from cyclopts import Group, Parameter
 
 from kinema.cli import options
 from kinema.cli.end import CouldNotGoOn, Done
@@ -19,8 +19,9 @@ RECIPE = Group("Recipe", sort_key=0)
 class Changes:
     """Single settings of a recipe that are changed; None for as the recipe says."""
 
-    network: str | None = None
-    """c3d, c3d_mini, depth-1, depth-3, depth-5, depth-7, increasing or decreasing."""
+    model: Annotated[str | None, Parameter(name=["--model", "--network"])] = None
+    """c3d, c3d_mini, depth-1, depth-3, depth-5, depth-7, increasing or decreasing; or
+    FILE.py:ClassName, a PyTorch module of one's own."""
     crop: int | None = None
     """Height and width of the network's input in pixels."""
     epochs: float | None = None

@@ -40,6 +40,7 @@ from kinema.files import (
     locked_folder,
     remove_partial_files,
 )
+from kinema.network import architecture_key
 from kinema.progress import Progress
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
@@ -137,11 +138,12 @@ class Extractor:
             "sampling_rate": self.plan.sampling_rate,
             "short": self.plan.short,
             "weights_sha256": self.weights_sha256,
-            "pool5": self.weights.network.recipe.get("pool5", "caffe"),
+            "pool5": self.weights.network.architecture.get("pool5", "caffe"),
             "mean": mean.tolist() if mean.ndim == 1 else f"sha256 {_sha256(mean.tobytes())}",
             "resize": list(self._resize_to),
             "crop": list(self._crop),
             "colours": self.reading.colours,
+            **architecture_key(self.weights.network),
         }
 
     @functools.cached_property

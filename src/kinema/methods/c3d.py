@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -10,7 +9,8 @@ from kinema.features.estimators import C3DFeatures
 from kinema.features.extraction import still, with_mean
 from kinema.methods.options import Options
 from kinema.methods.svm import SUFFIX, FeatureSVM, feature_svm
-from kinema.network import Conv3d, Network
+from kinema.model import Model
+from kinema.network import flattened
 from kinema.video.clips import ClipPlan
 from kinema.weights.file import Weights, random_weights
 
@@ -20,17 +20,6 @@ class StillFeatures(C3DFeatures):
 
     _key = MappingProxyType({"still": True})
     _rearrange = staticmethod(still)
-
-
-def flattened(network: Network) -> Network:
-    """The same network with kernels of one frame: motion is seen by the poolings alone."""
-    layers = tuple(
-        dataclasses.replace(layer, kernel=(1, *layer.kernel[1:]))
-        if isinstance(layer, Conv3d)
-        else layer
-        for layer in network.layers
-    )
-    return Network(network.input_shape, layers, network.recipe)
 
 
 # --- the rows -------------------------------------------------------------------------------------
@@ -90,7 +79,7 @@ def features(
     )
 
 
-def _check(options: Options, network: Network) -> None:
+def _check(options: Options, network: Model) -> None:
     network.feature_shape(options.layer)
     ClipPlan(length=network.input_shape[1], stride=options.stride)
 
@@ -107,9 +96,9 @@ def _row(
 # --- what they are called -------------------------------------------------------------------------
 
 
-def network_title(network: Network) -> str:
+def network_title(network: Model) -> str:
     """What a network is called where its weights have no name of their own: "C3D", "c3d-mini"."""
-    kind = str(network.recipe.get("name", "a network"))
+    kind = str(network.architecture.get("name", "a network"))
     return "C3D" if kind == "c3d" else kind.replace("_", "-")
 
 

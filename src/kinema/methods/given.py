@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sklearn.base import clone
 
 from kinema.methods import METHODS
 from kinema.methods.options import Options
+from kinema.own import is_place, load_class
 
 Methods = Sequence[str] | Mapping[str, Any]
 """Names of `METHODS` or classes as FILE.py:ClassName; or estimators by the name of their row, where
@@ -29,12 +28,12 @@ def build(methods: Methods, options: Options) -> dict[str, Any]:
     if isinstance(methods, Mapping):
         asked = [*methods.items()]
     else:
-        asked = [(name.rpartition(":")[2] if _is_place(name) else name, name) for name in methods]
+        asked = [(name.rpartition(":")[2] if is_place(name) else name, name) for name in methods]
     names = [name for name, _ in asked]
     unknown = [
         value
         for _, value in asked
-        if isinstance(value, str) and value not in METHODS and not _is_place(value)
+        if isinstance(value, str) and value not in METHODS and not is_place(value)
     ]
     if unknown or not asked:
         raise ValueError(
@@ -45,17 +44,13 @@ def build(methods: Methods, options: Options) -> dict[str, Any]:
             raise ValueError(f"`methods` names {name} twice: name it once.")
     built = {}
     for name, value in asked:
-        if isinstance(value, str) and not _is_place(value):
+        if isinstance(value, str) and not is_place(value):
             built[name] = METHODS[value](options)
             continue
         own = load_class(value)() if isinstance(value, str) else value
         _check(name, own)
         built[name] = _with_cache(clone(own), options)
     return built
-
-
-def _is_place(name: str) -> bool:
-    return ".py:" in name
 
 
 def title_of(name: str, method: Any) -> str:
@@ -118,26 +113,3 @@ def _check(name: str, method: Any) -> None:
             f"the method {name} cannot be cloned ({error}): give it scikit-learn's BaseEstimator, "
             "and a constructor that only stores its arguments."
         ) from None
-
-
-def load_class(place: str) -> type:
-    """The class that `file.py:ClassName` names.
-
-    Raises:
-        ValueError: the text is not of this form, or the file has no such class.
-        FileNotFoundError: there is no such file.
-    """
-    path, _, name = place.rpartition(":")
-    if not path.endswith(".py") or not name.isidentifier():
-        raise ValueError(f"`{place}` must name a class as FILE.py:ClassName.")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file.")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = getattr(module, name, None)
-    if not inspect.isclass(found):
-        raise ValueError(f"{path} has no class {name}.")
-    return found

@@ -319,7 +319,7 @@ def _first(skipped: Sequence[Skipped]) -> str:
 
 
 def split_videos(
-    store: ClipStore, split: str | None = None
+    store: ClipStore, split: str | None = None, *, labelled: bool = True
 ) -> tuple[list[StoredVideo], list[StoredVideo]]:
     """The prepared videos to learn from and those to test on.
 
@@ -327,6 +327,7 @@ def split_videos(
         store: prepared clips.
         split: name of an official split; None for the first, or, where there is none, for one of
             our own (`datasets.make_split`).
+        labelled: whether classes are learned, so that one alone is refused.
 
     Raises:
         ValueError: there is no such split; one class only, or no training video.
@@ -348,7 +349,7 @@ def split_videos(
         missing=(),
         notes=(),
     )
-    if len(store.classes) < 2:
+    if labelled and len(store.classes) < 2:
         raise ValueError(f"{store.path} has one class, {store.classes[0]}: nothing to tell apart.")
     chosen = dataset.split(split)
     train = [videos[index] for index in chosen.train]

@@ -22,7 +22,7 @@ import numpy as np
 
 from kinema import native
 from kinema.engine.engine import Engine
-from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
+from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax, as_network
 from kinema.threads import num_usable_cores
 
 
@@ -51,7 +51,7 @@ def project(
     Raises:
         ValueError: no such position, or a layer that nothing goes back through.
     """
-    network = engine.network
+    network = as_network(engine.network)
     layers = network.layers
     check_projectable(network)
     shape = network.shapes()[layers[-1].name]

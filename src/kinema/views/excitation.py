@@ -20,6 +20,7 @@ import numpy as np
 from kinema import plots
 from kinema.features.extraction import Batch, Extractor
 from kinema.files import cache_file, locked_folder, read_tensors, write_json, write_tensors
+from kinema.network import as_network
 from kinema.progress import Counted, Progress
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
@@ -176,7 +177,7 @@ def excite(
             raise ValueError(f"`{name}` must be at least 1 clip, got {value}.")
     resolved = weights_room.resolve(weights)
     shape = resolved.network.feature_shape(layer)
-    check_projectable(resolved.network.up_to(layer))
+    check_projectable(as_network(resolved.network).up_to(layer))
     _check_maps(maps, layer, shape)
     plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
     sources = find_videos([paths] if isinstance(paths, str | os.PathLike) else paths)

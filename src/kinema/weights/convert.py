@@ -186,7 +186,7 @@ def _network_for(
         shapes = [found[name].array.shape for name in sorted(kernels)]
         network = _of_five_convolutions(shapes, num_classes)
         if network is not None and pool5 is not None:
-            raise ValueError(f"`pool5` has no use for {network.recipe['name']}.")
+            raise ValueError(f"`pool5` has no use for {network.architecture['name']}.")
         if network is not None:
             return network
     return networks.c3d(num_classes, pool5=pool5 or trained_with)
