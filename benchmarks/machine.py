@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from kinema.features.extraction import versions
+from kinema.features.extractor import versions
 
 
 def machine() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kinema import C3DFeatures
 from kinema import network as networks
-from kinema.features.extraction import Extractor
+from kinema.features.extractor import Extractor
 from kinema.weights.file import random_weights
 
 from odd_videos import write_video

@@ -21,11 +21,11 @@ import kinema
 from kinema import files
 from kinema import network as networks
 from kinema.engine import reference
-from kinema.features.extraction import Extractor, extract
+from kinema.features.extraction import extract
+from kinema.features.extractor import Extractor
 from kinema.features.table import FORMATS, FeatureTable
 from kinema.network import Conv3d, Linear, MaxPool3d, Network
 from kinema.skipped import Skipped
-from kinema.threads import prefetched
 from kinema.video.clips import preprocess
 from kinema.video.reader import VideoReader
 from kinema.weights.file import Weights, random_weights
@@ -114,12 +114,22 @@ def test_short_videos_are_padded_or_skipped(tmp_path):
     assert "5 frames" in skipped(tmp_path / "skipped")[0]["reason"]
 
 
-def test_batches_do_not_change_rows_beyond_rounding(videos, tmp_path):
+def test_batches_do_not_change_rows(tmp_path):
+    """Videos of 1, 2 and 17 clips, in both orders: the tables' bytes are the same."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, count in [("one", 16), ("two", 25), ("seventeen", 16 + 16 * 8)]:
+        write_video(folder / f"{name}.mp4", count)
+    weights = random_weights(networks.c3d_mini(2, input_shape=(3, 16, 56, 56)), name="mini")
+    paths = sorted(folder.iterdir())
     for batch in (1, 3, 8):
-        run([videos], tmp_path / str(batch), batch=batch)
-    tables = [FeatureTable.load(tmp_path / str(b) / "a/v1.avi.safetensors") for b in (1, 3, 8)]
-    for table in tables[1:]:
-        np.testing.assert_allclose(table.features, tables[0].features, rtol=1e-5, atol=1e-4)
+        run(paths, tmp_path / str(batch), batch=batch, weights=weights)
+    run(paths[::-1], tmp_path / "back", weights=weights)
+    for other in ("3", "8", "back"):
+        assert_same_folders(tmp_path / "1", tmp_path / other)
+    table = FeatureTable.load(tmp_path / "1" / "seventeen.mp4.safetensors")
+    assert len(table) == 17
+    assert len(np.unique(table.features, axis=0)) == 17
 
 
 def test_a_layer_with_axes_is_flattened(videos, tmp_path):
@@ -394,8 +404,8 @@ def test_a_video_that_changes_while_it_is_read_is_skipped(videos, tmp_path, monk
     path = videos / "a" / "v1.avi"
     batches = Extractor.batches
 
-    def overwritten(self, video):
-        yield from batches(self, video)
+    def overwritten(self, source, info, frames):
+        yield from batches(self, source, info, frames)
         path.write_bytes(path.read_bytes() + b"more")
 
     monkeypatch.setattr(Extractor, "batches", overwritten)
@@ -672,46 +682,3 @@ def test_a_mean_volume_replaces_the_weights_own(videos, tmp_path):
     clip = preprocess(images, mean=mean)[None]
     expected = reference.run(TINY.network, TINY, clip, ("fc6",))["fc6"]
     np.testing.assert_allclose(table.features, expected, rtol=1e-5, atol=1e-3)
-
-
-# --- the thread -----------------------------------------------------------------------------------
-
-
-def test_prefetched_keeps_order_and_runs_ahead():
-    made = []
-
-    def items():
-        for index in range(5):
-            made.append(index)
-            yield index
-
-    stream = prefetched(items(), ahead=2)
-    assert next(stream) == 0
-    deadline = time.monotonic() + 10
-    while len(made) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    assert list(stream) == [1, 2, 3, 4]
-
-
-def test_prefetched_passes_errors_on_after_the_items_before_them():
-    def items():
-        yield 1
-        raise KeyError("broken")
-
-    stream = prefetched(items())
-    assert next(stream) == 1
-    with pytest.raises(KeyError, match="broken"):
-        next(stream)
-
-
-def test_prefetched_stops_its_thread_when_nobody_listens():
-    def endless():
-        while True:
-            yield 0
-
-    before = threading.active_count()
-    stream = prefetched(endless())
-    next(stream)
-    stream.close()
-    assert threading.active_count() == before

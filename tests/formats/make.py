@@ -233,7 +233,7 @@ def svm() -> dict[str, Any]:
 
 
 def svm_settings() -> dict[str, Any]:
-    from kinema.features.extraction import Extractor
+    from kinema.features.extractor import Extractor
     from kinema.video.clips import ClipPlan
 
     settings: dict[str, Any] = Extractor(small_weights(), plan=ClipPlan(stride=2)).settings()

@@ -12,7 +12,7 @@ from kinema import C3DFeatures
 from kinema import network as networks
 from kinema.cli.app import main
 from kinema.evaluation.transfer import transfer
-from kinema.features.extraction import Extractor
+from kinema.features.extractor import Extractor
 from kinema.features.table import FeatureTable, normalized
 from kinema.methods.classifier import Classifier
 from kinema.methods.predict import Prediction, Predictor

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kinema.features.extraction import Extractor
+from kinema.features.extractor import Extractor
 from kinema.training.checkpoint import Checkpoint
 from kinema.training.clip_store import ClipStore
 from kinema.training.heads import Head

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from kinema.cli.app import main  # noqa: E402
 from kinema.engine.engine import Engine  # noqa: E402
-from kinema.features.extraction import Extractor  # noqa: E402
+from kinema.features.extractor import Extractor  # noqa: E402
 from kinema.features.table import FeatureTable  # noqa: E402
 from kinema.model import UserModel  # noqa: E402
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax, flattened  # noqa: E402

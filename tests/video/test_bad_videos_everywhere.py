@@ -9,7 +9,7 @@ import pytest
 
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.features.extraction import Extractor
+from kinema.features.extractor import Extractor
 from kinema.video.reader import VideoReader
 from kinema.weights.file import random_weights
 

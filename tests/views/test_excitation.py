@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,10 +13,13 @@ import pytest
 from kinema import network as networks
 from kinema import plots
 from kinema.cli.app import main
-from kinema.features.extraction import Extractor
+from kinema.features.extractor import Extractor
 from kinema.network import Conv3d, MaxPool3d, Network
+from kinema.skipped import VideoError
 from kinema.video.clips import ClipPlan
+from kinema.video.reader import VideoReader
 from kinema.video.synthetic import write_video
+from kinema.views import excitation, excitation_pictures
 from kinema.views.excitation import excite
 from kinema.weights.file import Weights, random_weights
 
@@ -77,6 +82,58 @@ def test_the_known_video_wins_at_the_known_time_and_place(videos, tmp_path, draw
     assert silent.excitations == ()
     assert "conv1a map 2: silent on all of them" in report.summary()
     assert sorted(drawn) == ["conv1a-0.png", "conv1a-1.png"]
+
+
+def test_a_video_is_read_once_for_the_search_and_once_for_all_pictures(
+    videos, tmp_path, drawn, monkeypatch
+):
+    walks, walked = [], VideoReader.__iter__
+
+    def counted(reader):
+        walks.append([reader.path.name, 0])
+        mine = walks[-1]
+        for frame in walked(reader):
+            mine[1] = frame.index + 1
+            yield frame
+
+    monkeypatch.setattr(VideoReader, "__iter__", counted)
+    options = {"weights": hand_made(), "layer": "conv1a", "per_video": 2, "count": 4, "stride": 8}
+    excite(videos, out=tmp_path, maps=[BRIGHTENING], **options)
+    assert sorted(walks[:3]) == [["flash.mp4", 64], ["grey.mp4", 64], ["red.mp4", 64]]
+    # Behind the last clip that is drawn nothing is read (but for what is under way).
+    clips = {e.video.rpartition("/")[2] for e in _excitations(tmp_path)}
+    assert {name for name, _ in walks[3:]} == clips
+    assert len(walks) == 3 + len(clips)
+    walks.clear()
+    monkeypatch.setattr(excitation_pictures, "MAPS_AT_ONCE", 1)
+    excite(videos, out=tmp_path, maps=[RED, BRIGHTENING, SILENT], **options)
+    names = [name for name, _ in walks]
+    assert names.count("red.mp4") <= 2
+    assert {num_frames for name, num_frames in walks if name == "red.mp4"} <= {48, 56, 64}
+    assert drawn["conv1a-1.png"][0].title.startswith("flash.mp4, clip from ")
+
+
+def _excitations(out):
+    content = json.loads((out / "excite.json").read_text())
+    return [
+        SimpleNamespace(video=one["video"])
+        for found in content["maps"]
+        for one in found["excitations"]
+    ]
+
+
+def test_a_video_that_is_gone_before_its_picture_is_named(videos, tmp_path, monkeypatch):
+    folder = tmp_path / "videos"
+    shutil.copytree(videos, folder)
+    draw = excitation.draw
+
+    def late(*arguments, **options):
+        (folder / "sub" / "red.mp4").unlink()
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(excitation, "draw", late)
+    with pytest.raises(VideoError, match=r"red\.mp4: no such file"):
+        excite(folder, out=tmp_path / "out", weights=hand_made(), layer="conv1a", maps=[RED])
 
 
 def test_the_picture_shows_what_excited_the_map(videos, tmp_path, drawn):

@@ -10,7 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kinema.features.extraction import Extractor, extract, still
+from kinema.features.extraction import extract
+from kinema.features.extractor import Extractor, still
 from kinema.features.table import FeatureTable
 from kinema.files import write_json
 from kinema.methods.classifier import Classifier

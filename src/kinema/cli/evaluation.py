@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -73,6 +74,7 @@ def transfer(
         dataset,
         cache=out / "features",
         pictures=True,
+        also=_filmstrips(out, reading),
         force=force,
         threads=threads,
         progress=True,
@@ -121,6 +123,7 @@ def compare(
         methods=[*names(methods), *method],
         cache=out / "features",
         pictures=True,
+        also=_filmstrips(out, reading),
         force=force,
         threads=threads,
         progress=True,
@@ -216,6 +219,15 @@ def compactness(
         notes=[note for note in notes if note not in warnings],
         lines=warnings,
     )
+
+
+def _filmstrips(out: Path, reading: Reading) -> Callable[[int], list[Any]]:
+    """The pictures of the report, made of the videos while they are decoded for their features."""
+    from kinema.video import loop
+    from kinema.views import page
+
+    how = loop.Reading(**vars(reading))
+    return lambda num: [page.step(out / "features", page.strip_height(num), reading=how)]
 
 
 def _write(result: Result, out: Path) -> None:

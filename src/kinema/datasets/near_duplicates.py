@@ -41,9 +41,10 @@ from kinema.files import cache_file, read_kept_tensors, write_tensors
 from kinema.progress import Counted
 from kinema.skipped import Skipped
 from kinema.threads import num_usable_cores
-from kinema.video.loop import PLAIN, Reading, Video, each_video
-from kinema.video.reader import spread
-from kinema.video.sources import as_source, fingerprint
+from kinema.video.loop import PLAIN, Reading, Video
+from kinema.video.reader import Frame, spread
+from kinema.video.sources import Source, as_source
+from kinema.video.steps import Made, Step, at_places, walk
 
 FORMAT = "kinema-sketch-1"
 
@@ -194,24 +195,21 @@ def find_copies(
     """
     if not 0 < similarity <= 1:
         raise ValueError(f"`similarity` must be more than 0 and at most 1, got {similarity}.")
-    folder = None if cache is None else Path(cache)
     samples = dataset.samples
     sketches = np.zeros((len(samples), NUM_FRAMES, HEIGHT, WIDTH), np.uint8)
     unreadable: dict[str, str] = {}
-    looked = each_video(
+    looked = walk(
         (sample.source for sample in samples),
-        lambda video: [_kept_sketch(video, folder)],  # it writes nothing: a full disk is no skip
+        [step(cache, reading=reading)],
         reading=reading,
         threads=threads or num_usable_cores(),
     )
     with Counted("near-copies", len(samples), enabled=progress) as bar:
-        for index, (_, found) in enumerate(looked):
-            if isinstance(found, Skipped):
-                unreadable[samples[index].name] = found.reason
+        for index, (_, (made,)) in enumerate(looked):
+            if isinstance(made, Skipped):
+                unreadable[samples[index].name] = made.reason
             else:
-                sketches[index], file = found
-                if file is not None:
-                    write_tensors(file, {"frames": sketches[index]}, {"format": FORMAT})
+                sketches[index] = made.value
             bar.advance()
     pairs, similarities = similar_pairs(sketches, similarity)
     return Copies(tuple(sample.name for sample in samples), pairs, similarities, unreadable)
@@ -286,10 +284,43 @@ def sketch(video: str | os.PathLike[str] | Video) -> np.ndarray:
     """
     if not isinstance(video, Video):
         video = Video(as_source(video))
-    thumbnails = (
-        _resized(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), 64, 48) for frame in video.frames()
-    )
-    frames = np.stack(spread(thumbnails, np.linspace(0, 1, NUM_FRAMES).tolist()))
+    return _sketch(spread(map(_thumbnail, video.frames()), _PLACES))
+
+
+def step(cache: str | os.PathLike[str] | None = None, *, reading: Reading = PLAIN) -> Step:
+    """The sketch of each video, as a step of a walk over videos; what `find_copies` finds again.
+
+    Args:
+        cache: a folder for sketches; None keeps none.
+        reading: how the videos are read.
+    """
+    if cache is None:
+        return Step(_sketches, _thumbnail)
+    folder = Path(cache)
+    about: dict[str, Any] = {"sketch": [NUM_FRAMES, HEIGHT, WIDTH]}
+    if reading.colours != "file":
+        about["colours"] = reading.colours
+
+    def file(source: Source, mark: str) -> Path:
+        return cache_file(folder, {**about, **source.content_key(mark)})
+
+    def find(source: Source, mark: str) -> np.ndarray | None:
+        kept = read_kept_tensors(file(source, mark), format=FORMAT)
+        return None if kept is None else kept["frames"]
+
+    def keep(source: Source, made: Made) -> None:
+        write_tensors(file(source, made.mark), {"frames": made.value}, {"format": FORMAT})
+
+    return Step(_sketches, _thumbnail, find=find, keep=keep)
+
+
+def _thumbnail(frame: Frame) -> np.ndarray:
+    """(48, 64) uint8 grey."""
+    return _resized(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), 64, 48)
+
+
+def _sketch(thumbnails: Sequence[np.ndarray]) -> np.ndarray:
+    frames = np.stack(thumbnails)
     brightest = frames.max(axis=0)
     rows = np.flatnonzero(brightest.max(axis=1) >= _BORDER)
     columns = np.flatnonzero(brightest.max(axis=0) >= _BORDER)
@@ -302,15 +333,8 @@ def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _kept_sketch(video: Video, cache: Path | None) -> tuple[np.ndarray, Path | None]:
-    """The sketch of a video, and the file to keep it in if it is not there yet."""
-    if cache is None:
-        return sketch(video), None
-    mark = fingerprint(video.source.path)
-    key = {"sketch": [NUM_FRAMES, HEIGHT, WIDTH], **video.source.content_key(mark)}
-    file = cache_file(cache, key)
-    kept = read_kept_tensors(file, format=FORMAT)
-    return (sketch(video), file) if kept is None else (kept["frames"], None)
+_PLACES = np.linspace(0, 1, NUM_FRAMES).tolist()
+_sketches = at_places(_PLACES, _sketch)
 
 
 # --- comparing ------------------------------------------------------------------------------------

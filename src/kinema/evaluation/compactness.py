@@ -119,7 +119,7 @@ def compactness(
     def check(dataset: Dataset, skipped: Sequence[Skipped]) -> None:
         check_dataset(dataset, splits, folds, skipped)
 
-    opened = open_dataset(dataset, options, kind=kind, lists=lists, check=check)
+    opened = open_dataset(dataset, built, options, kind=kind, lists=lists, check=check)
     experiment = split_and_describe(opened, built, options, splits=splits, folds=folds)
     labels, groups, notes = experiment.labels, experiment.groups, experiment.notes
     made = []

@@ -14,8 +14,10 @@ from typing import Any
 
 from kinema.datasets.types import Dataset, Split
 from kinema.evaluation.experiment import (
+    Also,
     Experiment,
     features_folder,
+    no_steps,
     open_dataset,
     split_and_describe,
 )
@@ -53,6 +55,7 @@ def compare(
     colours: str = "file",
     video_seconds: float | None = None,
     progress: bool = False,
+    also: Also = no_steps,
 ) -> Result:
     """Compare methods on the videos of a dataset.
 
@@ -77,6 +80,8 @@ def compare(
         force: go on though weights saw test videos; the row is marked.
         colours, video_seconds: see `loop.Reading`.
         progress: whether to show progress on standard error.
+        also: what else is to be made of the videos while they are decoded, given how many there
+            are: steps of a walk, see `video.steps`.
 
     Raises:
         ValueError: a setting is wrong, the dataset cannot be split, or weights saw test videos.
@@ -89,8 +94,12 @@ def compare(
 
         def check(dataset: Dataset, skipped: Sequence[Any]) -> None:
             check_dataset(dataset, splits, folds, skipped)
+            if not dataset.splits and not force:  # folds test every video
+                check_leaks(built, dataset, {"": Split((), tuple(range(len(dataset.samples))))})
 
-        opened = open_dataset(dataset, options, kind=kind, lists=lists, check=check)
+        opened = open_dataset(
+            dataset, built, options, kind=kind, lists=lists, check=check, also=also
+        )
         experiment = split_and_describe(
             opened,
             built,
@@ -98,6 +107,7 @@ def compare(
             splits=splits,
             folds=folds,
             check=lambda dataset, chosen: None if force else check_leaks(built, dataset, chosen),
+            also=also,
         )
         return result_of(experiment, options, timed=timed, pictures=pictures)
 

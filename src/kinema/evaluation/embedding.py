@@ -123,7 +123,7 @@ def embed(
     )
     built = build(methods, options)
     check_features(built)
-    opened = open_dataset(dataset, options, kind=kind, lists=lists, check=_check_enough)
+    opened = open_dataset(dataset, built, options, kind=kind, lists=lists, check=_check_enough)
     experiment = describe(opened, built, options)
     _check_enough(experiment.dataset)
     labels, groups = experiment.labels, experiment.groups

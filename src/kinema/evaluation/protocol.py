@@ -8,12 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from kinema.datasets.folds import SAME_SCENE, plan_folds
-from kinema.datasets.inspection import inspect
 from kinema.datasets.loaders import about_split, load
-from kinema.datasets.near_duplicates import find_copies, group_copies, needs_groups
 from kinema.datasets.types import Dataset, Split
 from kinema.skipped import Skipped
-from kinema.video.loop import PLAIN, Reading
 from kinema.weights.file import Weights
 from kinema.words import some
 
@@ -29,30 +26,6 @@ def loaded(
 ) -> Dataset:
     """A dataset as it is, or from its path; no video is opened."""
     return dataset if isinstance(dataset, Dataset) else load(dataset, kind=kind, lists=lists)
-
-
-def readable(
-    dataset: Dataset,
-    *,
-    cache: str | os.PathLike[str] | None = None,
-    reading: Reading = PLAIN,
-    threads: int | None = None,
-    progress: bool = False,
-) -> tuple[Dataset, list[Skipped]]:
-    """A dataset without the videos that cannot be opened, and which those are and why.
-
-    Where it has neither splits nor groups, near-copies are its groups, see `copies.group_copies`.
-    """
-    report = inspect(dataset, reading=reading, threads=threads, progress=progress)
-    dataset, skipped = without(dataset, report.unreadable)
-    if needs_groups(dataset):
-        copies = find_copies(
-            dataset, cache=cache, reading=reading, threads=threads, progress=progress
-        )
-        dataset, more = without(dataset, copies.unreadable)
-        skipped += more
-        dataset = group_copies(dataset, copies.of_readable())
-    return dataset, skipped
 
 
 def without(dataset: Dataset, unreadable: Mapping[str, str]) -> tuple[Dataset, list[Skipped]]:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kinema.datasets.types import Dataset
+from kinema.datasets.types import Dataset, Split
 from kinema.evaluation.compare import check_leaks, result_of
 from kinema.evaluation.experiment import (
+    Also,
     Experiment,
     describe,
     features_folder,
+    no_steps,
     open_dataset,
     split_and_describe,
 )
@@ -70,6 +72,7 @@ def transfer(
     colours: str = "file",
     video_seconds: float | None = None,
     progress: bool = False,
+    also: Also = no_steps,
 ) -> Transfer:
     """Test a linear SVM on C3D's features on each split, and train one on *all* videos.
 
@@ -89,8 +92,13 @@ def transfer(
         def check(dataset: Dataset, skipped: Sequence[Skipped]) -> None:
             check_classes(dataset, skipped, tested=False)
             check_splits(dataset, splits, folds, skipped)
+            if not dataset.splits and not force:  # folds test every video
+                everything = Split((), tuple(range(len(dataset.samples))))
+                check_leaks(methods, dataset, {"": everything})
 
-        opened = open_dataset(dataset, options, kind=kind, lists=lists, check=check)
+        opened = open_dataset(
+            dataset, methods, options, kind=kind, lists=lists, check=check, also=also
+        )
         result: Result | None = None
         try:
             experiment = split_and_describe(
@@ -102,6 +110,7 @@ def transfer(
                 check=lambda dataset, chosen: (
                     None if force else check_leaks(methods, dataset, chosen)
                 ),
+                also=also,
             )
             result = result_of(experiment, options, timed=timed, pictures=pictures)
             notes = result.warnings

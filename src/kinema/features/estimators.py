@@ -14,12 +14,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 
-from kinema.features.extraction import Extractor, Rearrange, TableCache, kept_tables
+from kinema.features.extractor import Extractor, Rearrange, TableCache, kept_step
 from kinema.features.table import FeatureTable
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, as_source
+from kinema.video.steps import Step, walk
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
 
@@ -130,9 +131,18 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         What is made anew is kept in the cache.
         """
+        reading = self._extractor().reading
+        for source, (made,) in walk(videos, [self.step()], reading=reading):
+            yield source, made if isinstance(made, Skipped) else made.value
+
+    def step(self) -> Step:
+        """The features of a video's clips, as a step of a walk over videos, see `together.fill`.
+
+        With a cache, they are found and kept there.
+        """
         extractor = self._extractor()
         cache = None if self.cache is None else TableCache(self.cache, extractor, self._key)
-        return kept_tables(extractor, videos, cache, rearrange=self._rearrange)
+        return kept_step(extractor, cache, rearrange=self._rearrange)
 
     def table(self, video: str | os.PathLike[str]) -> FeatureTable:
         """The features of one video's clips; rows are as the network gives them.

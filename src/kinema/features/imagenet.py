@@ -23,9 +23,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from kinema.features.table import normalized
 from kinema.files import cache_file, read_kept_tensors, write_tensors
 from kinema.skipped import Skipped, VideoError
-from kinema.video.loop import Reading, Video, each_video
-from kinema.video.reader import spread
-from kinema.video.sources import Source, as_source, fingerprint
+from kinema.video.loop import Reading, Video
+from kinema.video.reader import Frame, spread
+from kinema.video.sources import Source, as_source
+from kinema.video.steps import Made, Making, Step, at_places, walk
 
 FORMAT = "kinema-frames-1"
 NUM_FRAMES = 5
@@ -87,53 +88,78 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
         Raises:
             ImportError: the packages with the network are not installed.
         """
-        _network()  # whether it is there is no matter of one video
-
-        def read(video: Video) -> Iterator[Any]:
-            file = self._file(video.source)
-            kept = None if file is None else read_kept_tensors(file, format=FORMAT)
-            yield file, kept
-            if kept is None:
-                yield _evenly(video, self.num_frames)
-
-        def use(source: Source, items: Iterator[Any]) -> tuple[Path | None, np.ndarray]:
-            file, kept = next(items)
-            if kept is not None:
-                return None, kept["features"]
-            return file, _features(next(items), self.threads).mean(axis=0)
-
         reading = Reading(self.colours, self.video_seconds)
-        for source, outcome in each_video(videos, read, use, reading=reading):
-            if isinstance(outcome, Skipped):
-                yield source, outcome
-                continue
-            file, row = outcome
-            if file is not None:
-                write_tensors(file, {"features": row}, {"format": FORMAT})
-            yield source, normalized(row) if self.l2 else row
+        for source, (made,) in walk(videos, [self.step()], reading=reading):
+            if isinstance(made, Skipped):
+                yield source, made
+            else:
+                yield source, normalized(made.value) if self.l2 else made.value
 
-    def _file(self, source: Source) -> Path | None:
-        """Where the features of a video are kept."""
+    def step(self) -> Step:
+        """The mean features of a video's frames, as a step of a walk, see `together.fill`.
+
+        With a cache, they are found and kept there.
+
+        Raises:
+            ImportError: the packages with the network are not installed.
+        """
+        _network()  # whether it is there is no matter of one video
+        items = at_places(_places(self.num_frames), lambda images: images)
+        return Step(
+            items, _shrunk, lambda source, mark: _Mean(self.threads), self._find, self._keep
+        )
+
+    def _find(self, source: Source, mark: str) -> np.ndarray | None:
         if self.cache is None:
             return None
+        kept = read_kept_tensors(self._file(self.cache, source, mark), format=FORMAT)
+        return None if kept is None else kept["features"]
+
+    def _keep(self, source: Source, made: Made) -> None:
+        if self.cache is not None:
+            file = self._file(self.cache, source, made.mark)
+            write_tensors(file, {"features": made.value}, {"format": FORMAT})
+
+    def _file(self, cache: str | os.PathLike[str], source: Source, mark: str) -> Path:
+        """Where the features of a video are kept."""
         key = {
             "network": "efficientnet-lite0",
             "frames": self.num_frames,
-            **source.content_key(fingerprint(source.path)),
+            **source.content_key(mark),
         }
         if self.colours != "file":
             key["colours"] = self.colours
-        return cache_file(self.cache, key)
+        return cache_file(cache, key)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
 
+class _Mean(Making):
+    """The mean features of one video's frames."""
+
+    def __init__(self, threads: int | None) -> None:
+        self._threads = threads
+
+    def take(self, item: list[np.ndarray]) -> None:
+        self._row = _features(item, self._threads).mean(axis=0)
+
+    def outcome(self) -> np.ndarray:
+        return self._row
+
+
 def _evenly(video: Video, count: int) -> list[np.ndarray]:
     """Some frames of a video, evenly spaced, first and last included."""
-    return spread(
-        (_resized(frame.image) for frame in video.frames()), np.linspace(0, 1, count).tolist()
-    )
+    return spread(map(_shrunk, video.frames()), _places(count))
+
+
+def _places(count: int) -> list[float]:
+    places: list[float] = np.linspace(0, 1, count).tolist()
+    return places
+
+
+def _shrunk(frame: Frame) -> np.ndarray:
+    return _resized(frame.image)
 
 
 def _resized(image: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from kinema.features.estimators import C3DFeatures
-from kinema.features.extraction import still, with_mean
+from kinema.features.extractor import still, with_mean
 from kinema.methods.options import Options
 from kinema.methods.svm import SUFFIX, FeatureSVM, feature_svm
 from kinema.model import Model

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.features.extraction import Extractor, TableCache, kept_tables
+from kinema.features.extractor import Extractor, TableCache, kept_tables
 from kinema.features.table import FeatureTable
 from kinema.files import atomic_path, locked_folder, write_json
 from kinema.methods.classifier import Classifier

@@ -23,9 +23,10 @@ Note [Tail and short videos]
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -208,6 +209,12 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
     """A frame with its image resized, so that a clip that waits for its end takes little room."""
     return dataclasses.replace(frame, image=resize(frame.image, size))
+
+
+@functools.cache
+def resizing(size: tuple[int, int]) -> Callable[[Frame], Frame]:
+    """`resize_frame` to a size, (height, width); the same function whenever it is asked for."""
+    return lambda frame: resize_frame(frame, size)
 
 
 def preprocess(

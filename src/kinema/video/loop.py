@@ -6,6 +6,8 @@
 `use` turns the items of one video into what it comes to. Both know one video and nothing else:
 what is kept, written or counted is the caller's, in the body of its `for`.
 
+Where several things are made of the same videos, see `steps`.
+
 Note [What one video may do]
     Whatever `read` or `use` raises of one video makes it a `Skipped` with that reason, also what
     nobody foresaw, and the loop goes on to the next. An error that the next video would meet too (a
@@ -184,9 +186,7 @@ class _Turn:
         try:
             return self._source, use(self._source, self._taken())
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in ENDS_THE_RUN:
-                raise
-            return self._source, Skipped.of(self._source, error)
+            return self._source, skipped_or_all(self._source, error)
         finally:
             self._is_over.set()
 
@@ -203,3 +203,10 @@ _END = object()
 @dataclass(frozen=True)
 class _Raised:
     error: BaseException
+
+
+def skipped_or_all(source: Source, error: Exception) -> Skipped:
+    """A video that an error kept from being used; one that every video would meet is raised."""
+    if isinstance(error, OSError) and error.errno in ENDS_THE_RUN:
+        raise error
+    return Skipped.of(source, error)

@@ -35,6 +35,7 @@ __all__ = [
     "check_colours",
     "path_kind",
     "spread",
+    "spreading",
 ]
 
 MOST_KEPT = 512
@@ -195,6 +196,14 @@ def spread(items: Iterable[Any], positions: Sequence[float]) -> list[Any]:
         items: at least one.
         positions: from 0 to 1.
     """
+    found: list[Any] = []
+    for given in spreading(items, positions):
+        found = given or []
+    return found
+
+
+def spreading(items: Iterable[Any], positions: Sequence[float]) -> Iterator[list[Any] | None]:
+    """As `spread`, with None after each item, so that one can do something else in between."""
     kept: list[Any] = []
     step, count, last = 1, 0, None
     for last in items:
@@ -203,10 +212,11 @@ def spread(items: Iterable[Any], positions: Sequence[float]) -> list[Any]:
             if len(kept) > MOST_KEPT:
                 kept, step = kept[::2], 2 * step
         count += 1
+        yield None
     if not count:
         raise ValueError("`items` is empty.")
     wanted = [round(position * (count - 1)) for position in positions]
-    return [last if index == count - 1 else kept[index // step] for index in wanted]
+    yield [last if index == count - 1 else kept[index // step] for index in wanted]
 
 
 _Picture = tuple[np.ndarray, float, float]

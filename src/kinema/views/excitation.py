@@ -1,32 +1,32 @@
 """`excite`: the clips that excite maps of a layer most, and what in them does.
 
 Every clip of the videos goes through the network once, streamed; of each map the strongest
-activations are remembered by their video, clip and place. Those clips alone are then read again and
-projected back to pixels (`deconvolution`).
+activations are remembered by their video, clip and place. Those clips alone are then read again, in
+one walk over their videos, and projected back to pixels (`excitation_pictures`, `deconvolution`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kinema import plots
-from kinema.features.extraction import Batch, Extractor
+from kinema.features.extractor import Batch, Extractor
 from kinema.files import cache_file, locked_folder, read_tensors, write_json, write_tensors
 from kinema.network import as_network
-from kinema.progress import Counted, Progress
-from kinema.skipped import Skipped, VideoError
-from kinema.video.clips import Clip, ClipPlan, preprocess, resize_frame, stream_clips
-from kinema.video.loop import Reading, Video
+from kinema.progress import Progress
+from kinema.skipped import Skipped
+from kinema.video.clips import ClipPlan
+from kinema.video.loop import Reading
 from kinema.video.sources import Source, find_videos, size_in_bytes
-from kinema.views.deconvolution import check_projectable, project
+from kinema.video.steps import Made, Making, Step, walk
+from kinema.views.deconvolution import check_projectable
+from kinema.views.excitation_pictures import Chosen, ExcitedMap, draw, picture_path
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
 
@@ -38,53 +38,6 @@ NUM_MAPS = 3
 
 BATCH = 4
 """Clips at once: the first convolutions' outputs are large, 51 MB a clip in C3D."""
-
-SHOWN_FRAMES = 8
-SMALLEST_SIDE = 16
-"""Of the part of the frame that is shown, in pixels of the network's input."""
-
-FAINT = 0.05
-"""What is less than this part of a projection's largest value lies outside of the picture."""
-
-FULL_COLOUR = 0.9
-"""Of the others, the quantile that is shown as full colour, as are those above it: one value is far
-above all others."""
-
-
-@dataclass(frozen=True)
-class Excitation:
-    """One clip that excites a map, and where.
-
-    Attributes:
-        video: its name below the common folder of all videos.
-        start_frame, stop_frame: of the clip, see `clips.Clip`.
-        start_seconds, stop_seconds: of the clip; None in a folder of pictures.
-        activation: the largest of the map in this clip; after the ReLU, where the layer has one.
-        position: (t, y, x) of it in the map; empty for a unit of a fully connected layer.
-    """
-
-    video: str
-    start_frame: int
-    stop_frame: int
-    start_seconds: float | None
-    stop_seconds: float | None
-    activation: float
-    position: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ExcitedMap:
-    """The clips that excite one map most.
-
-    Attributes:
-        number: of the map in its layer.
-        mean: over the videos, of the strongest activation in each.
-        excitations: the strongest first; none of a map that is silent on all videos.
-    """
-
-    number: int
-    mean: float
-    excitations: tuple[Excitation, ...]
 
 
 @dataclass(frozen=True)
@@ -110,7 +63,7 @@ class ExcitationReport:
 
     def picture(self, number: int) -> Path:
         """The file with the clips of one map."""
-        return _picture(self.out, self.layer, number)
+        return picture_path(self.out, self.layer, number)
 
     def summary(self) -> str:
         """A line for each map."""
@@ -126,10 +79,6 @@ class ExcitationReport:
                 f"{first.video}{when}; mean of the videos {found.mean:.4g}"
             )
         return "\n".join(lines)
-
-
-def _picture(out: Path, layer: str, number: int) -> Path:
-    return out / f"{layer}-{number}.png"
 
 
 def excite(
@@ -201,7 +150,7 @@ def excite(
             layer,
             num_videos=search.num_videos,
             num_clips=search.num_clips,
-            maps=_draw(search, sources, extractor, out, maps, threads=threads, progress=progress),
+            maps=_drawn(search, sources, extractor, out, maps, threads=threads, progress=progress),
             skipped=tuple(search.skipped),
             notes=sources.notes,
         )
@@ -274,33 +223,28 @@ def _search(
     search = _Search(nothing, np.zeros(len(nothing.T)))
     sizes = {source: size_in_bytes(source.path) for source in sources}
 
-    def find(source: Source, mark: str) -> _Found | None:
-        records = kept.of(source, mark)
-        return None if records is None else _Found(*records, mark, is_new=False)
+    def advance(source: Source, batch: Batch) -> None:
+        bar.advance(num_clips=len(batch.clips), size=sizes[source] * batch.progress)
 
-    def use(source: Source, mark: str, batches: Iterator[Batch]) -> _Found:
-        within, num_clips = nothing, 0
-        for batch in batches:
-            within = _strongest([within, _records(batch, extractor)], per_video)
-            num_clips += len(batch.clips)
-            bar.advance(num_clips=len(batch.clips), size=sizes[source] * batch.progress)
-        return _Found(within, num_clips, mark, is_new=True)
+    def making(source: Source, mark: str) -> Making:
+        return _Finding(source, extractor, per_video, advance)
 
+    step = Step(extractor.batches, extractor.shrink, making, kept.find, kept.keep)
     with Progress(enabled=progress) as bar:
         bar.start(len(sources), sum(sizes.values()))
-        for number, (source, found) in enumerate(extractor.walk(sources, use, find=find)):
-            if isinstance(found, Skipped):
-                search.skipped.append(found)
+        walked = walk(sources, [step], reading=extractor.reading)
+        for number, (source, (made,)) in enumerate(walked):
+            if isinstance(made, Skipped):
+                search.skipped.append(made)
                 bar.finish_video(size=sizes[source])
                 continue
-            if found.is_new:
-                kept.keep(source, found)
+            found: _Found = made.value
             found.records["video"] = number
             search.strongest = _strongest([search.strongest, found.records], count)
             search.num_videos += 1
             search.num_clips += found.num_clips
             search.mean += (found.records["activation"][0] - search.mean) / search.num_videos
-            bar.finish_video(size=sizes[source], found=not found.is_new)
+            bar.finish_video(size=sizes[source], found=made.found)
     if not search.num_videos:
         raise ValueError(f"no video can be read; {search.skipped[0]}")
     return search
@@ -312,8 +256,31 @@ class _Found:
 
     records: np.ndarray
     num_clips: int
-    mark: str
-    is_new: bool
+
+
+class _Finding(Making):
+    """The strongest activations of one video, from its batches."""
+
+    def __init__(
+        self,
+        source: Source,
+        extractor: Extractor,
+        per_video: int,
+        advance: Callable[[Source, Batch], object],
+    ) -> None:
+        self._source, self._extractor = source, extractor
+        self._per_video, self._advance = per_video, advance
+        self._records = np.empty((0, extractor.layer_shape[0]), _RECORD)
+        self._num_clips = 0
+
+    def take(self, item: Batch) -> None:
+        both = [self._records, _records(item, self._extractor)]
+        self._records = _strongest(both, self._per_video)
+        self._num_clips += len(item.clips)
+        self._advance(self._source, item)
+
+    def outcome(self) -> _Found:
+        return _Found(self._records, self._num_clips)
 
 
 class _Kept:
@@ -327,8 +294,8 @@ class _Kept:
             "per_video": per_video,
         }
 
-    def of(self, source: Source, mark: str) -> tuple[np.ndarray, int] | None:
-        """Records and the number of clips; None if the video is not finished."""
+    def find(self, source: Source, mark: str) -> _Found | None:
+        """None if the video is not finished."""
         file = self._file(source, mark)
         if not file.is_file():
             return None
@@ -339,12 +306,13 @@ class _Kept:
         records = np.empty(columns["activation"].shape, _RECORD)
         for name in _COLUMNS:
             records[name] = columns[name]
-        return records, columns["num_clips"].item()
+        return _Found(records, columns["num_clips"].item())
 
-    def keep(self, source: Source, found: _Found) -> None:
+    def keep(self, source: Source, made: Made) -> None:
+        found: _Found = made.value
         columns = {name: found.records[name] for name in _COLUMNS}
         columns["num_clips"] = np.array(found.num_clips)
-        write_tensors(self._file(source, found.mark), columns, {"format": FORMAT})
+        write_tensors(self._file(source, made.mark), columns, {"format": FORMAT})
 
     def _file(self, source: Source, mark: str) -> Path:
         return cache_file(self._folder, {**self._key, **source.content_key(mark)})
@@ -361,10 +329,7 @@ def _records(batch: Batch, extractor: Extractor) -> np.ndarray:
     return records
 
 
-# --- the pictures ---------------------------------------------------------------------------------
-
-
-def _draw(
+def _drawn(
     search: _Search,
     sources: Sequence[Source],
     extractor: Extractor,
@@ -375,109 +340,18 @@ def _draw(
     progress: bool,
 ) -> tuple[ExcitedMap, ...]:
     """A picture for each map that is asked for, or that stands out."""
-    numbers = list(dict.fromkeys(maps)) or search.outstanding()
-    drawn = []
-    with Counted("clips projected", len(numbers) * len(search.strongest), enabled=progress) as bar:
-        for number in numbers:
-            excitations, strips = [], []
-            records = search.strongest[:, number]
-            for record in records[records["activation"] > 0]:
-                source = sources[record["video"]]
-                excitation, strip = _project(source, record, number, extractor, threads)
-                excitations.append(excitation)
-                strips.append(strip)
-                bar.advance()
-            if strips:
-                title = f"{extractor.layer} of {extractor.weights.name}, map {number}"
-                plots.projections(_picture(out, extractor.layer, number), strips, title=title)
-            drawn.append(ExcitedMap(number, float(search.mean[number]), tuple(excitations)))
-    return tuple(drawn)
-
-
-def _project(
-    source: Source, record: np.void, number: int, extractor: Extractor, threads: int | None
-) -> tuple[Excitation, plots.Projection]:
-    """Read one clip again and project its strongest activation to pixels."""
-    network, mean = extractor.weights.network, extractor.weights.mean
-    assert mean is not None  # the extractor has seen to it
-    crop = (network.input_shape[2], network.input_shape[3])
-    clip = _read(source, int(record["start"]), extractor)
-    inputs = preprocess(clip.images, mean=mean, resize_to=None, crop=crop)
-    place = np.unravel_index(int(record["place"]), extractor.layer_shape[1:])
-    position = tuple(int(index) for index in place)
-    excitation = Excitation(
-        video=source.name,
-        start_frame=clip.start_frame,
-        stop_frame=clip.stop_frame,
-        start_seconds=_known(clip.start_seconds),
-        stop_seconds=_known(clip.stop_seconds),
-        activation=float(record["activation"]),
-        position=position,
-    )
-    pixels = project(
-        extractor.engine, extractor.weights, inputs, (number, *position), threads=threads
-    )
-    when = "" if excitation.start_seconds is None else f", clip from {clip.start_seconds:.2f} s"
-    title = f"{source.name}{when}, activation {excitation.activation:.4g}"
-    return excitation, _strip(title, clip, pixels, extractor.plan)
-
-
-def _strip(title: str, clip: Clip, pixels: np.ndarray, plan: ClipPlan) -> plots.Projection:
-    """A clip beside its projection (3, T, H, W), no more of both than there is to be seen."""
-    crop = (pixels.shape[2], pixels.shape[3])
-    seen = preprocess(clip.images, mean=(0, 0, 0), resize_to=None, crop=crop, channels="RGB")
-    frames = np.moveaxis(seen, 0, -1).astype(np.uint8)
-    times, rows, columns = _extent(pixels)
-    part = pixels[::-1, times, rows, columns]
-    strengths = np.abs(part[np.abs(part) >= FAINT * np.abs(part).max()])
-    largest = float(np.quantile(strengths, FULL_COLOUR, method="higher"))
-    indices = plan.frame_indices(clip.start_frame)
-    return plots.Projection(
-        title=title,
-        whole=frames[int(np.abs(pixels).sum(axis=(0, 2, 3)).argmax())],
-        rows=rows,
-        columns=columns,
-        frames=frames[times, rows, columns],
-        values=plots.about_grey(np.clip(part, -largest, largest)),
-        numbers=[min(indices[t], clip.stop_frame - 1) for t in times],
-    )
-
-
-def _read(source: Source, start: int, extractor: Extractor) -> Clip:
-    """The clip that starts at a frame, with its images resized."""
-    size = extractor.weights.network.frame_size
-    frames = Video(source, extractor.reading).frames()
-    for clip in stream_clips((resize_frame(frame, size) for frame in frames), extractor.plan):
-        if clip.start_frame == start:
-            return clip
-    raise VideoError(f"{source}: it was changed while it was read.")
-
-
-def _extent(pixels: np.ndarray) -> tuple[list[int], slice, slice]:
-    """Where a projection is more than faint: some of the frames, a square of rows and columns."""
-    strength = np.abs(pixels).max(axis=0)
-    strong = strength >= FAINT * strength.max()
-    frames = np.flatnonzero(strong.any(axis=(1, 2)))
-    chosen = np.linspace(frames[0], frames[-1], min(SHOWN_FRAMES, int(np.ptp(frames)) + 1))
-    spans = [np.flatnonzero(strong.any(axis=axes)) for axes in ((0, 2), (0, 1))]
-    side = max(SMALLEST_SIDE, *(int(np.ptp(span)) + 1 for span in spans))
-    rows, columns = (
-        _around((int(span[0]) + int(span[-1]) + 1) // 2, side, length)
-        for span, length in zip(spans, strength.shape[1:], strict=True)
-    )
-    return [int(t) for t in chosen.round()], rows, columns
-
-
-def _around(middle: int, side: int, length: int) -> slice:
-    """`side` samples about `middle`, moved so that they lie within 0 ... length."""
-    side = min(side, length)
-    start = min(max(middle - side // 2, 0), length - side)
-    return slice(start, start + side)
-
-
-def _known(seconds: float) -> float | None:
-    """A time, or None where it is not known, as in folders of pictures."""
-    return None if math.isnan(seconds) else seconds
+    chosen = {}
+    for number in list(dict.fromkeys(maps)) or search.outstanding():
+        records = search.strongest[:, number]
+        chosen[number] = [
+            (
+                sources[one["video"]],
+                Chosen(number, int(one["start"]), int(one["place"]), float(one["activation"])),
+            )
+            for one in records[records["activation"] > 0]
+        ]
+    drawn = draw(chosen, extractor, out, threads=threads, progress=progress)
+    return tuple(ExcitedMap(n, float(search.mean[n]), found) for n, found in drawn.items())
 
 
 def _save(report: ExcitationReport, extractor: Extractor, *, per_video: int) -> None:

@@ -8,12 +8,13 @@ The page's own part, its style and its script, stands in page.html; here is what
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from kinema.files import atomic_path, cache_file
 from kinema.progress import Counted
 from kinema.skipped import Skipped
 from kinema.threads import num_usable_cores
-from kinema.video.loop import Video, each_video
-from kinema.video.reader import spread
-from kinema.video.sources import Source, as_source, fingerprint
+from kinema.video.loop import PLAIN, Reading, Video
+from kinema.video.reader import Frame, spread
+from kinema.video.sources import Source, as_source
+from kinema.video.steps import Made, Step, at_places, walk
 from kinema.views.report import PAPER, costs, how, summary
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -65,10 +67,15 @@ def write(
         cache: a folder for filmstrips; a stopped run goes on from it.
         progress: whether to show progress on standard error.
     """
-    height = next((h for most, h in STRIP_HEIGHTS.items() if len(result.videos) <= most),
-                  SMALLEST_STRIP)  # fmt: skip
-    strips = _strips(result.sources, height, None if cache is None else Path(cache), progress)
-    fill(result, path, strips, height)
+    height = strip_height(len(result.videos))
+    reading = Reading(result.settings.get("colours", "file"))
+    fill(result, path, _strips(result.sources, height, cache, reading, progress), height)
+
+
+def strip_height(num_videos: int) -> int:
+    """Pixels of a filmstrip on a page with so many videos."""
+    heights = (height for most, height in STRIP_HEIGHTS.items() if num_videos <= most)
+    return next(heights, SMALLEST_STRIP)
 
 
 def fill(
@@ -202,35 +209,50 @@ def _segments(line: Timeline) -> list[Any]:
 
 
 def _strips(
-    sources: Sequence[Source], height: int, cache: Path | None, progress: bool
+    sources: Sequence[Source],
+    height: int,
+    cache: str | os.PathLike[str] | None,
+    reading: Reading,
+    progress: bool,
 ) -> list[bytes]:
-    def read(video: Video) -> Iterator[tuple[Path | None, bytes]]:
-        kept = None
-        if cache is not None:
-            mark = fingerprint(video.source.path)
-            key = {
-                "strip": [height, STRIP_FRAMES, STRIP_QUALITY],
-                **video.source.content_key(mark),
-            }
-            kept = cache_file(cache, key, ".webp")
-            if kept.is_file():
-                yield None, kept.read_bytes()
-                return
-        yield kept, filmstrip(video, height)
-
     made = []
+    steps = [step(cache, height, reading=reading)]
     with Counted("filmstrips", len(sources), enabled=progress) as bar:
-        for _, found in each_video(sources, read, threads=num_usable_cores()):
-            if isinstance(found, Skipped):  # it was read before; the page shows nothing of it
-                made.append(b"")
-            else:
-                kept, strip = found
-                if kept is not None:
-                    with atomic_path(kept) as partial:
-                        partial.write_bytes(strip)
-                made.append(strip)
+        for _, (one,) in walk(sources, steps, reading=reading, threads=num_usable_cores()):
+            # One that cannot be read now was read before; the page shows nothing of it.
+            made.append(b"" if isinstance(one, Skipped) else one.value)
             bar.advance()
     return made
+
+
+def step(cache: str | os.PathLike[str] | None, height: int, *, reading: Reading = PLAIN) -> Step:
+    """The filmstrip of each video, as a step of a walk over videos; what `write` finds again.
+
+    Args:
+        cache: a folder for filmstrips; None keeps none.
+        height: of a strip, see `strip_height`.
+        reading: how the videos are read.
+    """
+    items = at_places(_PLACES, _filmstrip)
+    if cache is None:
+        return Step(items, _fitting(height))
+    folder = Path(cache)
+    about: dict[str, Any] = {"strip": [height, STRIP_FRAMES, STRIP_QUALITY]}
+    if reading.colours != "file":
+        about["colours"] = reading.colours
+
+    def file(source: Source, mark: str) -> Path:
+        return cache_file(folder, {**about, **source.content_key(mark)}, ".webp")
+
+    def find(source: Source, mark: str) -> bytes | None:
+        kept = file(source, mark)
+        return kept.read_bytes() if kept.is_file() else None
+
+    def keep(source: Source, made: Made) -> None:
+        with atomic_path(file(source, made.mark)) as partial:
+            partial.write_bytes(made.value)
+
+    return Step(items, _fitting(height), find=find, keep=keep)
 
 
 def filmstrip(video: str | os.PathLike[str] | Video, height: int) -> bytes:
@@ -243,12 +265,22 @@ def filmstrip(video: str | os.PathLike[str] | Video, height: int) -> bytes:
         video: or its path.
         height: in pixels; frames are 4:3, and what is wider or narrower is cropped in the middle.
     """
-    width = height * 4 // 3
     if not isinstance(video, Video):
         video = Video(as_source(video))
-    frames = (_fitted(frame.image, width, height) for frame in video.frames())
-    places = [(index + 0.5) / STRIP_FRAMES for index in range(STRIP_FRAMES)]
-    return encoded(np.hstack(spread(frames, places)))
+    return _filmstrip(spread(map(_fitting(height), video.frames()), _PLACES))
+
+
+_PLACES = [(index + 0.5) / STRIP_FRAMES for index in range(STRIP_FRAMES)]
+
+
+def _filmstrip(pictures: Sequence[np.ndarray]) -> bytes:
+    return encoded(np.hstack(pictures))
+
+
+@functools.cache
+def _fitting(height: int) -> Callable[[Frame], np.ndarray]:
+    """What a strip takes of a frame; the same function whenever it is asked for."""
+    return lambda frame: _fitted(frame.image, height * 4 // 3, height)
 
 
 def encoded(strip: np.ndarray) -> bytes:
