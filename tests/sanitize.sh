@@ -65,8 +65,8 @@ CXX=$compiler CXXFLAGS="-fsanitize=$kind -fno-sanitize-recover=all -fno-omit-fra
   --config-settings=cmake.build-type=Debug \
   --config-settings=cmake.define.CMAKE_CXX_FLAGS_DEBUG="-O1 -g1" .
 
-# Not what measures memory or time, and not what reads real videos. Without --capture=sys pytest would
-# keep a report to itself.
+# Not what measures memory or time, and not what reads real videos. Without --capture=sys pytest
+# would keep a report to itself.
 sanitized -m pytest -p no:cacheprovider --capture=sys \
   tests/native tests/engine/test_engine.py \
   -k "not memory_does_not_grow and not other_python_threads and not real_frames"
