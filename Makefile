@@ -15,7 +15,7 @@ INSTALL := $(PIP) install --constraint constraints.txt
 CORE := $(addprefix tests/,native engine/test_engine.py video/test_loop.py features/test_features.py \
 	features/test_estimators.py methods/test_predict.py cli evaluation/test_compare.py \
 	views/test_deconvolution.py views/test_excitation.py views/test_filters.py)
-NATIVE := CMakeLists.txt $(wildcard src/kinema/native/*.cpp src/kinema/native/*.h)
+NATIVE := CMakeLists.txt $(shell find src/kinema/native -name "*.cpp" -o -name "*.h")
 
 .PHONY: demo test test-core test-lowest lint wheel bench clean
 
@@ -43,6 +43,7 @@ lint: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h,$(NATIVE)) benchmarks/*.cpp
 
 wheel: .venv/bin/python
 	$(PIP) wheel --no-deps --wheel-dir dist .

@@ -26,6 +26,7 @@ from kinema.weights.file import random_weights
 
 BATCH = 8
 ROUNDS = 7
+PARTS = ("input_ms", "multiply_ms", "output_ms", "other_ms")
 
 
 def peak_multiply_adds() -> float:
@@ -43,39 +44,36 @@ def profile(target: str, peak: float) -> dict:
     os.environ["KINEMA_PROCESSOR"] = target
     network = c3d()
     engine = Engine(network, random_weights(network), kind="native")
-    core = engine._runner._native
     clips = np.random.default_rng(0).normal(0, 50, (BATCH, *network.input_shape))
     clips = clips.astype(np.float32)
     engine.run(clips, ("prob",))  # memory is taken
-    before = np.array([core.profile(index) for index in range(len(network.layers))])
+    before = engine.profile()
     for _ in range(ROUNDS):
         engine.run(clips, ("prob",))
-    after = np.array([core.profile(index) for index in range(len(network.layers))])
-    milliseconds = 1e3 * (after - before) / ROUNDS / BATCH / CORES
-    shape, layers, needed = network.input_shape, {}, 0.0
-    for index, layer in enumerate(network.layers):
-        if milliseconds[index].sum() > 0:
-            made = core.multiply_adds(index)
-            needed += made
+    after = engine.profile()
+    shape, layers, total, needed = network.input_shape, {}, dict.fromkeys(PARTS, 0.0), 0.0
+    for layer in network.layers:
+        was, now = before[layer.name], after[layer.name]
+        spent = {
+            part: (getattr(now, part) - getattr(was, part)) / ROUNDS / BATCH / CORES
+            for part in PARTS
+        }
+        if sum(spent.values()) > 0:
+            needed += now.multiply_adds
             layers[layer.name] = {
-                "how": core.describe(index),
+                "how": now.how,
                 "direct_gmac": layer.multiply_adds(shape) / 1e9,
-                "gmac": made / 1e9,
-                **{
-                    f"{what}_ms": round(float(value), 3)
-                    for what, value in zip(
-                        ("input", "multiply", "output", "other"), milliseconds[index], strict=True
-                    )
-                },
+                "gmac": now.multiply_adds / 1e9,
+                **{part: round(value, 3) for part, value in spent.items()},
             }
+            total = {part: total[part] + value for part, value in spent.items()}
         shape = layer.output_shape(shape)
-    total = milliseconds.sum(axis=0)
     bound = needed / 1e6 / peak
     return {
-        "clip_ms": round(float(total.sum()), 2),
-        "input_ms": round(float(total[0]), 2),
-        "multiply_ms": round(float(total[1]), 2),
-        "output_ms": round(float(total[2]), 2),
+        "clip_ms": round(sum(total.values()), 2),
+        "input_ms": round(total["input_ms"], 2),
+        "multiply_ms": round(total["multiply_ms"], 2),
+        "output_ms": round(total["output_ms"], 2),
         "bound_ms": round(bound, 2),
         "direct_bound_ms": round(network.num_multiply_adds / 1e6 / peak, 2),
         "layers": layers,
@@ -93,7 +91,7 @@ def packing() -> dict[str, float]:
         seconds.append(time.perf_counter() - start)
     return {
         "seconds_to_pack": sorted(seconds)[1],
-        "packed_mib": engine._runner._native.packed_bytes / 2**20,
+        "packed_mib": engine.packed_bytes / 2**20,
         "weights_mib": 4 * c3d().num_parameters / 2**20,
     }
 

@@ -22,7 +22,7 @@ import numpy as np
 from machine import write
 from playwright.sync_api import sync_playwright
 
-from kinema.evaluation.compare import Outcome, Result, Row, Timeline
+from kinema.evaluation.result import Outcome, Result, Row, Timeline
 from kinema.metrics import Interval
 from kinema.views import page
 

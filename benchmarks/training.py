@@ -33,7 +33,7 @@ from kinema.training.learner import Learner
 from kinema.training.prepare import prepare
 from kinema.training.processes import Processes
 from kinema.training.sampling import Sampler, read_clip
-from kinema.weights.file import initial_arrays
+from kinema.weights.initial import initial_arrays
 
 # Network, batch, steps of one measurement.
 CASES: dict[str, tuple[Network, int, int]] = {

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kinema.evaluation.compare import Result, compare
+from kinema.evaluation.compare import compare
+from kinema.evaluation.result import Result
 from kinema.files import atomic_path, write_json
 from kinema.video.synthetic import write_dataset
 from kinema.views import page, report

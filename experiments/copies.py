@@ -28,8 +28,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kinema.datasets import near_duplicates as copies
-from kinema.datasets.loaders import Dataset, load
+from kinema.datasets.loaders import load
 from kinema.datasets.near_duplicates import SIMILARITY, find_copies, similar_pairs, sketch
+from kinema.datasets.types import Dataset
 from kinema.evaluation.compare import compare
 from kinema.files import atomic_path, write_json
 from kinema.video.reader import VideoReader

@@ -29,7 +29,8 @@ from kinema.training.train import train
 from kinema.video.synthetic import write_dataset
 from kinema.views.excitation import excite
 from kinema.views.filters import Kernels, kernels
-from kinema.weights.file import Weights, initial_arrays
+from kinema.weights.file import Weights
+from kinema.weights.initial import initial_arrays
 
 CACHE = Path(__file__).parent / ".cache" / "inside"
 DOCS = Path(__file__).parent.parent / "docs"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import servers
+
 
 @pytest.fixture(scope="session")
 def kinema_data() -> Path:
@@ -24,3 +26,12 @@ def ucf101(kinema_data: Path) -> list[Path]:
     if not videos:
         pytest.skip("no UCF101 videos in KINEMA_DATA")
     return videos
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """See `servers.running`; what is tried again is tried at once."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr("kinema.download.FIRST_WAIT_SECONDS", 0.001)
+    with servers.running() as start:
+        yield start

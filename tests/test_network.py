@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -77,12 +79,61 @@ def test_mini_is_a_small_c3d():
 
 
 @pytest.mark.parametrize("make", [networks.c3d, networks.kernel_depth, networks.c3d_mini])
-def test_a_recipe_makes_the_same_network_again(make):
+def test_an_architecture_makes_the_same_network_again(make):
     network = make(num_classes=7)
-    assert networks.from_recipe(dict(network.recipe)) == network
-    assert networks.from_recipe(networks.c3d(None, pool5="symmetric").recipe) == networks.c3d(
-        None, pool5="symmetric"
-    )
+    assert networks.from_architecture(dict(network.architecture)) == network
+    assert networks.from_architecture(
+        networks.c3d(None, pool5="symmetric").architecture
+    ) == networks.c3d(None, pool5="symmetric")
+
+
+HAND_MADE = Network(
+    (3, 4, 12, 16),
+    (
+        Conv3d("conv1a", 5, (1, 3, 3)),
+        MaxPool3d("pool1", (2, 2, 2), (0, 1, 1)),
+        Linear("fc6", 7, dropout=0.25),
+        Linear("out", 3, relu=False),
+        Softmax("prob"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        HAND_MADE,
+        HAND_MADE.up_to("fc6"),
+        HAND_MADE.flattened(),
+        networks.c3d(9, pool5="symmetric").up_to("fc6"),
+        networks.c3d(9).up_to("fc7").up_to("pool5"),
+        networks.kernel_depth((3, 3, 5, 5, 7), 4).flattened(),
+        networks.c3d_mini(4).flattened().up_to("conv3a"),
+        networks.c3d_mini(4).up_to("conv3a").flattened(),
+    ],
+)
+def test_what_was_cut_flattened_or_made_by_hand_is_made_again_from_json(network):
+    again = networks.from_architecture(json.loads(json.dumps(dict(network.architecture))))
+    assert again == network
+    assert again.architecture == network.architecture
+
+
+def test_flattened_kernels_are_of_one_frame():
+    flat = networks.flattened(networks.c3d(9))
+    kernels = [layer.kernel for layer in flat.layers if isinstance(layer, Conv3d)]
+    assert kernels == [(1, 3, 3)] * 8
+    assert [layer.name for layer in flat.layers] == list(networks.c3d(9).layer_names)
+
+
+def test_other_classes():
+    assert networks.c3d(487).up_to("fc6").with_classes(3) == networks.c3d(3)
+    assert networks.c3d(487).flattened().with_classes(3) == networks.c3d(3).flattened()
+    assert HAND_MADE.with_classes(5).shapes()["prob"] == (5,)
+    assert HAND_MADE.num_classes == 3
+    cut = HAND_MADE.up_to("fc6")
+    assert (cut.num_classes, cut.class_parameters) == (None, ())
+    assert cut.with_classes(6).layer_names == ("conv1a", "pool1", "fc6", "fc8", "prob")
+    assert HAND_MADE.class_parameters == ("out.weight", "out.bias")
 
 
 def windows(pool: MaxPool3d, size: int) -> list[set[int]]:
@@ -124,8 +175,14 @@ def test_symmetric_pool5_has_shifted_windows():
         (lambda: networks.c3d(pool5="same"), "`pool5` must be one of caffe, symmetric"),
         (lambda: networks.kernel_depth((3, 3)), "five temporal kernel sizes"),
         (lambda: networks.c3d().feature_shape("fc9"), "`layer` must be one of conv1a"),
-        (lambda: networks.from_recipe({"name": "i3d"}), "unknown network 'i3d'"),
-        (lambda: networks.from_recipe({"name": "c3d", "depth": 3}), "cannot be made"),
+        (lambda: networks.from_architecture({"name": "i3d"}), "unknown network 'i3d'"),
+        (lambda: networks.from_architecture({"name": "c3d", "depth": 3}), "cannot be made"),
+        (
+            lambda: networks.from_architecture(
+                {"name": "chain", "input_shape": [3, 4, 8, 8], "layers": [{"type": "os.system"}]}
+            ),
+            "unknown layer 'os.system'; known: Conv3d",
+        ),
     ],
 )
 def test_bad_networks_are_refused(build, message):

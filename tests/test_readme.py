@@ -7,12 +7,18 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from safetensors import safe_open
+from sklearn.svm import LinearSVC
 
+from kinema import FeatureTable
 from kinema import network as networks
+from kinema.plots import COLOURS
 
 import foreign_weights as foreign
 from odd_videos import write_video
@@ -51,7 +57,9 @@ def shell_lines():
     return [line for line in lines if line and not line.startswith(("make ", "pip "))]
 
 
-def test_the_shell_examples_run(folder):
+@pytest.fixture(scope="module")
+def ran(folder):
+    """The folder after all shell examples, each of which must do."""
     lines = shell_lines()
     assert len(lines) >= 10
     for line in lines:
@@ -59,8 +67,62 @@ def test_the_shell_examples_run(folder):
         command = [sys.executable, "-m", *line.split()]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    assert (folder / "features" / "cat.mp4.safetensors").is_file()
-    assert (folder / "features-listed" / "dog.mp4" / "000000.fc6-1").stat().st_size == 20 + 4 * 512
+    return folder
+
+
+def test_the_shell_examples_leave_the_features_they_name(ran):
+    """The clip that the list names is the video's first, so both formats hold the same row."""
+    table = FeatureTable.load(ran / "features" / "dog.mp4.safetensors")
+    data = (ran / "features-listed" / "dog.mp4" / "000000.fc6-1").read_bytes()
+    assert np.frombuffer(data[:20], "<i4").tolist() == [1, 512, 1, 1, 1]
+    values = np.frombuffer(data[20:], "<f4")
+    np.testing.assert_array_equal(values, table.features[0])
+    assert np.count_nonzero(values) > 50  # of 512, after ReLU
+
+
+def test_the_demo_sees_motion_and_its_rivals_do_not(ran):
+    """Its result is counted again from the files that it wrote, and judged by chance alone."""
+    demo = ran / "demo"
+    told = json.loads((demo / "result.json").read_text())["accuracy"]
+    with safe_open(demo / "classifier.safetensors", framework="numpy") as file:
+        classes = json.loads(file.metadata()["kinema"])["classes"]
+        coefficients = file.get_tensor("coefficients")
+        intercepts = file.get_tensor("intercepts")
+    vectors, labels = {"train": [], "test": []}, {"train": [], "test": []}
+    for video in sorted((demo / "videos").rglob("*.mp4")):
+        split, label, _ = video.relative_to(demo / "videos").parts
+        name = f"{video.relative_to(demo / 'videos')}.safetensors"
+        mean = FeatureTable.load(demo / "features" / name).features.mean(axis=0, dtype=float)
+        vectors[split].append(mean / np.linalg.norm(mean))
+        labels[split].append(label)
+    assert Counter(labels["train"]) == dict.fromkeys(classes, 20)
+    assert Counter(labels["test"]) == dict.fromkeys(classes, 10)
+    scores = np.array(vectors["test"]) @ coefficients.T + intercepts
+    predicted = np.array(classes)[scores.argmax(axis=1)]
+    num_right = int((predicted == labels["test"]).sum())
+    assert told["16 frames in order"] == num_right / 40
+    # It learned from the training videos, and from nothing else.
+    svm = LinearSVC(C=1.0, random_state=0, max_iter=10_000)
+    again = svm.fit(np.float32(vectors["train"]), labels["train"]).predict(vectors["test"])
+    assert again.tolist() == predicted.tolist()
+    # Who guesses is right 10 times of 40, give or take 2.7: 20 are 3.6 times as far away.
+    assert told.pop("chance") == 1 / len(classes) == 0.25
+    assert num_right > 20 + 10
+    del told["16 frames in order"]
+    assert len(told) == 2
+    for accuracy in told.values():
+        assert 40 * accuracy < 20
+
+
+def test_the_demos_picture_shows_its_predictions(ran):
+    picture = cv2.imread(str(ran / "demo" / "predictions.png"))[..., ::-1]
+    height, width = picture.shape[:2]
+    assert (height > 600, width > 1000) == (True, True)
+    # Each class has a video of eight frames, and a line in each timeline.
+    for row in np.array_split(picture[int(0.05 * height) : int(0.95 * height)], 4):
+        assert (np.ptp(row, axis=2) > 60).mean() > 0.1  # wheels of two colours
+    for colour in COLOURS[:4]:
+        assert (abs(picture - 255 * np.array(colour)) < 2).all(axis=2).sum() > 500
 
 
 def test_the_python_examples_run(folder):
@@ -75,12 +137,15 @@ def test_the_python_examples_run(folder):
 
 
 def test_links_and_pictures_are_there():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert "docs/demo.png" in targets
+    for target in targets:
         assert (ROOT / target).is_file(), target
 
 
 def test_the_demos_figures_are_the_committed_ones():
     accuracy = json.loads((BENCHMARKS / "demo.json").read_text())["accuracy"]
+    assert len(accuracy) == 4
     for name, value in accuracy.items():
         assert f"| {name} | {100 * value:.1f} % |" in README
 

@@ -8,20 +8,40 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from kinema.evaluation.compare import compare
+    from kinema.evaluation.transfer import transfer
     from kinema.features.estimators import C3DFeatures
     from kinema.features.extraction import extract
     from kinema.features.table import FeatureTable
+    from kinema.methods.predict import predict
+    from kinema.training.prepare import prepare
+    from kinema.training.train import train
 
 # Names and rooms are imported when they are first used, so that `import kinema` and
 # `kinema --help` are quick.
 _PUBLIC = {
     "C3DFeatures": "kinema.features.estimators",
     "FeatureTable": "kinema.features.table",
+    "compare": "kinema.evaluation.compare",
     "extract": "kinema.features.extraction",
+    "predict": "kinema.methods.predict",
+    "prepare": "kinema.training.prepare",
+    "train": "kinema.training.train",
+    "transfer": "kinema.evaluation.transfer",
 }
 _ROOMS = ("datasets", "engine", "estimators", "features", "network", "reference", "weights")
 
-__all__ = ["C3DFeatures", "FeatureTable", "__version__", "extract"]
+__all__ = [
+    "C3DFeatures",
+    "FeatureTable",
+    "__version__",
+    "compare",
+    "extract",
+    "predict",
+    "prepare",
+    "train",
+    "transfer",
+]
 
 
 def __getattr__(name: str) -> Any:

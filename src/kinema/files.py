@@ -274,7 +274,7 @@ def write_tensors(
     the bytes would differ from one write to the next.
     """
     # safetensors writes the bytes of an array as they lie, whatever their order.
-    ordered = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    ordered = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     data = save(ordered, metadata={"kinema": json.dumps(dict(story), sort_keys=True)})
     with atomic_path(path) as partial:
         partial.write_bytes(data)

@@ -6,166 +6,30 @@ To add a network, write one function that returns a `Network` and name it in `NE
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-Shape = tuple[int, ...]
-ClipShape = tuple[int, int, int, int]
+from kinema.layers import ClipShape, Conv3d, Layer, Linear, MaxPool3d, Shape, Softmax
+from kinema.model import Model, UserModel
 
 
 @dataclass(frozen=True)
-class Conv3d:
-    """3-D convolution, stride 1, zero padding of half a kernel on every side, bias, then ReLU.
+class Network(Model):
+    """A chain of layers and the shape of the clip that goes in: the model that engines run.
 
-    `kernel` is (time, height, width), odd numbers, so the output has the input's length and size.
-    """
-
-    name: str
-    out_channels: int
-    kernel: tuple[int, int, int] = (3, 3, 3)
-
-    def __post_init__(self) -> None:
-        _check_positive(self.name, out_channels=self.out_channels)
-        if len(self.kernel) != 3 or any(size < 1 or size % 2 == 0 for size in self.kernel):
-            raise ValueError(
-                f"`kernel` of {self.name} must be three odd positive sizes (time, height, width), "
-                f"got {self.kernel}."
-            )
-
-    @property
-    def padding(self) -> tuple[int, int, int]:
-        """Zeros added before and after, by axis."""
-        t, h, w = self.kernel
-        return (t // 2, h // 2, w // 2)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return (self.out_channels, *_clip_shape(self.name, shape)[1:])
-
-    def parameter_shapes(self, shape: Shape) -> dict[str, Shape]:
-        return {"weight": (self.out_channels, shape[0], *self.kernel), "bias": (self.out_channels,)}
-
-    def multiply_adds(self, shape: Shape) -> int:
-        return math.prod(self.output_shape(shape)) * shape[0] * math.prod(self.kernel)
-
-
-@dataclass(frozen=True)
-class MaxPool3d:
-    """Max pooling with Caffe's windows: the number of outputs is rounded up and windows that run
-    over the edge are clipped (C3D v1.0, `pool3d_layer.cpp`).
-
-        7 rows, kernel 2, stride 2, padding 0:   {0 1} {2 3} {4 5} {6}     -> 4
-        7 rows, kernel 2, stride 2, padding 1:   {0} {1 2} {3 4} {5 6}     -> 4
-
-    The second line is what many ports of C3D do in pool5: as many outputs, other windows.
-    """
-
-    name: str
-    kernel: tuple[int, int, int] = (2, 2, 2)
-    padding: tuple[int, int, int] = (0, 0, 0)
-
-    def __post_init__(self) -> None:
-        if len(self.kernel) != 3 or any(size < 1 for size in self.kernel):
-            raise ValueError(
-                f"`kernel` of {self.name} must be three sizes >= 1, got {self.kernel}."
-            )
-        if len(self.padding) != 3 or any(
-            not 0 <= pad < size for pad, size in zip(self.padding, self.kernel, strict=True)
-        ):
-            raise ValueError(
-                f"`padding` of {self.name} must be smaller than its kernel {self.kernel}, "
-                f"got {self.padding}."
-            )
-
-    @property
-    def stride(self) -> tuple[int, int, int]:
-        """Equal to the kernel: C3D's windows tile the input."""
-        return self.kernel
-
-    def output_shape(self, shape: Shape) -> Shape:
-        channels, *sizes = _clip_shape(self.name, shape)
-        return (
-            channels,
-            *(
-                _pooled_size(size, kernel, padding)
-                for size, kernel, padding in zip(sizes, self.kernel, self.padding, strict=True)
-            ),
-        )
-
-    def parameter_shapes(self, shape: Shape) -> dict[str, Shape]:
-        return {}
-
-    def multiply_adds(self, shape: Shape) -> int:
-        return 0
-
-
-def _pooled_size(size: int, kernel: int, padding: int) -> int:
-    """ceil((size + 2 padding - kernel) / kernel) + 1, less a window that starts past the edge."""
-    pooled = max(-(-(size + 2 * padding - kernel) // kernel), 0) + 1
-    if padding and (pooled - 1) * kernel >= size + padding:
-        pooled -= 1
-    return pooled
-
-
-@dataclass(frozen=True)
-class Linear:
-    """Fully connected layer over the flattened input (channel slowest), with or without ReLU.
-
-    `dropout` is the probability that training drops an output; features are taken without it.
-    """
-
-    name: str
-    out_features: int
-    relu: bool = True
-    dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check_positive(self.name, out_features=self.out_features)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return (self.out_features,)
-
-    def parameter_shapes(self, shape: Shape) -> dict[str, Shape]:
-        return {"weight": (self.out_features, math.prod(shape)), "bias": (self.out_features,)}
-
-    def multiply_adds(self, shape: Shape) -> int:
-        return self.out_features * math.prod(shape)
-
-
-@dataclass(frozen=True)
-class Softmax:
-    """Class probabilities, of a fully connected layer's outputs."""
-
-    name: str = "prob"
-
-    def output_shape(self, shape: Shape) -> Shape:
-        if len(shape) != 1:
-            raise ValueError(f"{self.name} needs a vector of class scores, got shape {shape}.")
-        return shape
-
-    def parameter_shapes(self, shape: Shape) -> dict[str, Shape]:
-        return {}
-
-    def multiply_adds(self, shape: Shape) -> int:
-        return 0
-
-
-Layer = Conv3d | MaxPool3d | Linear | Softmax
-
-
-@dataclass(frozen=True)
-class Network:
-    """A chain of layers and the shape of the clip that goes in.
-
-    `input_shape` is (channels, frames, height, width). `recipe` is the call that makes this network
-    again, as plain JSON values: it is what a weight file keeps.
+    Attributes:
+        input_shape: (channels, frames, height, width) of a clip.
+        layers: what is computed, in order.
+        architecture: what makes this network again, plain JSON values, which a weight file keeps.
+            Without one it is the list of the layers, so any network can be kept.
     """
 
     input_shape: ClipShape
     layers: tuple[Layer, ...]
-    recipe: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    architecture: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.input_shape) != 4 or any(size < 1 for size in self.input_shape):
@@ -180,16 +44,8 @@ class Network:
         if twice:
             raise ValueError(f"`layers` must have different names, got {twice} more than once.")
         self.shapes()  # a convolution after a fully connected layer is refused here
-
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        """Height and width that frames are resized to before the crop goes in.
-
-        128x171 for C3D's crop of 112 (the paper, section 3.1); other crops see the same part of the
-        frame at their own resolution.
-        """
-        crop = self.input_shape[2]
-        return round(128 * crop / 112), round(171 * crop / 112)
+        if not self.architecture:
+            object.__setattr__(self, "architecture", _chain_of(self))
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -208,10 +64,6 @@ class Network:
         }
 
     @property
-    def num_parameters(self) -> int:
-        return sum(math.prod(shape) for shape in self.parameter_shapes().values())
-
-    @property
     def num_multiply_adds(self) -> int:
         """Multiplications (each with one addition) for one clip by direct computation."""
         return sum(layer.multiply_adds(shape) for layer, shape in self._with_input_shapes())
@@ -221,17 +73,63 @@ class Network:
         self.check_layer(layer)
         return self.shapes()[layer]
 
-    def check_layer(self, layer: str) -> None:
-        if layer not in self.layer_names:
-            raise ValueError(
-                f"`layer` must be one of {', '.join(self.layer_names)}; got {layer!r}."
-            )
+    @property
+    def num_classes(self) -> int | None:  # type: ignore[override]
+        """Outputs of the last layer, fc8, where that has no ReLU; None where there is none."""
+        last = self._class_layer
+        return None if last is None else last.out_features
+
+    @property
+    def class_parameters(self) -> tuple[str, ...]:
+        """Parameters of the layer that tells the classes, which other classes have no use for."""
+        last = self._class_layer
+        return () if last is None else (f"{last.name}.weight", f"{last.name}.bias")
+
+    @property
+    def logits(self) -> str:
+        """The layer whose output are the class scores, before the softmax."""
+        names = [layer.name for layer in self.layers if not isinstance(layer, Softmax)]
+        return names[-1]
+
+    @property
+    def _class_layer(self) -> Linear | None:
+        layer = self.layers[self.layer_names.index(self.logits)]
+        return layer if isinstance(layer, Linear) and not layer.relu else None
 
     def up_to(self, layer: str) -> Network:
         """The same network cut after `layer`."""
         self.check_layer(layer)
+        if layer == self.layer_names[-1]:
+            return self
         stop = self.layer_names.index(layer) + 1
-        return Network(self.input_shape, self.layers[:stop], self.recipe)
+        return Network(self.input_shape, self.layers[:stop], self._changed(up_to=layer))
+
+    def flattened(self) -> Network:
+        """The same network with kernels of one frame: motion is seen by the poolings alone."""
+        layers = tuple(
+            dataclasses.replace(layer, kernel=(1, *layer.kernel[1:]))
+            if isinstance(layer, Conv3d)
+            else layer
+            for layer in self.layers
+        )
+        return Network(self.input_shape, layers, self._changed(flattened=True))
+
+    def with_classes(self, num_classes: int) -> Network:
+        """The same network, whole, for another number of classes."""
+        architecture = {k: value for k, value in self.architecture.items() if k != "up_to"}
+        if architecture.get("name") != "chain":
+            return from_architecture({**architecture, "num_classes": num_classes})
+        layers, last = list(self.layers), self._class_layer
+        ends = [layers.pop()] if isinstance(layers[-1], Softmax) else [Softmax("prob")]
+        if last is not None:
+            layers[-1] = dataclasses.replace(last, out_features=num_classes)
+        else:
+            layers.append(Linear("fc8", num_classes, relu=False, dropout=0.0))
+        return Network(self.input_shape, (*layers, *ends))
+
+    def _changed(self, **changes: Any) -> dict[str, Any]:
+        """The architecture of a variant; a list of layers is made from what they have become."""
+        return {} if self.architecture.get("name") == "chain" else {**self.architecture, **changes}
 
     def _with_input_shapes(self) -> list[tuple[Layer, Shape]]:
         pairs: list[tuple[Layer, Shape]] = []
@@ -252,6 +150,31 @@ class Network:
             f"{self.num_parameters:,} parameters, {self.num_multiply_adds / 1e9:.2f} GMAC a clip"
         )
         return "\n".join(lines)
+
+
+def as_network(model: Model) -> Network:
+    """A model that must be a chain of layers; any other is a ValueError."""
+    if not isinstance(model, Network):
+        raise ValueError(
+            f"this takes a network that is a chain of layers; the model "
+            f"{model.architecture['name']!r}, a class of its author's own, tells none."
+        )
+    return model
+
+
+def architecture_key(model: Model) -> dict[str, Any]:
+    """What tells features apart besides the parameters, JSON values: nothing for our networks.
+
+    Lists of layers with the same parameters may pool otherwise, and classes compute what they will.
+    """
+    name = model.architecture.get("name")
+    known = name in NETWORKS and name != "chain"
+    return {} if known else {"architecture": dict(model.architecture)}
+
+
+def flattened(network: Model) -> Network:
+    """See `Network.flattened`; a model that is no chain of layers is a ValueError."""
+    return as_network(network).flattened()
 
 
 def c3d(
@@ -287,13 +210,13 @@ def c3d(
         Linear("fc7", 4096),
         *_classifier(num_classes),
     ]
-    recipe = {
+    architecture = {
         "name": "c3d",
         "num_classes": num_classes,
         "pool5": pool5,
         "input_shape": list(input_shape),
     }
-    return Network(input_shape, tuple(layers), recipe)
+    return Network(input_shape, tuple(layers), architecture)
 
 
 KERNEL_DEPTHS: Mapping[str, tuple[int, int, int, int, int]] = MappingProxyType(
@@ -332,13 +255,13 @@ def kernel_depth(
         layers.append(Conv3d(f"conv{index + 1}a", channels, (depth, 3, 3)))
         layers.append(MaxPool3d(f"pool{index + 1}", (1, 2, 2) if index == 0 else (2, 2, 2)))
     layers += [Linear("fc6", 2048), Linear("fc7", 2048), *_classifier(num_classes)]
-    recipe = {
+    architecture = {
         "name": "kernel_depth",
         "depths": list(depths),
         "num_classes": num_classes,
         "input_shape": list(input_shape),
     }
-    return Network(input_shape, tuple(layers), recipe)
+    return Network(input_shape, tuple(layers), architecture)
 
 
 def c3d_mini(
@@ -355,27 +278,93 @@ def c3d_mini(
         layers.append(Conv3d(f"conv{index + 1}a", channels))
         layers.append(MaxPool3d(f"pool{index + 1}", (1, 2, 2) if index == 0 else (2, 2, 2)))
     layers += [Linear("fc6", 512), Linear("fc7", 512), *_classifier(num_classes)]
-    recipe = {"name": "c3d_mini", "num_classes": num_classes, "input_shape": list(input_shape)}
-    return Network(input_shape, tuple(layers), recipe)
+    architecture = {
+        "name": "c3d_mini",
+        "num_classes": num_classes,
+        "input_shape": list(input_shape),
+    }
+    return Network(input_shape, tuple(layers), architecture)
+
+
+def chain(layers: Sequence[Mapping[str, Any]], *, input_shape: ClipShape) -> Network:
+    """The network of a list of layers, each as `{"type": "Conv3d", "name": "conv1a", ...}`."""
+    types: dict[str, Callable[..., Layer]] = {
+        kind.__name__: kind for kind in (Conv3d, MaxPool3d, Linear, Softmax)
+    }
+    made: list[Layer] = []
+    for layer in layers:
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in layer.items()}
+        kind = str(values.pop("type", None))
+        if kind not in types:
+            raise ValueError(f"unknown layer {kind!r}; known: {', '.join(types)}.")
+        made.append(types[kind](**values))
+    return Network(input_shape, tuple(made))
+
+
+def _chain_of(network: Network) -> dict[str, Any]:
+    """The architecture of a network that no function of ours makes: the list of its layers."""
+    layers = []
+    for layer in network.layers:
+        values = dataclasses.asdict(layer).items()
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values}
+        layers.append({"type": type(layer).__name__, **plain})
+    return {"name": "chain", "input_shape": list(network.input_shape), "layers": layers}
 
 
 NETWORKS: Mapping[str, Callable[..., Network]] = MappingProxyType(
-    {"c3d": c3d, "kernel_depth": kernel_depth, "c3d_mini": c3d_mini}
+    {"c3d": c3d, "kernel_depth": kernel_depth, "c3d_mini": c3d_mini, "chain": chain}
 )
 
 
-def from_recipe(recipe: Mapping[str, Any]) -> Network:
-    """The network that `Network.recipe` describes, as it is kept in a weight file."""
-    arguments = dict(recipe)
+def from_architecture(architecture: Mapping[str, Any]) -> Network:
+    """The network that `Network.architecture` describes, as it is kept in a weight file.
+
+    Raises:
+        ValueError: it is of no network of ours, or of other arguments than its function takes.
+    """
+    arguments = dict(architecture)
     name = arguments.pop("name", None)
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}.")
     if "input_shape" in arguments:
         arguments["input_shape"] = tuple(arguments["input_shape"])
+    flattened, last = arguments.pop("flattened", False), arguments.pop("up_to", None)
     try:
-        return NETWORKS[name](**arguments)
+        network = NETWORKS[name](**arguments)
     except TypeError as error:
         raise ValueError(f"network {name!r} cannot be made from {arguments}: {error}.") from None
+    network = network.flattened() if flattened else network
+    return network if last is None else network.up_to(last)
+
+
+from_recipe = from_architecture
+"""Its former name."""
+
+
+def model_from(
+    architecture: Mapping[str, Any], models: Mapping[str, Callable[..., Any]] | None = None
+) -> Model:
+    """The model that an architecture describes: a network of ours, or one of the given classes.
+
+    Args:
+        architecture: as a weight file keeps it.
+        models: classes of one's own by the names that files have for them, or that the classes
+            have themselves. Nothing is imported because a file says so.
+
+    Raises:
+        ValueError: it is of a class that is not given, or of no network of ours.
+    """
+    if "class" not in architecture:
+        return from_architecture(architecture)
+    name, models = str(architecture["name"]), models or {}
+    made = models.get(name) or models.get(architecture["class"])
+    if made is None:
+        raise ValueError(
+            f"it is of the model {name!r}, a class of its author's own, which no file imports: "
+            f"give the class as `models={{{name!r}: {architecture['class']}}}`, or "
+            f"`--model FILE.py:{architecture['class']}`."
+        )
+    return UserModel.from_architecture(architecture, made)
 
 
 def _pool5(kind: str) -> MaxPool3d:
@@ -389,15 +378,3 @@ def _classifier(num_classes: int | None) -> list[Layer]:
     if num_classes is None:
         return []
     return [Linear("fc8", num_classes, relu=False, dropout=0.0), Softmax("prob")]
-
-
-def _check_positive(name: str, **sizes: int) -> None:
-    for what, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"`{what}` of {name} must be at least 1, got {size}.")
-
-
-def _clip_shape(name: str, shape: Shape) -> Shape:
-    if len(shape) != 4:
-        raise ValueError(f"{name} needs (channels, frames, height, width), got shape {shape}.")
-    return shape

@@ -9,12 +9,15 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     ProgressColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.text import Text
@@ -191,3 +194,46 @@ class Counted(Display):
         self._rich.update(self._task, completed=self._done, text=text)
         if self._line_is_due():
             print(text, file=sys.stderr, flush=True)
+
+
+class Transferred(Display):
+    """Shows bytes, speed and time left of a download.
+
+    Args:
+        name: of what comes.
+        enabled: False shows nothing.
+    """
+
+    def __init__(self, name: str, *, enabled: bool) -> None:
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            enabled=enabled,
+        )
+        self._name = name
+        self._task = self._rich.add_task(name, total=None)
+        self.start(0, None)
+
+    def start(self, done: int, total: int | None) -> None:
+        """An answer begins; what was here before says nothing about speed."""
+        self._first = self._done = done
+        self._total = total
+        self._begun = time.monotonic()
+        self._rich.reset(self._task, completed=done, total=total)
+
+    def advance(self, num_bytes: int) -> None:
+        """Some bytes have come."""
+        self._done += num_bytes
+        self._rich.update(self._task, completed=self._done)
+        if self._line_is_due():
+            seconds = max(time.monotonic() - self._begun, 1e-9)
+            speed = max((self._done - self._first) / seconds, 1e-9)
+            line = f"{self._name}: {decimal(self._done)}, {decimal(int(speed))}/s"
+            if self._total is not None:
+                left = (self._total - self._done) / speed
+                line += f", {left:.0f} s to {decimal(self._total)}"
+            print(line, file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -155,8 +156,8 @@ def test_weights_convert_keeps_mean_labels_and_story(capsys, tmp_path):
     np.testing.assert_array_equal(weights.mean, mean)
     np.testing.assert_array_equal(weights["fc8.weight"], arrays["fc8.weight"])
     assert weights.labels == ("a", "b c", "d")
-    assert weights.source_sha256 is not None
-    assert weights.network.recipe["pool5"] == "caffe"
+    assert weights.source_sha256 == hashlib.sha256((tmp_path / "net").read_bytes()).hexdigest()
+    assert weights.network.architecture["pool5"] == "caffe"
 
 
 def test_a_conversion_never_overwrites_its_source_or_a_folder(capsys, tmp_path):

@@ -1,5 +1,6 @@
 """Convolutions that learn: outputs and gradients are PyTorch's in float64, on every build; the same
-bits for any number of threads; and whatever is not a convolution is refused by name."""
+bits for any number of threads; and whatever is not a convolution is refused by name. What needs no
+PyTorch is in test_layer_gradients.py."""
 
 from __future__ import annotations
 
@@ -432,105 +433,6 @@ def test_bad_input_is_named(change, message):
     assert message in str(error.value)
 
 
-def arrays():
-    """What the raw binding takes: of a convolution with windows."""
-    pool = (1, 2, 2)
-    x, weight, bias, gradient = (t.numpy() for t in problem(2, 4, (3, 5, 6), 7, (3, 3, 3), pool))
-    winners = np.zeros(2 * native.LANES * 3 * 3 * 3, np.uint8)
-    forward = {
-        "input": x, "weight": weight, "bias": bias, "relu": True, "window": pool,
-        "output": np.zeros_like(gradient), "winners": winners, "threads": 2,
-    }  # fmt: skip
-    backward = {
-        "input": x, "weight": weight, "relu": True, "window": pool,
-        "output": np.ones_like(gradient), "winners": winners, "gradient": gradient,
-        "to_input": np.zeros_like(x),
-        "to_weight": np.zeros_like(weight), "to_bias": np.zeros_like(bias), "threads": 2,
-    }  # fmt: skip
-    return forward, backward
-
-
-def test_what_is_right_is_taken():
-    """That what follows is refused for its one flaw."""
-    forward, backward = arrays()
-    learner = native.Learner(TARGETS[0])
-    learner.forward(**forward)
-    learner.backward(**backward)
-    assert forward["output"].any()
-    assert all(backward[name].any() for name in ("to_input", "to_weight", "to_bias"))
-    learner.forward(**forward | {"winners": None})
-    learner.backward(**backward | {"to_input": None, "to_weight": None, "to_bias": None})
-
-
-def zeros(*shape, dtype=np.float32):
-    return np.zeros(shape, dtype)
-
-
-BAD = [
-    {"input": zeros(2, 4, 3, 5)},
-    {"input": zeros(2, 4, 3, 5, 0)},
-    {"input": zeros(2, 5, 3, 5, 6)},
-    {"input": zeros(3, 4, 3, 5, 6)},
-    {"input": zeros(2, 4, 3, 5, 6, dtype=np.float64)},
-    {"input": np.asfortranarray(zeros(2, 4, 3, 5, 6))},
-    {"weight": zeros(7, 4, 3, 3)},
-    {"weight": zeros(7, 4, 3, 2, 3)},
-    {"weight": zeros(7, 4, 3, 0, 3)},
-    {"weight": zeros(0, 4, 3, 3, 3)},
-    {"weight": zeros(40, 4, 3, 3, 3)},
-    {"weight": zeros(7, 4, 3, 3, 3).tolist()},
-    {"window": (2, 2)},
-    {"window": (1, 2, 0)},
-    {"window": (1, 2, -2)},
-    {"window": (1, 2, 3)},
-    {"window": (1, 2, 2**31 - 1)},
-    {"window": (1, 2, 1)},
-    {"threads": 0},
-    {"threads": 2**31 - 1},
-    {"output": zeros(2, 7, 3, 3, 2)},
-    {"output": zeros(2, 7, 3, 3, 6)[..., ::2]},
-    {"winners": zeros(1, dtype=np.uint8)},
-    {"winners": zeros(2 * 16 * 27)},
-]
-
-
-@pytest.mark.parametrize(
-    "change", [*BAD, {"bias": zeros(6)}, {"bias": zeros(7, 1)}, {"output": None}]
-)
-def test_bad_raw_calls_forward_are_refused(change):
-    with pytest.raises((TypeError, ValueError)):
-        native.Learner(TARGETS[0]).forward(**arrays()[0] | change)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        *BAD,
-        {"output": None},
-        {"winners": None},
-        {"gradient": zeros(2, 7, 3, 5, 6)},
-        {"gradient": zeros(2, 7, 3, 3, 3, dtype=np.float16)},
-        {"to_input": zeros(2, 4, 3, 5, 5)},
-        {"to_weight": zeros(7, 4, 3, 3, 1)},
-        {"to_weight": zeros(7, 4, 27)},
-        {"to_bias": zeros(6)},
-        {"to_bias": zeros(7, dtype=np.float64)},
-    ],
-)
-def test_bad_raw_calls_backward_are_refused(change):
-    with pytest.raises((TypeError, ValueError)):
-        native.Learner(TARGETS[0]).backward(**arrays()[1] | change)
-
-
-def test_winners_that_are_no_winners_reach_no_other_memory():
-    _, backward = arrays()
-    backward["winners"][:] = 255
-    native.Learner(TARGETS[0]).backward(**backward)
-    assert not backward["to_weight"].any()
-
-
 def test_an_unknown_processor_is_named():
     with forced("z80"), pytest.raises(ValueError, match=r"KINEMA_PROCESSOR must be one of"):
         conv3d(X, WEIGHT, BIAS)
-    with pytest.raises(ValueError, match="z80"):
-        native.Learner("z80")

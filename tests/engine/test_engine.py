@@ -169,3 +169,30 @@ def test_bad_options_are_named(options, message):
     network = small_network()
     with pytest.raises(ValueError, match=message):
         Engine(network, random_weights(network), **options)
+
+
+def test_a_profile_says_how_and_how_long():
+    network = small_network()
+    engine = Engine(network, random_weights(network), kind="native")
+    assert engine.packed_bytes > 0
+    before = engine.profile()
+    assert list(before) == list(network.layer_names)
+    assert before["conv1a"].how == "F(4,3) x F(4,3) x F(4,3)"
+    assert before["conv2a"].how == "direct x F(4,3) x F(4,3)"
+    # Two tiles of time, four by four of the map, of 6 x 6 x 6 products; 3 channels in and 4 out.
+    assert before["conv1a"].multiply_adds == 2 * 4 * 4 * 216 * 3 * 4
+    assert before["pool1"].multiply_adds == before["conv1a"].multiply_ms == 0
+    engine.run(np.ones((2, *network.input_shape), np.float32), ("pool1",))
+    after = engine.profile()
+    assert min(after["conv1a"].input_ms, after["conv1a"].multiply_ms) > 0
+    assert after["pool1"].other_ms == 0  # done with conv1a
+    assert after["conv2a"] == before["conv2a"]
+
+
+def test_only_the_native_engine_keeps_a_profile():
+    pytest.importorskip("torch")
+    network = small_network()
+    engine = Engine(network, random_weights(network), kind="torch", device="cpu")
+    with pytest.raises(ValueError, match="the engine torch keeps no profile"):
+        engine.profile()
+    assert engine.packed_bytes == 4 * network.num_parameters

@@ -16,14 +16,11 @@ from sklearn.svm import LinearSVC
 from kinema import FeatureTable
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.datasets.loaders import Dataset, Sample, Split, load
-from kinema.evaluation.compare import compare, fit_classifier
-from kinema.evaluation.protocol import (
-    NothingToTest,
-    check_classes,
-    check_splits,
-    choose_splits,
-)
+from kinema.datasets.loaders import load
+from kinema.datasets.types import Dataset, Sample, Split
+from kinema.evaluation.compare import compare
+from kinema.evaluation.protocol import NothingToTest, check_classes, check_splits, choose_splits
+from kinema.evaluation.transfer import transfer
 from kinema.features.extraction import extract
 from kinema.files import check_out
 from kinema.methods.c3d import flattened
@@ -138,13 +135,13 @@ def test_the_cost_is_chosen_on_training_videos_alone():
     generator = np.random.default_rng(0)
     vectors, groups = generator.normal(size=(60, 20)), np.arange(60) // 3
     labels = np.arange(60) // 3 % 2
-    machine = FeatureSVM([]).fit_vectors(vectors, labels, groups)
-    assert set(machine.sweep_) == {0.01, 0.1, 1.0, 10.0, 100.0}
-    assert machine.sweep_[machine.cost_] == max(machine.sweep_.values())
-    assert machine.decide(vectors).shape == (60, 2)
-    assert FeatureSVM([], cost=3.0).fit_vectors(vectors, labels).cost_ == 3.0
-    coefficients, intercepts = machine.coefficients()
-    np.testing.assert_allclose(machine.decide(vectors), vectors @ coefficients.T + intercepts)
+    svm = FeatureSVM([]).fit_vectors(vectors, labels, groups)
+    assert set(svm.sweep_) == {0.01, 0.1, 1.0, 10.0, 100.0}
+    assert svm.sweep_[svm.chosen_["C"]] == max(svm.sweep_.values())
+    assert svm.decide(vectors).shape == (60, 2)
+    assert FeatureSVM([], cost=3.0).fit_vectors(vectors, labels).chosen_ == {"C": 3.0}
+    coefficients, intercepts = svm.coefficients()
+    np.testing.assert_allclose(svm.decide(vectors), vectors @ coefficients.T + intercepts)
 
 
 def test_the_command_writes_a_classifier_that_predict_takes(folder, tmp_path, capsys):
@@ -163,7 +160,7 @@ def test_the_command_writes_a_classifier_that_predict_takes(folder, tmp_path, ca
 
 
 def test_the_classifier_is_that_of_all_videos(folder):
-    classifier = fit_classifier(folder, weights=[NET], cost=1.0)
+    classifier = transfer(folder, weights=[NET], cost=1.0, folds=4, timed=False).classifier
     assert classifier.classes == ("blue", "green", "red")
     assert classifier.coefficients.shape == (3, 512)
     assert classifier.nets[0].settings["weights_sha256"] == NET.sha256
@@ -357,7 +354,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch, number, kind,
 def test_nets_of_other_clips_are_refused_before_a_video_is_read(tmp_path, no_video_is_read):
     other = random_weights(networks.c3d_mini(3, input_shape=(3, 8, 16, 16)), name="short", seed=1)
     with pytest.raises(ValueError, match="small sees clips of 16 frames, short of 8; a classifier"):
-        fit_classifier(tmp_path, weights=[NET, other])
+        transfer(tmp_path, weights=[NET, other])
 
 
 def official(**splits: tuple[str, str]) -> Dataset:

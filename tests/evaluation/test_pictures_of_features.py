@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import functools
-
+import cv2
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.svm import LinearSVC
 
 from kinema import C3DFeatures, plots
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.datasets.loaders import load, make_folds
+from kinema.datasets.folds import make_folds
+from kinema.datasets.loaders import load
 from kinema.evaluation.compactness import compactness
 from kinema.evaluation.embedding import embed, tsne
-from kinema.evaluation.protocol import Described
 from kinema.metrics import knn_purity
+from kinema.plots import COLOURS
 from kinema.weights.file import random_weights
 
 from small_videos import write_folder
 
 NET = random_weights(networks.c3d_mini(3, input_shape=(3, 16, 16, 16)), name="small")
+
+
+def is_of(picture, colour):
+    """(H, W): which pixels are of a colour, as well as it can be drawn."""
+    return (abs(picture - 255 * np.array(colour)) < 2).all(axis=2)
+
+
+def pixels_of(picture, colours):
+    """How many pixels of a picture are of each of some colours."""
+    return [int(is_of(picture, colour).sum()) for colour in colours]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +64,11 @@ def test_embed_draws_and_counts(folder, tmp_path):
     np.testing.assert_array_equal(made[0].points, again[0].points)
     assert made[0].perplexity == pytest.approx(23 / 3)
     assert made[0].purity > 0.6  # colours are easy; by chance 0.3
-    assert (tmp_path / "embedding.png").read_bytes().startswith(b"\x89PNG")
+    picture = cv2.imread(str(tmp_path / "embedding.png"))[..., ::-1]
+    # Each class has eight dots, of about 21 pixels that are not mixed with what is behind, and a
+    # ninth in the legend; some may hide others.
+    assert all(100 < count < 9 * 26 for count in pixels_of(picture, COLOURS[:3]))
+    assert pixels_of(picture, COLOURS[3:6]) == [0, 0, 0]  # there are three classes
     assert "<svg" in (tmp_path / "embedding.svg").read_text()
     with pytest.raises(ValueError, match="the method chance has no features"):
         embed(folder, out=tmp_path, methods=["chance"], weights=[NET])
@@ -79,21 +94,38 @@ def test_compactness_learns_pca_from_training_videos_alone(folder, tmp_path):
         svm = LinearSVC(C=1.0, dual="auto", random_state=0, max_iter=10_000)
         expected.append((svm.fit(learned, labels[train]).predict(tested) == labels[test]).mean())
     assert found.accuracy[2] == pytest.approx(np.mean(expected))
-    assert (tmp_path / "compactness.png").read_bytes().startswith(b"\x89PNG")
+    picture = cv2.imread(str(tmp_path / "compactness.png"))[..., ::-1]
+    here = is_of(picture, COLOURS[0]).astype(np.uint8)
+    _, parts, boxes, _ = cv2.connectedComponentsWithStats(here, connectivity=8)
+    curve = 1 + boxes[1:, cv2.CC_STAT_WIDTH].argmax()  # the legend's line is shorter
+    rows, columns = np.nonzero(parts == curve)
+    assert np.ptp(columns) > 0.7 * picture.shape[1]  # from 2 to 512
+    left, right = (rows[abs(columns - end) < 5].mean() for end in (columns.min(), columns.max()))
+    assert np.sign(round((left - right) / 3)) == np.sign(found.accuracy[512] - found.accuracy[2])
 
 
-def described_as(vectors, names, dataset, options, *, progress):
-    return Described(dataset, dict.fromkeys(names, vectors), ())
+class Far(BaseEstimator):
+    """Three numbers a video: a class is how far; PCA's are as far as one another."""
+
+    title = "three numbers"
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+    def describe(self, X):
+        far = np.array([{"blue": 1.0, "green": 5.0, "red": 25.0}[x.path.parent.name] for x in X])
+        return far[:, None] * np.random.default_rng(0).uniform(0.8, 1.2, (len(X), 3))
 
 
-def test_all_dimensions_are_without_pca(folder, tmp_path, monkeypatch):
+def test_all_dimensions_are_without_pca(folder, tmp_path):
     """Three dimensions, asked for and all there are: one number, not the mean of two."""
-    far = np.repeat([1.0, 5.0, 25.0], 8)[:, None]  # a class is how far; PCA's are as far as one
-    vectors = far * np.random.default_rng(0).uniform(0.8, 1.2, (24, 3))
-    found = functools.partial(described_as, vectors)
-    monkeypatch.setattr("kinema.evaluation.protocol.described", found)
-    (asked,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2, 3))
-    (plain,) = compactness(folder, out=tmp_path, weights=[NET], dimensions=(2,))
+    options = {"out": tmp_path, "methods": {"mine": Far()}, "weights": [NET]}
+    (asked,) = compactness(folder, **options, dimensions=(2, 3))
+    (plain,) = compactness(folder, **options, dimensions=(2,))
+    assert asked.title == "three numbers"
     assert list(asked.accuracy) == [2, 3]
     assert asked.accuracy == plain.accuracy
 

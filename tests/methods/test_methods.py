@@ -11,7 +11,9 @@ import pytest
 from kinema import network as networks
 from kinema.features import imagenet
 from kinema.features.imagenet import ImageNetFeatures
-from kinema.methods import METHODS, Options, c3d, svm
+from kinema.methods import METHODS, c3d, svm
+from kinema.methods.given import features_title_of, title_of
+from kinema.methods.options import Options
 from kinema.methods.svm import FeatureSVM
 from kinema.video.loop import Video
 from kinema.video.reader import VideoError, VideoReader
@@ -49,19 +51,25 @@ from small_videos import draw
         ("chance", ["sports"], "largest training class"),
     ],
 )  # fmt: skip
-def test_titles_name_the_weights_that_rows_have(row, names, title):
+def test_titles_name_the_weights_that_rows_have(row, names, title, monkeypatch):
     """By names alone: weights are large."""
     nets = tuple(
         SimpleNamespace(
             name=name,
+            sha256=name,
+            mean=np.zeros(3, np.float32),
             trained="mini" not in name,
             network=networks.c3d_mini() if "mini" in name else networks.c3d(),
         )
         for name in names
     )
-    options = Options(weights=nets)
-    assert METHODS[row].title(options) == title
-    assert METHODS[row].features_title(options) == title.removesuffix(" + linear SVM")
+    monkeypatch.setattr("kinema.methods.imagenet.check_installed", lambda: None)
+    monkeypatch.setattr(c3d, "random_weights", lambda network: None)
+    monkeypatch.setattr(c3d, "with_mean", lambda weights, mean: weights)
+    monkeypatch.setattr(c3d, "features", lambda *args: None)
+    method = METHODS[row](Options(weights=nets))
+    assert title_of(row, method) == title
+    assert features_title_of(row, method) == title.removesuffix(" + linear SVM")
 
 
 def test_weights_that_are_called_random_are_so_once():
@@ -73,16 +81,17 @@ def test_weights_that_are_called_random_are_so_once():
 def test_what_a_row_needs_is_told_before_a_video_is_read(monkeypatch):
     net = random_weights(networks.c3d_mini(3, input_shape=(3, 16, 16, 16)))
     with pytest.raises(ValueError, match="`layer` must be one of"):
-        METHODS["depth-1"].check(Options(weights=(net,), layer="conv9"))
+        METHODS["depth-1"](Options(weights=(net,), layer="conv9"))
     with pytest.raises(ValueError, match="`stride` must be"):
-        METHODS["one-frame"].check(Options(weights=(net,), stride=0))
-    other = Weights(net.arrays, net.network, name="bare")
-    METHODS["c3d"].check(Options(weights=(net, other)))
+        METHODS["one-frame"](Options(weights=(net,), stride=0))
+    arrays = {name: array + 1 for name, array in net.arrays.items()}
+    other = Weights(arrays, net.network, name="bare")
+    METHODS["c3d"](Options(weights=(net, other)))
     with pytest.raises(ValueError, match="weights 'bare' carry no mean"):
-        METHODS["c3d-nets"].check(Options(weights=(net, other)))
+        METHODS["c3d-nets"](Options(weights=(net, other)))
     monkeypatch.setattr(imagenet.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"kinema\[imagenet\].*torch is missing"):
-        METHODS["c3d+imagenet"].check(Options(weights=(net,)))
+        METHODS["c3d+imagenet"](Options(weights=(net,)))
 
 
 def test_the_centre_of_the_frame_is_seen():

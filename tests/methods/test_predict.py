@@ -11,7 +11,7 @@ from sklearn.svm import LinearSVC
 from kinema import C3DFeatures
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.evaluation.compare import fit_classifier
+from kinema.evaluation.transfer import transfer
 from kinema.features.extractor import Extractor
 from kinema.features.table import FeatureTable, normalized
 from kinema.methods.classifier import Classifier
@@ -192,7 +192,7 @@ def test_several_nets_are_put_side_by_side(colours, nets, tmp_path, monkeypatch,
     features = [C3DFeatures(net, l2=l2) for net in nets]
     machine = FeatureSVM(features, cost=1.0).fit(paths, labels)
     expected = machine.decision_function(paths)
-    fit_classifier(colours, weights=nets, l2=l2, cost=1.0).save("c.safetensors")
+    transfer(colours, weights=nets, l2=l2, cost=1.0, timed=False).classifier.save("c.safetensors")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     predictor = Predictor(classifier="../c.safetensors")
@@ -208,7 +208,7 @@ def test_several_nets_are_put_side_by_side(colours, nets, tmp_path, monkeypatch,
 
 def test_nets_that_moved_or_changed_are_named(colours, nets, tmp_path):
     video = next(colours.rglob("red*.mp4"))
-    classifier = fit_classifier(colours, weights=nets, cost=1.0)
+    classifier = transfer(colours, weights=nets, cost=1.0, timed=False).classifier
     scores = Predictor(classifier=classifier)(video).scores
     (tmp_path / nets[1]).rename(tmp_path / "moved.safetensors")
     with pytest.raises(
@@ -233,7 +233,7 @@ def test_nets_of_different_clips_are_refused(colours, nets):
     with pytest.raises(
         ValueError, match=r"net0 sees clips of 16 frames, shorter of 8; a classifier takes nets"
     ):
-        fit_classifier(colours, weights=[nets[0], shorter], cost=1.0)
+        transfer(colours, weights=[nets[0], shorter], cost=1.0)
 
 
 def test_the_command_takes_several_nets(colours, nets, capsys):

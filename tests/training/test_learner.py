@@ -10,7 +10,9 @@ torch = pytest.importorskip("torch")
 from kinema.engine.engine import Engine  # noqa: E402
 from kinema.engine.torch_network import TorchNetwork  # noqa: E402
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax  # noqa: E402
-from kinema.training.learner import Learner  # noqa: E402
+from kinema.training.descent import Optimiser, RunningMean  # noqa: E402
+from kinema.training.heads import Head  # noqa: E402
+from kinema.training.learner import Learner, head_loss  # noqa: E402
 from kinema.training.processes import Processes  # noqa: E402
 from kinema.weights.file import random_weights  # noqa: E402
 
@@ -36,6 +38,8 @@ def batch(seed=0, count=6):
 
 def make(**options):
     engine = options.pop("engine", "torch")
+    optimiser = {k: options.pop(k) for k in ("kind", "momentum", "weight_decay") if k in options}
+    options["optimiser"] = Optimiser(**optimiser)
     learner = Learner(NETWORK, Processes("cpu", engine, threads=1), **options)
     learner.load(random_weights(NETWORK, seed=1))
     return learner
@@ -122,7 +126,7 @@ def test_its_state_goes_on_bit_by_bit():
     learner, other = make(), make()
     for step in range(3):
         learner.step(*batch(step), rate=0.1 / (step + 1), seed=step)
-    other.load(learner.parameters(), learner.momentum(), learner.rate)
+    other.load(learner.parameters(), learner.state(), learner.rate)
     for step in range(3, 6):
         for each in (learner, other):
             each.step(*batch(step), rate=0.01, seed=step)
@@ -152,3 +156,162 @@ def test_the_native_kernels_learn_the_same():
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         Processes(*settings)
+
+
+# --- what a recipe may name besides Caffe's SGD ---------------------------------------------------
+
+
+def test_a_step_of_adamw_is_torchs():
+    """Three steps at changing rates; biases, which are vectors, without decay."""
+    clips, labels = batch()
+    learner = make(kind="adamw", weight_decay=0.1, dropout=0.0)
+    model = TorchNetwork(NETWORK, dropout=0.0)
+    model.load_arrays(random_weights(NETWORK, seed=1))
+    named = dict(model.named_parameters())
+    other = torch.optim.AdamW(
+        [
+            {"params": [p for n, p in named.items() if "weight" in n], "weight_decay": 0.1},
+            {"params": [p for n, p in named.items() if "bias" in n], "weight_decay": 0.0},
+        ]
+    )
+    for rate in (0.01, 0.02, 0.005):
+        learner.step(clips, labels, rate=rate)
+        for group in other.param_groups:
+            group["lr"] = rate
+        other.zero_grad()
+        torch.nn.functional.cross_entropy(
+            model(torch.from_numpy(clips)), torch.from_numpy(labels)
+        ).backward()
+        other.step()
+    for name, array in learner.parameters().items():
+        np.testing.assert_allclose(array, named[name].detach().numpy(), rtol=1e-6, atol=1e-8)
+
+
+def test_the_first_step_of_adamw_by_hand():
+    """w (1 - rate * decay) - rate * m / (sqrt(v) + 1e-8), where m and v are g and g^2 at first."""
+    clips, labels = batch()
+    before = dict(random_weights(NETWORK, seed=1))
+    gradient = gradients(before, clips, labels)
+    learner = make(kind="adamw", weight_decay=0.1, dropout=0.0)
+    learner.step(clips, labels, rate=0.01)
+    after = learner.parameters()
+    for name, g in gradient.items():
+        decay = 0.001 if name.endswith("weight") else 0.0
+        expected = before[name] * (1 - decay) - 0.01 * g / (np.abs(g) + 1e-8)
+        # A gradient near the epsilon is rounded otherwise from one way of summing to another.
+        sure = np.abs(g) > 1e-6
+        np.testing.assert_allclose(after[name][sure], expected[sure], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_an_optimiser_and_its_average_go_on_bit_by_bit(kind):
+    options = {
+        "kind": kind,
+        "average": 0.8,
+        "pixel_scale": 64,
+        "heads": (Head(), Head("teacher", "fc6", "mse")),
+        "sizes": {"teacher": 5},
+    }
+    learner, other = make(**options), make(**options)
+    vectors = {"teacher": np.random.default_rng(9).normal(size=(6, 5)).astype(np.float32)}
+    for step in range(3):
+        learner.step(*batch(step), rate=0.1 / (step + 1), seed=step, vectors=vectors)
+    other.load(learner.parameters(), learner.state(), learner.rate)
+    for step in range(3, 6):
+        for each in (learner, other):
+            each.step(*batch(step), rate=0.01, seed=step, vectors=vectors)
+    for one, two in (
+        (learner.parameters(), other.parameters()),
+        (learner.averaged(), other.averaged()),
+        (learner.state(), other.state()),
+    ):
+        assert one.keys() == two.keys()
+        for name, array in one.items():
+            np.testing.assert_array_equal(array, two[name], err_msg=name)
+    assert (learner.averaged()["fc8.bias"] != learner.parameters()["fc8.bias"]).any()
+
+
+def test_the_running_mean_by_hand():
+    """Decay 3/4 from 8: 0.75 * 8 + 0.25 * 4 = 7; 0.75 * 7 + 0.25 * 1 = 5.5. Counts are taken."""
+    module = torch.nn.BatchNorm1d(1)
+    with torch.no_grad():
+        module.weight.fill_(8)
+    mean = RunningMean(module, 0.75)
+    for value, expected in ((4, 7.0), (1, 5.5)):
+        with torch.no_grad():
+            module.weight.fill_(value)
+            module.num_batches_tracked += 1
+        mean.update()
+        assert mean.arrays()["weight"].tolist() == [expected]
+    assert mean.arrays()["num_batches_tracked"] == 2
+
+
+def test_the_mean_of_a_learners_weights_is_that_of_its_steps():
+    learner = make(average=0.9, dropout=0.0)
+    expected = dict(random_weights(NETWORK, seed=1))
+    for step in range(4):
+        learner.step(*batch(step), rate=0.05)
+        now = learner.parameters()
+        expected = {name: 0.9 * array + 0.1 * now[name] for name, array in expected.items()}
+    for name, array in learner.averaged().items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-7)
+
+
+def test_losses_by_hand():
+    output = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    target = torch.tensor([[0.0, 2.0], [0.0, 5.0]])
+    # Squares 9, 4, 1, 25; cosines 8 / (5 * 2) and 0.
+    assert float(head_loss(Head("t", "fc6", "mse"), output, target)) == pytest.approx(39 / 4)
+    assert float(head_loss(Head("t", "fc6", "mse", 2.0), output, target)) == pytest.approx(39 / 2)
+    assert float(head_loss(Head("t", "fc6", "cosine"), output, target)) == pytest.approx(0.6)
+    # -log(e^4 / (e^3 + e^4)) and -log(e / (e + 1)): both log(1 + 1 / e).
+    labels = torch.tensor([1, 0])
+    assert float(head_loss(Head(), output, labels)) == pytest.approx(np.log1p(np.exp(-1)))
+
+
+def test_a_heads_gradient_is_the_sum_of_the_losses():
+    """One step by SGD from parts that PyTorch adds up: labels, and a linear layer behind fc6."""
+    clips, labels = batch()
+    generator = np.random.default_rng(4)
+    vectors = {"teacher": generator.normal(size=(6, 5)).astype(np.float32)}
+    state = {
+        "head:1.weight": generator.normal(size=(5, 16)).astype(np.float32),
+        "head:1.bias": generator.normal(size=5).astype(np.float32),
+    }
+    heads = (Head(weight=0.5), Head("teacher", "fc6", "mse", 3.0))
+    learner = make(heads=heads, sizes={"teacher": 5}, weight_decay=0.0)
+    start = random_weights(NETWORK, seed=1)
+    learner.load(start, state)
+    torch.manual_seed(7)
+    model = TorchNetwork(NETWORK)  # with its dropout: fc6 is taken before it
+    model.load_arrays(start)
+    projection = [torch.from_numpy(array.copy()).requires_grad_() for array in state.values()]
+    outputs = model.outputs(torch.from_numpy(clips), ("fc6", "fc8"))
+    functional = torch.nn.functional
+    loss = 0.5 * functional.cross_entropy(outputs["fc8"], torch.from_numpy(labels))
+    guess = functional.linear(outputs["fc6"], *projection)
+    loss = loss + 3 * functional.mse_loss(guess, torch.from_numpy(vectors["teacher"]))
+    loss.backward()
+    told = learner.step(clips, labels, rate=0.1, seed=7, vectors=vectors)
+    assert float(told) == pytest.approx(loss.item(), rel=1e-5)
+    for name, parameter in model.named_parameters():
+        factor = 0.2 if name.endswith("bias") else 0.1
+        expected = start[name] - factor * parameter.grad.numpy()
+        np.testing.assert_allclose(learner.parameters()[name], expected, rtol=1e-4, atol=1e-6)
+    expected = state["head:1.weight"] - 0.1 * projection[0].grad.numpy()
+    np.testing.assert_allclose(learner.state()["head:1.weight"], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make_head", "message"),
+    [
+        (lambda: Head(loss="mse"), "`loss` of a head on labels must be cross-entropy, got 'mse'"),
+        (lambda: Head("t", "fc6"), "on t must be mse or cosine, got 'cross-entropy'"),
+        (lambda: Head("t", loss="mse"), "`layer` of the head on t must be named"),
+        (lambda: Head(layer="fc6"), "`layer` of a head on labels must be None"),
+        (lambda: Head(weight=0.0), "`weight` of a head must be more than 0, got 0.0"),
+    ],
+)
+def test_heads_that_make_no_sense(make_head, message):
+    with pytest.raises(ValueError, match=message):
+        make_head()

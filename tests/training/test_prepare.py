@@ -91,6 +91,7 @@ def test_five_segments_of_two_seconds(tmp_path):
 
 def test_draw_segments():
     segments = draw_segments("a.mp4", 1.0, 60.0, 5, seed=0)
+    assert len(segments) == 5
     assert segments == sorted(segments)
     assert all(start >= 1 and stop == start + 2 and stop <= 60 for start, stop in segments)
     assert segments == draw_segments("a.mp4", 1.0, 60.0, 5, seed=0)
@@ -111,7 +112,9 @@ def test_segments_follow_the_clock_of_the_file(tmp_path):
         write_counted_video(path, 150, timestamps=[5000 + n / 25 for n in range(150)])
     report = prepare(tmp_path / "videos", out=tmp_path / "x.clips", clips="five", size=(24, 32))
     assert not report.skipped
-    for video in ClipStore(tmp_path / "x.clips").videos:
+    store = ClipStore(tmp_path / "x.clips")
+    assert [video.name for video in store.videos] == ["a/a.ts", "b/b.ts"]
+    for video in store.videos:
         assert len(video.segments) == 5
         assert all(5000 <= segment.start_seconds <= 5006 for segment in video.segments)
 
@@ -307,6 +310,7 @@ def test_real_videos(ucf101, tmp_path):
         (tmp_path / "videos" / video.parent.name / video.name).symlink_to(video)
     prepare(tmp_path / "videos", out=tmp_path / "x.clips")
     store = ClipStore(tmp_path / "x.clips")
+    assert len(store.videos) == len(ucf101[::100])
     for video in store.videos:
         exact = [resize(f.image, (128, 171)) for f in VideoReader(tmp_path / "videos" / video.name)]
         error = store.frames(video.segments[0]).astype(float) - np.stack(exact)

@@ -14,8 +14,8 @@ import sys
 import time
 import zlib
 from fractions import Fraction
-from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -29,7 +29,7 @@ from kinema.cli.app import main
 from kinema.engine.engine import Engine
 from kinema.files import PARTIAL_SUFFIX, locked_folder, partial_name, read_tensors, write_tensors
 from kinema.training import processes as processes_room
-from kinema.training import train as train_room
+from kinema.training import run as run_room
 from kinema.training.checkpoint import Checkpoint
 from kinema.training.clip_store import ClipStore
 from kinema.training.learner import Learner
@@ -39,12 +39,8 @@ from kinema.training.recipes import RECIPES, adapted
 from kinema.training.sampling import even_clips, read_clip
 from kinema.training.scoring import Evaluation, evaluate, hits
 from kinema.training.train import TrainingError, train
-from kinema.weights.file import (
-    Weights,
-    carried_over,
-    initial_arrays,
-    random_weights,
-)
+from kinema.weights.file import Weights, random_weights
+from kinema.weights.initial import carried_over, initial_arrays
 
 from small_videos import write_folder
 
@@ -107,12 +103,12 @@ def test_a_run_of_another_length_keeps_its_periods():
 
 
 def test_other_networks_of_a_recipe():
-    recipe = adapted(RECIPES["mini"], network="increasing", crop=32)
+    recipe = adapted(RECIPES["mini"], model="increasing", crop=32)
     expected = networks.kernel_depth((3, 3, 5, 5, 7), 5, input_shape=(3, 16, 32, 32))
     assert recipe.make_network(5) == expected
-    assert adapted(RECIPES["mini"], network="depth-1").make_network(5).input_shape[2] == 64
-    with pytest.raises(ValueError, match="`network` must be one of c3d, c3d_mini, depth-1"):
-        adapted(RECIPES["mini"], network="resnet")
+    assert adapted(RECIPES["mini"], model="depth-1").make_network(5).input_shape[2] == 64
+    with pytest.raises(ValueError, match="`model` must be one of c3d, c3d_mini, depth-1"):
+        adapted(RECIPES["mini"], model="resnet")
 
 
 def test_initial_weights_are_the_originals_fillers():
@@ -129,6 +125,22 @@ def test_initial_weights_are_the_originals_fillers():
 
 
 # --- learning -------------------------------------------------------------------------------------
+
+
+def assert_shows_a_curve(path):
+    """The log's loss, in grey, and the two accuracies in their colours."""
+    picture = cv2.imread(str(path))[..., ::-1]
+    height, width = picture.shape[:2]
+    losses = [float(row["loss"]) for row in log_of(path.parent)]
+    axes = picture[int(0.1 * height) : int(0.8 * height), int(0.1 * width) : int(0.9 * width)]
+    rows, columns = np.nonzero((axes == 0x88).all(axis=2))
+    assert np.ptp(columns) > 0.5 * width
+    left, right = (rows[abs(columns - end) < 20].mean() for end in (columns.min(), columns.max()))
+    # Both are drawn from 0 at the bottom, so the larger one is higher up.
+    bottom = 0.85 * height - int(0.1 * height)
+    assert (bottom - right) / (bottom - left) == pytest.approx(losses[-1] / losses[0], abs=0.2)
+    for colour in (plots.COLOURS[0], plots.COLOURS[2]):
+        assert (abs(picture - 255 * np.array(colour)) < 2).all(axis=2).sum() > 50
 
 
 @pytest.mark.parametrize("engine", ["native", "torch"])
@@ -151,7 +163,7 @@ def test_it_learns_and_leaves_what_it_says(clips, tmp_path, engine):
     assert scalars["test_videos"] == [(20, 3.0), (40, 3.0)]
     assert scalars["test_clips"] == [(20, 30.0), (40, 30.0)]
     assert "video_hit5" not in scalars
-    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert_shows_a_curve(out / "curve.png")
     weights = Weights.load(out / "weights.safetensors")
     assert weights.labels == ("blue", "green", "red")
     assert weights.trained
@@ -322,7 +334,7 @@ def test_a_finished_run_without_weights_gets_them(clips, tmp_path):
     again = train(clips, out=out, **QUICK)
     assert weights_of(out) == before
     assert again.evaluation == first.evaluation
-    assert (out / "curve.png").is_file()
+    assert_shows_a_curve(out / "curve.png")
     assert not [path for path in out.iterdir() if path.name.endswith(PARTIAL_SUFFIX)]
 
 
@@ -444,7 +456,7 @@ def stopped_at(iteration, monkeypatch, clips, out, **settings):
 
         patch.setattr(Learner, "step", counted)
         patch.setattr(
-            train_room, "stop_signal", lambda: contextlib.nullcontext(lambda: len(made) == after)
+            run_room, "stop_signal", lambda: contextlib.nullcontext(lambda: len(made) == after)
         )
         after = iteration - _iteration(out)
         with pytest.raises(KeyboardInterrupt):
@@ -653,7 +665,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(clips, tm
     with pytest.raises(TrainingError) as caught:
         train(clips, out=tmp_path / "run", **settings)
     message = str(caught.value)
-    assert "learning has come apart at iteration" in message
+    assert "training diverged at iteration" in message
     assert "smaller learning rate than 30" in message
     path = tmp_path / "run" / "checkpoint.safetensors"
     if path.is_file():
@@ -684,15 +696,15 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(clips, tmp_path):
 import resource, signal, sys
 from pathlib import Path
 from kinema.cli.app import main
-from kinema.training import train
+from kinema.training import checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-whole, calls = train.Checkpoint.save, []
+whole, calls = checkpoint.Checkpoint.save, []
 def save(self, path):
     calls.append(self.iteration)
     if len(calls) == 2:  # a limit on file sizes fails writes as a full disk does
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     whole(self, path)
-train.Checkpoint.save = save
+checkpoint.Checkpoint.save = save
 sys.exit(main(sys.argv[1:]))
 """
     arguments = command(clips, out, "--evaluations", "10")[3:]
@@ -771,7 +783,7 @@ def no_preparation(monkeypatch):
     def never(*_, **__):
         raise AssertionError("videos were prepared")
 
-    monkeypatch.setattr("kinema.training.train.prepare", never)
+    monkeypatch.setattr("kinema.training.material.prepare", never)
 
 
 @pytest.mark.usefixtures("no_preparation")
@@ -916,4 +928,4 @@ def test_a_recipe_of_ones_own(clips, tmp_path):
     )
     report = train(clips, out=tmp_path / "run", recipe=recipe, evaluations=1)
     assert report.iterations == 3  # 9 training videos of two clips each, half of them, by four
-    assert Path(tmp_path / "run" / "log.csv").is_file()
+    assert [row["iteration"] for row in log_of(tmp_path / "run")] == ["1", "2", "3"]

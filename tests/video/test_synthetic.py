@@ -177,19 +177,19 @@ def test_write_video_refuses_and_leaves_nothing(tmp_path, frames, message):
 
 def test_write_dataset_lays_out_files_and_keeps_what_is_there(tmp_path):
     settings = {"num_test": 1, "num_frames": 16, **SMALL}
-    samples = write_dataset(tmp_path, num_train=2, **settings)
-    assert [(sample.split, sample.label) for sample in samples] == [
+    videos = write_dataset(tmp_path, num_train=2, **settings)
+    assert [(video.split, video.label) for video in videos] == [
         *(("train", label) for label in CLASSES for _ in range(2)),
         *(("test", label) for label in CLASSES),
     ]
-    assert samples[1].path == tmp_path / "train" / "clockwise" / "v_clockwise_0002.mp4"
-    assert samples[-1].path == tmp_path.joinpath(
+    assert videos[1].path == tmp_path / "train" / "clockwise" / "v_clockwise_0002.mp4"
+    assert videos[-1].path == tmp_path.joinpath(
         "test", "fast_counterclockwise", "v_fast_counterclockwise_0001.mp4"
     )
-    contents = {sample.path: sample.path.read_bytes() for sample in samples}
+    contents = {video.path: video.path.read_bytes() for video in videos}
     times = {path: path.stat().st_mtime_ns for path in contents}
 
-    lost = samples[2].path
+    lost = videos[2].path
     lost.unlink()
     more = write_dataset(tmp_path, num_train=3, **settings)
     assert len(more) == 16
@@ -197,7 +197,7 @@ def test_write_dataset_lays_out_files_and_keeps_what_is_there(tmp_path):
     assert {path for path, time in times.items() if path.stat().st_mtime_ns != time} == {lost}
 
     # All scenes differ, and most of all no test scene is a training scene.
-    firsts = {decode(sample.path)[0].tobytes() for sample in more}
+    firsts = {decode(video.path)[0].tobytes() for video in more}
     assert len(firsts) == 3 + 1
     with pytest.raises(ValueError, match="was drawn with .*'seed': 0.* now it is .*'seed': 1"):
         write_dataset(tmp_path, num_train=2, seed=1, **settings)
@@ -207,5 +207,7 @@ def test_write_dataset_lays_out_files_and_keeps_what_is_there(tmp_path):
 
 def test_files_of_a_dataset_show_their_class(tmp_path):
     degrees = dict(zip(CLASSES, (22.5, -22.5, 67.5, -67.5), strict=True))
-    for sample in write_dataset(tmp_path, num_train=2, num_test=2, num_frames=10):
-        assert turn_per_frame(decode(sample.path)) == pytest.approx(degrees[sample.label], abs=6)
+    videos = write_dataset(tmp_path, num_train=2, num_test=2, num_frames=10)
+    assert len(videos) == 16
+    for video in videos:
+        assert turn_per_frame(decode(video.path)) == pytest.approx(degrees[video.label], abs=6)

@@ -198,7 +198,9 @@ def test_units_of_fully_connected_layers_and_short_videos(tmp_path):
     report = excite(tmp_path / "short.mp4", out=tmp_path / "out", weights=weights, layer="fc6")
     best = report.maps[0].excitations[0]
     assert (best.start_frame, best.stop_frame, best.position) == (0, 10, ())
-    assert report.picture(report.maps[0].number).is_file()
+    picture = cv2.imread(str(report.picture(report.maps[0].number)))
+    assert (picture != 255).any(axis=2).mean() > 0.02  # the frames of noise
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 1000
 
 
 def test_bad_videos_cost_a_line_and_the_json_tells_it_all(videos, tmp_path, capsys):
@@ -219,12 +221,16 @@ def test_bad_videos_cost_a_line_and_the_json_tells_it_all(videos, tmp_path, caps
     assert (content["layer"], content["num_videos"], content["num_clips"]) == ("conv2a", 3, 12)
     for found in content["maps"]:
         activations = [e["activation"] for e in found["excitations"]]
+        assert len(activations) == 2
         assert activations == sorted(activations, reverse=True)
         for e in found["excitations"]:
             assert len(e["position"]) == 3
             assert e["stop_frame"] - e["start_frame"] == 16
     picture = cv2.imread(str(out / "conv2a-5.png"))
     assert picture.shape[0] > 2 * 200
+    for strip in np.array_split(picture, 2):  # one for each excitation
+        assert (strip != 255).any(axis=2).mean() > 0.2
+        assert strip.std() > 20
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import pytest
 
 from kinema import network as networks
 from kinema.cli.app import main
-from kinema.datasets.loaders import SAME_SCENE
-from kinema.evaluation.compare import Timeline, compare
+from kinema.datasets.folds import SAME_SCENE
+from kinema.evaluation.compare import compare
+from kinema.evaluation.result import Timeline
 from kinema.features.estimators import C3DFeatures
 from kinema.methods.svm import FeatureSVM
 from kinema.video.sources import as_source
@@ -107,7 +108,7 @@ def test_a_filmstrip_lies_on_the_time_axis(tmp_path):
 def test_the_payload_is_the_result(result):
     content = json.loads(json.dumps(page.payload(result, 84)))
     assert content["videos"] == list(result.videos)
-    assert content["lecture"] == []
+    assert content["paper"] == []
     for made, row in zip(content["rows"], result.rows, strict=True):
         assert made["accuracy"] == row.accuracy
         for split, outcome in zip(made["splits"], row.outcomes, strict=True):

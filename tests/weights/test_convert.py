@@ -135,7 +135,7 @@ def test_the_released_net_in_full_size(tmp_path):
     foreign.write_caffe(path, arrays)
     weights = convert(path, mean=np.full(3, 100))
     assert weights.network.num_parameters == 79_991_015
-    assert weights.network.recipe["pool5"] == "caffe"
+    assert weights.network.architecture["pool5"] == "caffe"
     weights.save(tmp_path / "c3d.safetensors")
     again = Weights.load(tmp_path / "c3d.safetensors")
     for name, array in arrays.items():
@@ -453,7 +453,7 @@ def test_a_state_dict_of_our_own_network(tmp_path, name, kind):
                   tmp_path / "w")  # fmt: skip
     weights = convert(tmp_path / "w")
     assert weights.network == network
-    assert weights.network.recipe == network.recipe
+    assert weights.network.architecture == network.architecture
     for name, array in arrays.items():
         np.testing.assert_array_equal(weights[name], array)
 
@@ -629,7 +629,7 @@ def test_convert_does_not_import_torch(tmp_path):
     pytest.importorskip("torch")
     foreign.write_davidea(tmp_path / "w.pth", SMALL)
     code = (
-        "import sys, kinema.convert as c\n"
+        "import sys, kinema.weights.convert as c\n"
         f"try: c.convert({str(tmp_path / 'w.pth')!r})\n"
         "except ValueError as e: assert 'conv1a.weight' in str(e), e\n"
         "assert 'torch' not in sys.modules"

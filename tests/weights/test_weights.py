@@ -151,3 +151,51 @@ def test_another_draw_of_random_weights_has_a_name():
     )
     with pytest.raises(FileNotFoundError, match="c3d-mini:x"):
         resolve("c3d-mini:x")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        MINI.up_to("fc6"),
+        MINI.flattened(),
+        networks.Network(
+            (3, 4, 8, 8),
+            (networks.Conv3d("a", 2), networks.Linear("b", 3, relu=False), networks.Softmax()),
+        ),
+    ],
+    ids=["cut", "flattened", "by hand"],
+)
+def test_networks_that_no_function_makes_come_back_from_a_file(network, tmp_path):
+    weights = random_weights(network, seed=2)
+    weights.save(tmp_path / "w.safetensors")
+    again = Weights.load(tmp_path / "w.safetensors")
+    assert again.network == network
+    assert again.sha256 == weights.sha256
+
+
+def test_a_modules_state_goes_to_weights_and_back(tmp_path):
+    torch = pytest.importorskip("torch")
+    from kinema.engine.torch_network import TorchNetwork
+
+    network = networks.c3d_mini(3, input_shape=(3, 16, 16, 16))
+    torch.manual_seed(4)
+    module, other, third = (TorchNetwork(network) for _ in range(3))
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
+    weights = Weights(module.state_dict(), network)
+    weights.save(tmp_path / "w.safetensors")
+    other.load_state_dict(Weights.load(tmp_path / "w.safetensors"))
+    third.load_state_dict(module.state_dict())
+    assert list(weights) == list(module.state_dict())
+    clips = torch.randn(2, *network.input_shape)
+    for each in (other, third):
+        for name, value in module.state_dict().items():
+            assert torch.equal(each.state_dict()[name], value), name
+        with torch.no_grad():
+            assert torch.equal(each.eval()(clips), module.eval()(clips))
+    with torch.no_grad():  # what goes on learning does not change the weights
+        before = weights["fc8.bias"].copy()
+        module.fc8.bias.add_(1)
+    np.testing.assert_array_equal(weights["fc8.bias"], before)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.load_state_dict({"fc8.bias": before})

@@ -17,7 +17,7 @@ from kinema.files import write_json
 from kinema.methods.classifier import Classifier
 from kinema.plots import Strip, filmstrips
 from kinema.video.reader import VideoReader
-from kinema.video.synthetic import CLASSES, Sample, write_dataset
+from kinema.video.synthetic import CLASSES, DrawnVideo, write_dataset
 
 NUM_TRAIN, NUM_TEST = 20, 10
 """Videos a class."""
@@ -39,7 +39,7 @@ def demo(out: Path) -> dict[str, Any]:
         f"Drawing {len(CLASSES) * (NUM_TRAIN + NUM_TEST)} videos of {len(CLASSES)} classes "
         "that only motion tells apart ..."
     )
-    samples = write_dataset(
+    videos = write_dataset(
         out / "videos", num_train=NUM_TRAIN, num_test=NUM_TEST, num_frames=NUM_FRAMES
     )
 
@@ -48,32 +48,32 @@ def demo(out: Path) -> dict[str, Any]:
     report = extract([out / "videos"], out=out / "features", weights="c3d-mini", progress=True)
     console.print(report.summary())
     tables = {
-        sample: FeatureTable.load(out / "features" / f"{_name(sample, out)}.safetensors")
-        for sample in samples
+        video: FeatureTable.load(out / "features" / f"{_name(video, out)}.safetensors")
+        for video in videos
     }
     console.print("The same network on clips without motion, for comparison ...")
     rivals = {
-        name: {sample: extractor(sample.path, rearrange=rearrange) for sample in samples}
+        name: {video: extractor(video.path, rearrange=rearrange) for video in videos}
         for name, rearrange in (
             ("one frame, repeated 16 times", still),
             ("frames in shuffled order", _Shuffled()),
         )
     }
-    classifier, accuracy = _train_and_test(samples, tables)
+    classifier, accuracy = _train_and_test(videos, tables)
     result = {
-        "num_train": len(_of(samples, "train")),
-        "num_test": len(_of(samples, "test")),
+        "num_train": len(_of(videos, "train")),
+        "num_test": len(_of(videos, "test")),
         "classes": list(CLASSES),
         "weights": "c3d-mini, seeded random",
         "accuracy": {
             "16 frames in order": accuracy,
-            **{name: _train_and_test(samples, found)[1] for name, found in rivals.items()},
+            **{name: _train_and_test(videos, found)[1] for name, found in rivals.items()},
             "chance": 1 / len(CLASSES),
         },
     }
     classifier.save(out / "classifier.safetensors")
     write_json(out / "result.json", result)
-    _draw(out / "predictions.png", _of(samples, "test"), tables, classifier)
+    _draw(out / "predictions.png", _of(videos, "test"), tables, classifier)
     _show(console, result)
     console.print(
         "The four videos of a scene show the same frames in another order, so one frame cannot tell"
@@ -81,19 +81,19 @@ def demo(out: Path) -> dict[str, Any]:
         soft_wrap=True,
     )
     console.print(f"Picture: {out / 'predictions.png'}")
-    example = _of(samples, "test")[0].path
+    example = _of(videos, "test")[0].path
     command = f"kinema predict {example} --classifier {out / 'classifier.safetensors'}"
     console.print(f"Try it on one of them:\n  {command}", soft_wrap=True)
     console.print("Features of your own videos:\n  kinema extract YOUR_VIDEOS --out features")
     return result
 
 
-def _name(sample: Sample, out: Path) -> str:
-    return sample.path.relative_to(out / "videos").as_posix()
+def _name(video: DrawnVideo, out: Path) -> str:
+    return video.path.relative_to(out / "videos").as_posix()
 
 
-def _of(samples: Sequence[Sample], split: str) -> list[Sample]:
-    return [sample for sample in samples if sample.split == split]
+def _of(videos: Sequence[DrawnVideo], split: str) -> list[DrawnVideo]:
+    return [video for video in videos if video.split == split]
 
 
 class _Shuffled:
@@ -107,27 +107,27 @@ class _Shuffled:
 
 
 def _train_and_test(
-    samples: Sequence[Sample], tables: dict[Sample, FeatureTable]
+    videos: Sequence[DrawnVideo], tables: dict[DrawnVideo, FeatureTable]
 ) -> tuple[Classifier, float]:
-    train, test = _of(samples, "train"), _of(samples, "test")
-    classifier = Classifier.train([tables[s] for s in train], [s.label for s in train])
-    right = [classifier.predict(tables[s]) == s.label for s in test]
+    train, test = _of(videos, "train"), _of(videos, "test")
+    classifier = Classifier.train([tables[v] for v in train], [v.label for v in train])
+    right = [classifier.predict(tables[v]) == v.label for v in test]
     return classifier, float(np.mean(right))
 
 
 def _draw(
     path: Path,
-    samples: Sequence[Sample],
-    tables: dict[Sample, FeatureTable],
+    videos: Sequence[DrawnVideo],
+    tables: dict[DrawnVideo, FeatureTable],
     classifier: Classifier,
 ) -> None:
     """Filmstrips of one test video a class."""
-    first = {sample.label: sample for sample in reversed(samples)}
+    first = {video.label: video for video in reversed(videos)}
     strips = []
     for label in CLASSES:
-        sample = first[label]
-        table = tables[sample]
-        frames = [frame.image for frame in VideoReader(sample.path)]
+        video = first[label]
+        table = tables[video]
+        frames = [frame.image for frame in VideoReader(video.path)]
         strips.append(
             Strip(
                 frames=frames[:STRIP_FRAMES],

@@ -1,4 +1,9 @@
-"""Labelled videos: folders and published lists, their splits, and what is wrong with them."""
+"""Labelled videos: folders and published lists, their splits, and what is wrong with them.
+
+load(path) -> Dataset: classes, samples, official splits, what is missing
+                 |--> make_split, make_folds    where there is no official split
+                 '--> inspect -> DatasetReport  what `kinema dataset info` prints
+"""
 
 from __future__ import annotations
 
@@ -7,24 +12,19 @@ from typing import TYPE_CHECKING
 from kinema.lazy import lazily
 
 if TYPE_CHECKING:
-    from kinema.datasets.loaders import (
-        Dataset,
-        Sample,
-        Split,
-        inspect,
-        load,
-        make_folds,
-        make_split,
-    )
+    from kinema.datasets.folds import make_folds
+    from kinema.datasets.inspection import inspect
+    from kinema.datasets.loaders import load
+    from kinema.datasets.types import Dataset, Sample, Split, make_split
 
 _PLACES = {
-    "Dataset": "loaders",
-    "Sample": "loaders",
-    "Split": "loaders",
-    "inspect": "loaders",
+    "Dataset": "types",
+    "Sample": "types",
+    "Split": "types",
+    "inspect": "inspection",
     "load": "loaders",
-    "make_folds": "loaders",
-    "make_split": "loaders",
+    "make_folds": "folds",
+    "make_split": "types",
 }
 
 __all__ = [

@@ -1,6 +1,6 @@
 """The lists of UCF101, HMDB51, Sports-1M, Kinetics and CSV files, read and checked line by line.
 
-A list says what there should be; which of it is on the disk is found out by `datasets`. A line that
+A list says what there should be; which of it is on the disk is found out by `loaders`. A line that
 is not as it should be is a ValueError that names the file, the line and what is wrong.
 """
 
@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kinema.video.sources import VIDEO_SUFFIXES
+from kinema.video.folders import VIDEO_SUFFIXES
+from kinema.words import some
 
 NUM_SPORTS = 487
 """Classes of Sports-1M, of which the network has as many outputs (labels.txt of the dataset)."""
@@ -107,12 +108,6 @@ def stem_of(name: str) -> str:
     """The last part of a video's name without its ending; folders of pictures have none."""
     last = name.rpartition("/")[2]
     return last[: len(last) - len(ending_of(last))]
-
-
-def some(names: Sequence[str], one: str, several: str | None = None, *, show: int = 3) -> str:
-    """A number of things, and what the first of them are called."""
-    what = one if len(names) == 1 else several or f"{one}s"
-    return f"{len(names)} {what} ({', '.join(names[:show])}{', ...' * (len(names) > show)})"
 
 
 # --- UCF101, HMDB51, Sports-1M --------------------------------------------------------------------

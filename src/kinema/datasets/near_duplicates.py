@@ -35,7 +35,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from kinema.datasets.loaders import SAME_SCENE, Dataset, Split
+from kinema.datasets.folds import SAME_SCENE
+from kinema.datasets.types import Dataset, Split
 from kinema.files import cache_file, read_kept_tensors, write_tensors
 from kinema.progress import Counted
 from kinema.skipped import Skipped

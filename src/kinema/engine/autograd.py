@@ -94,7 +94,7 @@ class _Convolution(torch.autograd.Function):
             _empty(shape) if needed else None
             for shape, needed in zip(shapes, ctx.needs_input_grad[:3], strict=True)
         )
-        _learner(native.processor()).backward(
+        _layer_gradients(native.processor()).backward(
             _array(x),
             _array(weight),
             ctx.relu,
@@ -128,7 +128,7 @@ def _forward(
     if keep_winners and window != (1, 1, 1):
         blocks = -(-channels // native.LANES)
         winners = np.empty(clips * blocks * native.LANES * math.prod(sizes), np.uint8)
-    _learner(native.processor()).forward(
+    _layer_gradients(native.processor()).forward(
         _array(x),
         _array(weight),
         _array(bias),
@@ -142,9 +142,9 @@ def _forward(
 
 
 @functools.cache
-def _learner(processor: str) -> native.Learner:
+def _layer_gradients(processor: str) -> native.LayerGradients:
     """One for all convolutions: its memory is kept from call to call and fits the largest."""
-    return native.Learner(processor)
+    return native.LayerGradients(processor)
 
 
 def _empty(shape: Any) -> np.ndarray:

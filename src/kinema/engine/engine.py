@@ -3,7 +3,8 @@
 Engines, by kind:
     native  our own kernels, on a CPU (`kinema.native`). Results are bit-equal for any batch size
             and any number of threads.
-    torch   PyTorch, on a CPU or a CUDA device, in strict fp32.
+    torch   PyTorch, on a CPU or a CUDA device, in strict fp32. It is what runs a model that is a
+            class of its author's own, see `model`.
 
 Nothing here imports torch unless it is asked to run on it.
 """
@@ -15,10 +16,12 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax
+from kinema.model import Model, UserModel
+from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax, as_network
 from kinema.threads import num_usable_cores
 
 KINDS = ("auto", "native", "torch")
@@ -28,15 +31,40 @@ MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
 """Far more threads than cores end the process rather than raise an error."""
 
 
+@dataclass(frozen=True)
+class LayerProfile:
+    """How the native engine computes a layer, and the time that its runs have taken so far.
+
+    Times are processor milliseconds, summed over threads. Where a pooling is done together with the
+    convolution before it, the convolution has the time of both.
+
+    Attributes:
+        how: the transforms along time, height and width.
+        multiply_adds: of the layer's matrix products, for one clip.
+        input_ms: transforming the input.
+        multiply_ms: the matrix products.
+        output_ms: transforming back, with bias, ReLU and pooling.
+        other_ms: everything else.
+    """
+
+    how: str
+    multiply_adds: float
+    input_ms: float
+    multiply_ms: float
+    output_ms: float
+    other_ms: float
+
+
 class Engine:
     """A network with its weights, ready to run.
 
     Args:
-        network: what to compute.
+        network: what to compute, a network or another model.
         weights: parameters by name, as "conv1a.weight", float32. Every parameter of the network
             must be there with its shape; others are ignored, so a network that was cut with
             `Network.up_to` takes the whole's weights.
-        kind: "native", "torch", or "auto": torch where `device` is a CUDA device, else native.
+        kind: "native", "torch", or "auto": torch where `device` is a CUDA device or the model is a
+            class of its author's own, else native.
         device: "cpu", "cuda", or "auto": a CUDA device if torch is there and sees one, else cpu.
         threads: CPU threads for one run; None for one on each core that this process may use.
 
@@ -48,7 +76,7 @@ class Engine:
 
     def __init__(
         self,
-        network: Network,
+        network: Model,
         weights: Mapping[str, np.ndarray],
         *,
         kind: str = "auto",
@@ -63,6 +91,13 @@ class Engine:
                 f"`threads` must be at least 1 and at most {MOST_THREADS}, got {threads}."
             )
         self.network = network
+        if isinstance(network, UserModel):
+            if kind == "native":
+                raise ValueError(
+                    f'the engine "native" knows our layers alone; the model {network.name!r} runs '
+                    'on "torch".'
+                )
+            kind = "torch"
         self.kind, self.device = _resolve(kind, device)
         runner = _NativeRunner if self.kind == "native" else _TorchRunner
         self._runner = runner(
@@ -109,6 +144,24 @@ class Engine:
             }
         return self._runner.run(np.ascontiguousarray(clips), wanted)
 
+    def profile(self) -> dict[str, LayerProfile]:
+        """By layer, where the time of all runs of this engine went.
+
+        Raises:
+            ValueError: not the native engine.
+        """
+        if not isinstance(self._runner, _NativeRunner):
+            raise ValueError(f"the engine {self.kind} keeps no profile; the engine native does.")
+        return self._runner.profile()
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the weights as the engine keeps them: transformed on native, else as they came.
+
+        Biases, which are few, do not count on native.
+        """
+        return self._runner.packed_bytes
+
     def __repr__(self) -> str:
         return f"Engine(kind={self.kind!r}, device={self.device!r})"
 
@@ -142,13 +195,15 @@ def _has_cuda_driver() -> bool:
     return True
 
 
-def _checked(network: Network, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _checked(network: Model, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The parameters that the network needs, each with the right shape and finite."""
     parameters = {}
     for name, shape in network.parameter_shapes().items():
         if name not in weights:
             raise ValueError(f"`weights` has no {name}, which the network needs {shape}.")
-        array = np.ascontiguousarray(weights[name], np.float32)
+        array = np.asarray(weights[name], order="C")
+        if array.dtype.kind == "f" or isinstance(network, Network):
+            array = array.astype(np.float32, copy=False)
         if array.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {array.shape}.")
         if not np.isfinite(array).all():
@@ -166,11 +221,11 @@ class _NativeRunner:
     """Our own kernels; outputs are written straight into NumPy's memory."""
 
     def __init__(
-        self, network: Network, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
+        self, model: Model, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
     ) -> None:
         from kinema import native
 
-        self._network = network
+        self._network = network = as_network(model)
         self._native = native.Network(native.processor(), network.input_shape, threads)
         for layer, shape in zip(network.layers, network.shapes().values(), strict=True):
             match layer:
@@ -189,60 +244,64 @@ class _NativeRunner:
         self._native.run(clips, [(names.index(name), array) for name, array in outputs.items()])
         return outputs
 
+    def profile(self) -> dict[str, LayerProfile]:
+        return {
+            name: LayerProfile(
+                self._native.describe(index),
+                self._native.multiply_adds(index),
+                *(1e3 * seconds for seconds in self._native.profile(index)),
+            )
+            for index, name in enumerate(self._network.layer_names)
+        }
+
+    @property
+    def packed_bytes(self) -> int:
+        return self._native.packed_bytes
+
 
 def _of(layer: Layer, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
 
 
 class _TorchRunner:
-    """Layers one by one in PyTorch; an output that nobody asked for is freed at once."""
+    """A model in PyTorch, in strict fp32; see `torch_network.Forward` and its like."""
 
     def __init__(
-        self, network: Network, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
+        self, model: Model, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
     ) -> None:
         try:
             import torch
 
-            from kinema.engine.torch_network import apply_layer
+            from kinema.engine.torch_network import forward_of
         except ImportError:
             raise ImportError(
                 "the engine \"torch\" needs PyTorch: pip install 'kinema[torch]'."
             ) from None
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError('`device` is "cuda", but PyTorch sees no CUDA device.')
-        self._network = network
         self._torch = torch
-        self._apply = apply_layer
         self._threads = threads
         self._device = torch.device(device)
-        self._parameters = {
+        tensors = {
             name: torch.from_numpy(_writeable(array)).to(self._device)
             for name, array in parameters.items()
         }
+        self._packed_bytes = sum(tensor.nbytes for tensor in tensors.values())
+        self._forward = forward_of(model, tensors, self._device)
+
+    @property
+    def packed_bytes(self) -> int:
+        return self._packed_bytes
 
     def run(self, clips: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         torch = self._torch
-        last = max(map(self._network.layer_names.index, wanted))
         before = torch.get_num_threads()  # a setting of the whole process
         torch.set_num_threads(self._threads)
-        try:
-            return self._run(clips, self._network.layers[: last + 1], wanted)
-        finally:
-            torch.set_num_threads(before)
-
-    def _run(
-        self, clips: np.ndarray, layers: Sequence[Layer], wanted: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        torch = self._torch
-        outputs = {}
         # TF32 would keep 10 bits of each factor; features are fp32 everywhere.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
-            x = torch.from_numpy(_writeable(clips)).to(self._device)
-            for layer in layers:
-                weight = self._parameters.get(f"{layer.name}.weight")
-                bias = self._parameters.get(f"{layer.name}.bias")
-                x = self._apply(layer, x, weight, bias)
-                if layer.name in wanted:
-                    outputs[layer.name] = x.cpu().numpy()
-        return outputs
+        try:
+            with torch.inference_mode(), exact:
+                x = torch.from_numpy(_writeable(clips)).to(self._device)
+                return self._forward(x, wanted)
+        finally:
+            torch.set_num_threads(before)

@@ -18,7 +18,7 @@ import numpy as np
 
 from kinema.engine.engine import Engine
 from kinema.files import atomic_path
-from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
+from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax, as_network
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
 
@@ -79,7 +79,7 @@ def export(
     for layer in chosen:
         weights.network.check_layer(layer)
     last = max(chosen, key=weights.network.layer_names.index)
-    network = weights.network.up_to(last)
+    network = as_network(weights.network).up_to(last)
     generator = np.random.default_rng(0)
     clips = generator.uniform(-128, 127, (2, *network.input_shape)).astype(np.float32)
     write, run, checked_with = FORMATS[target.suffix]

@@ -1,12 +1,13 @@
-"""A `Network` as a PyTorch module: the same data, ready to learn.
+"""Models as PyTorch modules: the same data, ready to learn, and what the engine torch runs.
 
-`apply_layer` says what each layer computes; the engine torch runs the same function.
+`apply_layer` says what each layer of a `Network` computes, where it learns and where it runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinema.engine.autograd import conv3d
-from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax
+from kinema.model import Model, UserModel
+from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax, as_network
 
 
 def apply_layer(
@@ -75,32 +77,53 @@ class TorchNetwork(nn.Module):
                     part.register_parameter(kind, nn.Parameter(torch.zeros(shape)))
                 self.add_module(layer.name, part)
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """PyTorch's; `Weights` and other mappings to arrays do as well."""
+        tensors = {
+            name: torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+            for name, value in state_dict.items()
+        }
+        return super().load_state_dict(tensors, strict=strict, assign=assign)
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """The parameters that learn, by name."""
+        return dict(self.named_parameters())
+
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take parameters by name."""
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                parameter.copy_(torch.from_numpy(np.array(arrays[name])))
+        _load_arrays(self, arrays)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A copy of the parameters by name, float32."""
-        return {
-            name: parameter.detach().to("cpu", torch.float32).contiguous().numpy().copy()
-            for name, parameter in self.named_parameters()
-        }
+        return _arrays_of(self)
 
     def forward(self, clips: Tensor) -> Tensor:
         """(N, K) class scores before the softmax, of clips (N, 3, T, H, W)."""
+        last = self.network.logits
+        return self.outputs(clips, (last,))[last]
+
+    def outputs(self, clips: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The outputs of some layers by name, each before its dropout."""
         x = clips
-        layers: list[Layer] = list(self.network.layers)
-        while layers and not isinstance(layers[0], Softmax):
-            layer = layers.pop(0)
+        found: dict[str, Tensor] = {}
+        ahead: list[Layer] = list(self.network.layers)
+        while ahead and len(found) < len(set(layers)):
+            layer = ahead.pop(0)
             part = getattr(self, layer.name, None)
             weight, bias = (None, None) if part is None else (part.weight, part.bias)
-            if self._native and isinstance(layer, Conv3d):
-                x = conv3d(x, weight, bias, relu=True, pool=_taken_pool(layers))
+            if self._native and isinstance(layer, Conv3d) and layer.name not in layers:
+                pool, kernel = _taken_pool(ahead)
+                x = conv3d(x, weight, bias, relu=True, pool=kernel)
+                layer = pool or layer
             else:
-                x = apply_layer(layer, x, weight, bias, dropout=self._dropout_of(layer))
-        return x
+                x = apply_layer(layer, x, weight, bias)
+            if layer.name in layers:
+                found[layer.name] = x
+            if self._dropout_of(layer):
+                x = functional.dropout(x, self._dropout_of(layer))
+        return found
 
     def _dropout_of(self, layer: Layer) -> float:
         if not self.training or not isinstance(layer, Linear) or not layer.dropout:
@@ -108,16 +131,130 @@ class TorchNetwork(nn.Module):
         return layer.dropout if self._dropout is None else self._dropout
 
 
-def _taken_pool(layers: list[Layer]) -> tuple[int, int, int]:
-    """The windows of the pooling that comes first, which is taken off the list.
+def _taken_pool(layers: list[Layer]) -> tuple[MaxPool3d | None, tuple[int, int, int]]:
+    """The pooling that comes first, which is taken off the list, and its windows.
 
     No pooling, or one with padding, is left where it is: windows of one sample.
     """
     if layers and isinstance(layers[0], MaxPool3d) and not any(layers[0].padding):
-        kernel = layers[0].kernel
+        pool = layers[0]
         del layers[0]
-        return kernel
-    return (1, 1, 1)
+        return pool, pool.kernel
+    return None, (1, 1, 1)
+
+
+class UserModule(nn.Module):
+    """A module of the user's class, with the face of `TorchNetwork`; its names are its own.
+
+    Args:
+        model: what to make. See Note [A model of one's own] in `model`.
+    """
+
+    def __init__(self, model: UserModel) -> None:
+        super().__init__()
+        self.module = model.build()
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """The parameters that learn, by their names in the module."""
+        return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the whole state by name."""
+        _load_arrays(self.module, arrays)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A copy of the whole state by name: float32, but whole numbers as they are."""
+        return _arrays_of(self.module)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, K) class scores before the softmax, of clips (N, 3, T, H, W)."""
+        return self.outputs(clips, ("logits",))["logits"]
+
+    def outputs(self, clips: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The outputs of some layers by name."""
+        found: dict[str, Tensor] = {}
+        if not {"logits", "prob"}.isdisjoint(layers):
+            found["logits"] = self.module(clips)
+        for layer in layers:
+            if layer == "prob":
+                found[layer] = functional.softmax(found["logits"], dim=-1)
+            elif layer != "logits":
+                found[layer] = self.module.features(clips, layer)
+        return {layer: found[layer] for layer in layers}
+
+
+def _load_arrays(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
+    with torch.no_grad():
+        for name, value in module.state_dict().items():
+            value.copy_(torch.from_numpy(np.array(arrays[name])))
+
+
+def _arrays_of(module: nn.Module) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name, value in module.state_dict().items():
+        value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else None)
+        arrays[name] = value.contiguous().numpy().copy()
+    return arrays
+
+
+def module_of(
+    model: Model, *, dropout: float | None = None, native: bool = False
+) -> TorchNetwork | UserModule:
+    """The module of a model, ready to learn.
+
+    Args:
+        model: a network, or a class of one's own, which has its own dropout.
+        dropout, native: see `TorchNetwork`.
+    """
+    if isinstance(model, UserModel):
+        return UserModule(model)
+    return TorchNetwork(as_network(model), dropout=dropout, native=native)
+
+
+# --- what the engine torch runs -------------------------------------------------------------------
+
+Forward = Callable[[Tensor, Sequence[str]], dict[str, np.ndarray]]
+"""Clips on the device and names of layers to the layers' outputs."""
+
+
+def forward_of(model: Model, parameters: Mapping[str, Tensor], device: torch.device) -> Forward:
+    """What runs a model with parameters on a device."""
+    if isinstance(model, UserModel):
+        return _forward_of_module(model, parameters, device)
+    network = as_network(model)
+
+    def forward(x: Tensor, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        # An output that nobody asked for is freed at once.
+        outputs = {}
+        last = max(map(network.layer_names.index, wanted))
+        for layer in network.layers[: last + 1]:
+            weight, bias = (parameters.get(f"{layer.name}.{kind}") for kind in ("weight", "bias"))
+            x = apply_layer(layer, x, weight, bias)
+            if layer.name in wanted:
+                outputs[layer.name] = x.cpu().numpy()
+        return outputs
+
+    return forward
+
+
+def _forward_of_module(
+    model: UserModel, parameters: Mapping[str, Tensor], device: torch.device
+) -> Forward:
+    module = UserModule(model)
+    module.module.load_state_dict(parameters)
+    module = module.to(device).eval()
+
+    def forward(x: Tensor, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        outputs = {n: y.float().cpu().numpy() for n, y in module.outputs(x, wanted).items()}
+        for name, output in outputs.items():
+            expected = (len(x), *model.feature_shape(name))
+            if output.shape != expected:
+                raise ValueError(
+                    f"{name} of the model {model.name!r} must be {expected}, got {output.shape}."
+                )
+        return outputs
+
+    return forward
 
 
 class _Layers(nn.Module):

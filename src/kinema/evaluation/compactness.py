@@ -11,22 +11,12 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from kinema import plots
-from kinema.datasets.loaders import Dataset
-from kinema.evaluation.protocol import (
-    NUM_FOLDS,
-    check_dataset,
-    check_methods,
-    check_options,
-    labels_and_groups,
-    loaded,
-    readable,
-    split_and_described,
-    title_of,
-    warnings_of,
-)
+from kinema.datasets.types import Dataset
+from kinema.evaluation.experiment import open_dataset, split_and_describe
+from kinema.evaluation.protocol import NUM_FOLDS, check_dataset, title_of, warnings_of
 from kinema.features.table import normalized
-from kinema.files import check_out
-from kinema.methods import METHODS, Options
+from kinema.methods.given import Methods, build, check_features, features_title_of
+from kinema.methods.options import Options
 from kinema.methods.svm import FeatureSVM
 from kinema.skipped import Skipped
 from kinema.video.loop import Reading
@@ -77,7 +67,7 @@ def compactness(
     dataset: str | os.PathLike[str] | Dataset,
     *,
     out: str | os.PathLike[str],
-    methods: Sequence[str] = ("c3d",),
+    methods: Methods = ("c3d",),
     weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
     layer: str = "fc6",
     stride: int = 8,
@@ -99,7 +89,7 @@ def compactness(
     Args:
         dataset: a dataset or its path, see `datasets.load`.
         out: folder; features are kept in `out/features`.
-        methods: names of `methods.METHODS` that have features.
+        methods: names of `methods.METHODS`, or estimators by name, that have features.
         weights, layer, stride: of C3D.
         cost: C of the SVM; None for cross-validation on the training videos.
         dimensions: to project to, besides all.
@@ -112,70 +102,60 @@ def compactness(
     """
     if not dimensions or min(dimensions) < 1:
         raise ValueError(f"`dimensions` must be whole numbers from 1 on, got {dimensions}.")
-    nets = tuple(weights_room.resolve(source) for source in weights)
-    check_methods(methods, nets, cost=cost, features=True)
     out = Path(out)
-    cache = out / "features"
     options = Options(
-        weights=nets,
+        weights=tuple(weights_room.resolve(source) for source in weights),
         layer=layer,
         stride=stride,
-        cache=cache,
-        threads=threads,
-        colours=colours,
-        video_seconds=video_seconds,
-    )
-    check_options(methods, options)
-    dataset = loaded(dataset, kind=kind, lists=lists)
-    check_dataset(dataset, splits, folds)
-    check_out(out)
-    dataset, skipped = readable(
-        dataset,
-        cache=cache,
-        reading=Reading(colours, video_seconds),
+        cost=cost,
+        cache=out / "features",
         threads=threads,
         progress=progress,
+        reading=Reading(colours, video_seconds),
     )
-    chosen, notes, by_method = split_and_described(
-        methods, dataset, options, splits, folds, skipped, progress=progress
-    )
-    skipped += by_method.skipped
-    dataset = by_method.dataset
-    labels, groups = labels_and_groups(dataset)
+    built = build(methods, options)
+    check_features(built)
+
+    def check(dataset: Dataset, skipped: Sequence[Skipped]) -> None:
+        check_dataset(dataset, splits, folds, skipped)
+
+    opened = open_dataset(dataset, built, options, kind=kind, lists=lists, check=check)
+    experiment = split_and_describe(opened, built, options, splits=splits, folds=folds)
+    labels, groups, notes = experiment.labels, experiment.groups, experiment.notes
     made = []
-    for name in methods:
-        vectors = by_method.vectors[name]
-        num_train = min(len(split.train) for split in chosen.values())
+    for name, method in built.items():
+        vectors = method.describe(experiment.sources)
+        num_train = min(len(split.train) for split in experiment.splits.values())
         most = min(num_train, vectors.shape[1] - 1)
         found: dict[int, list[float]] = {}
-        for split in chosen.values():
+        for split in experiment.splits.values():
             train, test = list(split.train), list(split.test)
             for count in (*(n for n in sorted(set(dimensions)) if n <= most), 0):
                 learned, tested = vectors[train], vectors[test]
                 if count:
                     pca = PCA(count, random_state=0).fit(learned)
                     learned, tested = (normalized(pca.transform(v)) for v in (learned, tested))
-                machine = FeatureSVM([], cost=cost)
-                machine.fit_vectors(learned, labels[train], groups[train])
-                said = machine.classes_[machine.decide(tested).argmax(axis=1)]
-                right = float((said == labels[test]).mean())
+                svm = FeatureSVM([], cost=cost)
+                svm.fit_vectors(learned, labels[train], groups[train])
+                predicted = svm.classes_[svm.decide(tested).argmax(axis=1)]
+                right = float((predicted == labels[test]).mean())
                 found.setdefault(count or vectors.shape[1], []).append(right)
         accuracy = {count: float(np.mean(values)) for count, values in found.items()}
         made.append(
             Compactness(
-                METHODS[name].features_title(options),
+                features_title_of(name, method),
                 accuracy,
-                tuple(skipped),
+                experiment.skipped,
                 left_out=tuple(sorted(set(dimensions) - set(accuracy))),
                 num_train=num_train,
-                notes=tuple(notes),
+                notes=notes,
             )
         )
     remarks = [*(one.why_left_out() for one in made), *warnings_of(notes)]
     plots.compactness(
         out / "compactness.png",
         [(one.title, one.accuracy) for one in made],
-        title=f"{title_of(dataset)}: accuracy against PCA dimensions",
+        title=f"{title_of(experiment.dataset)}: accuracy against PCA dimensions",
         remarks=[text for text in dict.fromkeys(remarks) if text],
     )
     return made

@@ -11,18 +11,11 @@ import numpy as np
 from sklearn.manifold import TSNE
 
 from kinema import plots
-from kinema.datasets.loaders import Dataset
-from kinema.evaluation.protocol import (
-    check_methods,
-    check_options,
-    described,
-    labels_and_groups,
-    loaded,
-    readable,
-    title_of,
-)
-from kinema.files import check_out
-from kinema.methods import METHODS, Options
+from kinema.datasets.types import Dataset
+from kinema.evaluation.experiment import describe, open_dataset
+from kinema.evaluation.protocol import title_of
+from kinema.methods.given import Methods, build, check_features, features_title_of
+from kinema.methods.options import Options
 from kinema.metrics import NUM_NEIGHBOURS, knn_purity, purity_note
 from kinema.skipped import Skipped
 from kinema.video.loop import Reading
@@ -87,7 +80,7 @@ def embed(
     dataset: str | os.PathLike[str] | Dataset,
     *,
     out: str | os.PathLike[str],
-    methods: Sequence[str] = ("c3d",),
+    methods: Methods = ("c3d",),
     weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
     layer: str = "fc6",
     stride: int = 8,
@@ -105,7 +98,7 @@ def embed(
     Args:
         dataset: a dataset or its path, see `datasets.load`.
         out: folder; features are kept in `out/features`.
-        methods: names of `methods.METHODS` that have features.
+        methods: names of `methods.METHODS`, or estimators by name, that have features.
         weights, layer, stride: of C3D.
         perplexity: of t-SNE; a third of the videos at most.
         seed: of t-SNE.
@@ -118,62 +111,49 @@ def embed(
         raise ValueError(f"`perplexity` must be more than 0, got {perplexity}.")
     if not 0 <= seed < 2**32:
         raise ValueError(f"`seed` must be from 0 to {2**32 - 1}, got {seed}.")
-    nets = tuple(weights_room.resolve(source) for source in weights)
-    check_methods(methods, nets, features=True)
     out = Path(out)
-    cache = out / "features"
     options = Options(
-        weights=nets,
+        weights=tuple(weights_room.resolve(source) for source in weights),
         layer=layer,
         stride=stride,
-        cache=cache,
-        threads=threads,
-        colours=colours,
-        video_seconds=video_seconds,
-    )
-    check_options(methods, options)
-    dataset = loaded(dataset, kind=kind, lists=lists)
-    _check_enough(dataset)
-    check_out(out)
-    dataset, skipped = readable(
-        dataset,
-        cache=cache,
-        reading=Reading(colours, video_seconds),
+        cache=out / "features",
         threads=threads,
         progress=progress,
+        reading=Reading(colours, video_seconds),
     )
-    _check_enough(dataset)
-    found = described(methods, dataset, options, progress=progress)
-    dataset, skipped = found.dataset, [*skipped, *found.skipped]
-    _check_enough(dataset)
-    labels, groups = labels_and_groups(dataset)
+    built = build(methods, options)
+    check_features(built)
+    opened = open_dataset(dataset, built, options, kind=kind, lists=lists, check=_check_enough)
+    experiment = describe(opened, built, options)
+    _check_enough(experiment.dataset)
+    labels, groups = experiment.labels, experiment.groups
     made = []
-    for name in methods:
-        vectors = found.vectors[name]
+    for name, method in built.items():
+        vectors = method.describe(experiment.sources)
         points, taken = tsne(vectors, perplexity=perplexity, seed=seed)
         made.append(
             Embedding(
-                title=METHODS[name].features_title(options),
+                title=features_title_of(name, method),
                 points=points,
                 labels=labels,
                 purity=knn_purity(vectors, labels, groups.tolist()),
                 purity_2d=knn_purity(points, labels, groups.tolist()),
                 perplexity=taken,
                 seed=seed,
-                skipped=tuple(skipped),
+                skipped=experiment.skipped,
                 purity_note=purity_note(labels, groups.tolist()),
             )
         )
     plots.embeddings(
         out / "embedding",
         [(one.title, purity_text(one.purity), one.points, one.labels) for one in made],
-        dataset.classes,
-        title=f"{title_of(dataset)}: t-SNE, perplexity {taken:g}, seed {seed}",
+        experiment.dataset.classes,
+        title=f"{title_of(experiment.dataset)}: t-SNE, perplexity {taken:g}, seed {seed}",
     )
     return made
 
 
-def _check_enough(dataset: Dataset) -> None:
+def _check_enough(dataset: Dataset, skipped: Sequence[Skipped] = ()) -> None:
     if len(dataset.samples) < FEWEST_POINTS:
         raise ValueError(
             f"{dataset.root} has {len(dataset.samples)} videos: a picture takes {FEWEST_POINTS}."

@@ -1,35 +1,18 @@
-"""What every experiment on labelled videos starts with: videos, splits, and their features.
-
-`compare`, `embed` and `compactness` take all of it from here, and so speak of the same videos.
-"""
+"""The protocol: which videos and splits are used, and what is refused before a video is read."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from kinema.datasets.lists import some
-from kinema.datasets.loaders import (
-    SAME_SCENE,
-    Dataset,
-    Split,
-    about_split,
-    inspect,
-    load,
-    plan_folds,
-)
-from kinema.datasets.near_duplicates import find_copies, group_copies, needs_groups
-from kinema.methods import METHODS, Options
-from kinema.progress import Counted
+from kinema.datasets.folds import SAME_SCENE, plan_folds
+from kinema.datasets.loaders import about_split, load
+from kinema.datasets.types import Dataset, Split
 from kinema.skipped import Skipped
-from kinema.video.loop import PLAIN, Reading
 from kinema.weights.file import Weights
+from kinema.words import some
 
 NUM_FOLDS = 5
 """Where a dataset has no official split."""
@@ -43,30 +26,6 @@ def loaded(
 ) -> Dataset:
     """A dataset as it is, or from its path; no video is opened."""
     return dataset if isinstance(dataset, Dataset) else load(dataset, kind=kind, lists=lists)
-
-
-def readable(
-    dataset: Dataset,
-    *,
-    cache: str | os.PathLike[str] | None = None,
-    reading: Reading = PLAIN,
-    threads: int | None = None,
-    progress: bool = False,
-) -> tuple[Dataset, list[Skipped]]:
-    """A dataset without the videos that cannot be opened, and which those are and why.
-
-    Where it has neither splits nor groups, near-copies are its groups, see `copies.group_copies`.
-    """
-    report = inspect(dataset, reading=reading, threads=threads, progress=progress)
-    dataset, skipped = without(dataset, report.unreadable)
-    if needs_groups(dataset):
-        copies = find_copies(
-            dataset, cache=cache, reading=reading, threads=threads, progress=progress
-        )
-        dataset, more = without(dataset, copies.unreadable)
-        skipped += more
-        dataset = group_copies(dataset, copies.of_readable())
-    return dataset, skipped
 
 
 def without(dataset: Dataset, unreadable: Mapping[str, str]) -> tuple[Dataset, list[Skipped]]:
@@ -100,50 +59,6 @@ def without(dataset: Dataset, unreadable: Mapping[str, str]) -> tuple[Dataset, l
     return left, skipped
 
 
-def check_methods(
-    names: Sequence[str],
-    weights: Sequence[Weights],
-    *,
-    cost: float | None = None,
-    features: bool = False,
-) -> None:
-    """Refuse settings that would give no row, the same row twice, or fail after all features.
-
-    Args:
-        names: of `METHODS`.
-        weights: of C3D.
-        cost: C of the SVM, if it is given.
-        features: whether each method must have features.
-
-    Raises:
-        ValueError: a method is unknown or named twice, there is none, a net is named twice, or the
-            cost is no positive number; a method has no features.
-    """
-    unknown = [name for name in names if name not in METHODS]
-    if unknown or not names:
-        raise ValueError(
-            f"`methods` must be some of {', '.join(METHODS)}; got {', '.join(unknown) or 'none'}."
-        )
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"`methods` names {', '.join(twice)} twice: name it once.")
-    without = [name for name in names if features and not METHODS[name].has_features]
-    if without:
-        raise ValueError(f"the method {without[0]} has no features.")
-    if not weights:
-        raise ValueError("`weights` must name at least one net.")
-    by_checksum: dict[str, Weights] = {}
-    for net in weights:
-        if net.sha256 in by_checksum:
-            raise ValueError(
-                f"`weights` names one net twice ({by_checksum[net.sha256].name}, {net.name}; "
-                f"sha256 {net.sha256[:12]}): name it once."
-            )
-        by_checksum[net.sha256] = net
-    if cost is not None and not 0 < cost < math.inf:
-        raise ValueError(f"`cost` must be more than 0 and finite (--C), got {cost:g}.")
-
-
 def check_same_clips(weights: Sequence[Weights]) -> None:
     """Refuse nets that cannot be in one classifier: its clips are the same for all.
 
@@ -157,17 +72,6 @@ def check_same_clips(weights: Sequence[Weights]) -> None:
             f"`weights`: {first} sees clips of {one} frames, {second} of {other}; a classifier "
             "takes nets that see the same clips."
         )
-
-
-def check_options(names: Sequence[str], options: Options) -> None:
-    """Refuse options that methods would fail with once all videos are read.
-
-    Raises:
-        ValueError: a layer is unknown, a stride is none, or weights carry no mean.
-        ImportError: a package that a method needs is not installed.
-    """
-    for name in names:
-        METHODS[name].check(options)
 
 
 class NothingToTest(ValueError):
@@ -212,12 +116,12 @@ def check_classes(
         raise ValueError(
             f"{dataset.root} has videos of {found}: a comparison takes two.{_why(skipped)}"
         )
-    lonely = [dataset.classes[label] for label in sorted(counts) if counts[label] == 1]
-    if lonely and tested and not dataset.splits:
+    single = [dataset.classes[label] for label in sorted(counts) if counts[label] == 1]
+    if single and tested and not dataset.splits:
         raise NothingToTest(
-            f"{dataset.root}: class {lonely[0]} has one video that can be read, so it cannot be "
+            f"{dataset.root}: class {single[0]} has one video that can be read, so it cannot be "
             f"both learned and tested: add videos, or take the class out.{_why(skipped)}",
-            lonely,
+            single,
             skipped,
         )
 
@@ -346,106 +250,3 @@ def _classes_of(dataset: Dataset, side: Sequence[int]) -> set[int]:
 def warnings_of(notes: Sequence[str]) -> tuple[str, ...]:
     """Of some notes those that say that an accuracy is not what it seems to be."""
     return tuple(note for note in notes if SAME_SCENE in note)
-
-
-@dataclass(frozen=True, eq=False)
-class Described:
-    """Videos that every method can read, and their features.
-
-    Attributes:
-        dataset: of these videos alone.
-        vectors: (n, D) by method, of those that have features.
-        skipped: the videos that some method could not read to their end, and why.
-    """
-
-    dataset: Dataset
-    vectors: Mapping[str, np.ndarray]
-    skipped: tuple[Skipped, ...]
-
-
-def described(
-    names: Sequence[str], dataset: Dataset, options: Options, *, progress: bool = False
-) -> Described:
-    """The features of the videos of a dataset by some methods.
-
-    A video that one of them cannot read to its end is left out for all, so that they are compared
-    on the same ones.
-    """
-    vectors: dict[str, np.ndarray] = {}
-    unreadable: dict[str, str] = {}
-    for name in names:
-        if METHODS[name].has_features:
-            vectors[name], bad = _vectors(name, dataset, options, progress)
-            unreadable |= bad
-    kept = [i for i, sample in enumerate(dataset.samples) if sample.name not in unreadable]
-    left, skipped = without(dataset, unreadable)
-    return Described(left, {name: rows[kept] for name, rows in vectors.items()}, tuple(skipped))
-
-
-def split_and_described(
-    methods: Sequence[str],
-    dataset: Dataset,
-    options: Options,
-    names: Sequence[str] | None,
-    folds: int = NUM_FOLDS,
-    skipped: Sequence[Skipped] = (),
-    *,
-    check: Callable[[Dataset, Mapping[str, Split]], object] = lambda dataset, splits: None,
-    progress: bool = False,
-) -> tuple[dict[str, Split], list[str], Described]:
-    """Splits, notes on them (see `choose_splits`), and the features of all videos.
-
-    Splits are chosen and checked before the features are computed, so that what can be refused is,
-    and once more where some videos turned out to be unreadable further on.
-
-    Args:
-        methods: names of `METHODS`.
-        dataset: what can be read.
-        options: of the methods.
-        names, folds, skipped: see `check_splits`.
-        check: refuses a dataset and splits.
-        progress: whether to show progress on standard error.
-    """
-
-    def chosen(dataset: Dataset, skipped: Sequence[Skipped]) -> tuple[dict[str, Split], list[str]]:
-        check_dataset(dataset, names, folds, skipped)
-        splits, notes = choose_splits(dataset, names, folds, skipped)
-        check(dataset, splits)
-        return splits, notes
-
-    splits, notes = chosen(dataset, skipped)
-    found = described(methods, dataset, options, progress=progress)
-    if found.skipped:
-        splits, notes = chosen(found.dataset, [*skipped, *found.skipped])
-    return splits, notes, found
-
-
-def _vectors(
-    name: str, dataset: Dataset, options: Options, progress: bool
-) -> tuple[np.ndarray, dict[str, str]]:
-    """(n, D) features of videos by a method; and, by name, why some rows of it are zeros."""
-    estimator = METHODS[name].make(options)
-    columns = []
-    unreadable: dict[str, str] = {}
-    total = len(dataset.samples) * len(estimator.features)
-    with Counted(METHODS[name].features_title(options), total, enabled=progress) as bar:
-        for transformer in estimator.features:  # one net after the other: each is packed once
-            rows: list[np.ndarray | None] = []
-            for source, row in transformer.rows(sample.source for sample in dataset.samples):
-                if isinstance(row, Skipped):
-                    unreadable[source.name] = row.reason
-                    rows.append(None)
-                else:
-                    rows.append(row)
-                bar.advance()
-            size = next((row.shape for row in rows if row is not None), (1,))
-            columns.append(np.stack([np.zeros(size) if row is None else row for row in rows]))
-    return np.hstack(columns).astype(np.float32), unreadable
-
-
-def labels_and_groups(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Of each video the index of its (first) class, and its group."""
-    return (
-        np.array([sample.labels[0] for sample in dataset.samples]),
-        np.array([sample.group for sample in dataset.samples]),
-    )

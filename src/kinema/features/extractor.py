@@ -32,6 +32,7 @@ import kinema
 from kinema.engine.engine import Engine
 from kinema.features.table import ROW_COLUMNS, FeatureTable
 from kinema.files import cache_file
+from kinema.network import architecture_key
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import Clip, ClipPlan, preprocess, resizing, stream_clips
 from kinema.video.loop import PLAIN, Reading
@@ -97,6 +98,11 @@ class Extractor:
         self.weights = with_mean(weights_room.resolve(weights), mean)
         network = self.weights.network
         _, length, *crop = network.input_shape
+        if network.input_shape[0] != 3:
+            raise ValueError(
+                f"weights {self.weights.name!r} take clips of {network.input_shape[0]} channels; "
+                "videos give three, R, G and B."
+            )
         if self.plan.length != length:
             raise ValueError(
                 f"`length` of a clip must be the network's {length} frames, got {self.plan.length}."
@@ -125,11 +131,12 @@ class Extractor:
             "sampling_rate": self.plan.sampling_rate,
             "short": self.plan.short,
             "weights_sha256": self.weights_sha256,
-            "pool5": self.weights.network.recipe.get("pool5", "caffe"),
+            "pool5": self.weights.network.architecture.get("pool5", "caffe"),
             "mean": mean.tolist() if mean.ndim == 1 else f"sha256 {_sha256(mean.tobytes())}",
             "resize": list(self._resize_to),
             "crop": list(self._crop),
             "colours": self.reading.colours,
+            **architecture_key(self.weights.network),
         }
 
     @functools.cached_property

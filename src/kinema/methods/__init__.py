@@ -1,101 +1,48 @@
-"""The methods of the comparison, one file each, all with scikit-learn's face.
+"""The methods of the comparison, one file a row: scikit-learn estimators over videos.
 
-    fit(videos, labels, groups=None), decision_function(videos) -> (n, K), predict(videos)
+Note [Method]
+    A method is anything with scikit-learn's face over videos: its constructor only stores, and
+    `compare` clones it for each split. A video is path-like, and carries the seconds where a sample
+    is a part of a file (`video.sources.Source`).
 
-To add one, write its file and name it in `METHODS`.
+        fit(videos, y)               `groups=` is given where its signature names it
+        decision_function(videos)    (n,) or (n, K); else predict_proba; else predict
+
+    What else it has is used, and nothing asks for its class:
+
+        title, stands_in, seen       before the fit: its name in tables; what of a published method
+                                     it approximates; names of the videos that its weights saw
+        describers                   what turns videos into vectors, with a `cache` each: filled
+                                     for all methods together, so that a video is decoded once
+        describe(videos)             (n, D), what no fit changes: maps, purity, compactness
+        describe_anew(videos)        the same without a cache: its speed is measured by it
+        timeline(video)              start, stop (m,), scores (m, K) of its clips, or None
+        chosen_, sweep_              after the fit: what a search chose, {"C": 1.0}, and accuracy
+                                     by value
+
+To add a row, write its file and name it in `METHODS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from kinema.methods import c3d, chance, imagenet, svm
-from kinema.weights.file import Weights
+from kinema.methods import c3d, chance, imagenet
+from kinema.methods.options import Options
 
-
-@dataclass(frozen=True)
-class Options:
-    """What a comparison tells each method.
-
-    Attributes:
-        weights: of C3D, one net or several.
-        layer: whose output is C3D's feature.
-        stride: frames from clip to clip.
-        l2: whether video vectors are L2-normalised.
-        cost: C of the SVM; None for inner cross-validation.
-        cache: a folder for what is dear.
-        threads: CPU threads; None for all.
-        progress: whether to show the progress of what takes long.
-        colours: one of `video.COLOURS`.
-        video_seconds: the longest time that a video may take; None is for ever.
-    """
-
-    weights: tuple[Weights, ...] = ()
-    layer: str = "fc6"
-    stride: int = 8
-    l2: bool = True
-    cost: float | None = None
-    cache: Path | None = None
-    threads: int | None = None
-    progress: bool = False
-    colours: str = "file"
-    video_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the comparison.
-
-    Attributes:
-        title: what the table calls it, given the options: the weights that it really has.
-        make: an estimator from `Options`.
-        stands_in: what of the paper's method it approximates, and how; "" if it is the method.
-        seen: names of the videos that its weights learned from, given the options.
-        check: refuses options that would fail once videos are decoded; as `make`, but at no cost.
-        has_features: whether its estimator is a `FeatureSVM`, which pictures can be made of.
-    """
-
-    title: Callable[[Options], str]
-    make: Callable[[Options], Any]
-    stands_in: str = ""
-    seen: Callable[[Options], set[str]] = field(default=lambda options: set())
-    check: Callable[[Options], None] = field(default=lambda options: None)
-    has_features: bool = True
-
-    def features_title(self, options: Options) -> str:
-        """What pictures call its features."""
-        return self.title(options).removesuffix(svm.SUFFIX)
-
-
-METHODS: Mapping[str, Method] = MappingProxyType(
+METHODS: Mapping[str, Callable[[Options], Any]] = MappingProxyType(
     {
-        "c3d": Method(c3d.title_of_one, c3d.one_net, seen=c3d.seen_by_one, check=c3d.check_one),
-        "c3d-nets": Method(
-            c3d.title_of_all, c3d.all_nets, seen=c3d.seen_by_all, check=c3d.check_all
-        ),
-        "imagenet": Method(
-            imagenet.title_alone,
-            imagenet.alone,
-            "EfficientNet-Lite0 for CaffeNet's fc6",
-            check=imagenet.check,
-        ),
-        "c3d+imagenet": Method(
-            imagenet.title_with_c3d,
-            imagenet.with_c3d,
-            "EfficientNet-Lite0 for CaffeNet's fc6",
-            seen=c3d.seen_by_one,
-            check=imagenet.check_with_c3d,
-        ),
-        "c3d-random": Method(c3d.title_of_random, c3d.random_net, check=c3d.check_random),
-        "depth-1": Method(c3d.title_of_2d, c3d.random_2d_net, check=c3d.check_random),
-        "one-frame": Method(
-            c3d.title_of_one_frame, c3d.one_frame, seen=c3d.seen_by_one, check=c3d.check_one
-        ),
-        "chance": Method(lambda options: "largest training class", chance.make, has_features=False),
+        "c3d": c3d.one_net,
+        "c3d-nets": c3d.all_nets,
+        "imagenet": imagenet.alone,
+        "c3d+imagenet": imagenet.with_c3d,
+        "c3d-random": c3d.random_net,
+        "depth-1": c3d.random_2d_net,
+        "one-frame": c3d.one_frame,
+        "chance": chance.largest_class,
     }
 )
-"""The rows by the name that the command line has for them."""
+"""The rows by the name that the command line has for them; each is built from `Options`, which
+refuses at no cost what would fail once videos are decoded."""

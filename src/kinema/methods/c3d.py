@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
 
 from kinema.features.estimators import C3DFeatures
 from kinema.features.extractor import still, with_mean
-from kinema.methods import svm
-from kinema.methods.svm import FeatureSVM
-from kinema.network import Conv3d, Network
+from kinema.methods.options import Options
+from kinema.methods.svm import SUFFIX, FeatureSVM, feature_svm
+from kinema.model import Model
+from kinema.network import flattened
 from kinema.video.clips import ClipPlan
 from kinema.weights.file import Weights, random_weights
 
@@ -22,23 +22,83 @@ class StillFeatures(C3DFeatures):
     _rearrange = staticmethod(still)
 
 
-def flattened(network: Network) -> Network:
-    """The same network with kernels of one frame: motion is seen by the poolings alone."""
-    layers = tuple(
-        dataclasses.replace(layer, kernel=(1, *layer.kernel[1:]))
-        if isinstance(layer, Conv3d)
-        else layer
-        for layer in network.layers
+# --- the rows -------------------------------------------------------------------------------------
+
+
+def one_net(options: Options) -> FeatureSVM:
+    """The first of the nets."""
+    net = options.weights[0]
+    return _row(options, [net], net_title(net))
+
+
+def all_nets(options: Options) -> FeatureSVM:
+    """The features of several nets side by side, each of length 1: 12,288-D for three."""
+    return _row(options, options.weights, nets_title(options.weights))
+
+
+def random_net(options: Options) -> FeatureSVM:
+    """The first net's network before it learned anything."""
+    network = options.weights[0].network
+    _check(options, network)
+    return _row(options, [random_weights(network)], f"{network_title(network)}, random weights")
+
+
+def random_2d_net(options: Options) -> FeatureSVM:
+    """The same with kernels of one frame."""
+    network = options.weights[0].network
+    _check(options, network)
+    title = f"2-D {network_title(network)} (kernels of one frame), random weights"
+    return _row(options, [random_weights(flattened(network))], title)
+
+
+def one_frame(options: Options) -> FeatureSVM:
+    """The first net, which sees clips that stand still."""
+    net = options.weights[0]
+    return _row(options, [net], f"{net_title(net)} on one frame, repeated", kind=StillFeatures)
+
+
+def features(
+    options: Options, weights: Weights, kind: type[C3DFeatures] = C3DFeatures
+) -> C3DFeatures:
+    """The describer of one net.
+
+    Raises:
+        ValueError: the network has no such layer, the stride is none, or the weights carry no mean.
+    """
+    with_mean(weights, None)
+    _check(options, weights.network)
+    return kind(
+        weights=weights,
+        layer=options.layer,
+        stride=options.stride,
+        cache=options.cache,
+        l2=options.l2,
+        threads=options.threads,
+        colours=options.reading.colours,
+        video_seconds=options.reading.video_seconds,
     )
-    return Network(network.input_shape, layers, network.recipe)
 
 
-# --- what rows are called -------------------------------------------------------------------------
+def _check(options: Options, network: Model) -> None:
+    network.feature_shape(options.layer)
+    ClipPlan(length=network.input_shape[1], stride=options.stride)
 
 
-def network_title(network: Network) -> str:
+def _row(
+    options: Options,
+    nets: Sequence[Weights],
+    title: str,
+    kind: type[C3DFeatures] = C3DFeatures,
+) -> FeatureSVM:
+    return feature_svm(options, [features(options, net, kind) for net in nets], title + SUFFIX)
+
+
+# --- what they are called -------------------------------------------------------------------------
+
+
+def network_title(network: Model) -> str:
     """What a network is called where its weights have no name of their own: "C3D", "c3d-mini"."""
-    kind = str(network.recipe.get("name", "a network"))
+    kind = str(network.architecture.get("name", "a network"))
     return "C3D" if kind == "c3d" else kind.replace("_", "-")
 
 
@@ -53,118 +113,12 @@ def net_title(weights: Weights) -> str:
     return f"{network}, {weights.name}{untrained}"
 
 
-def title_of_one(options: Any) -> str:
-    """Of the row with the first net."""
-    return net_title(options.weights[0]) + svm.SUFFIX
-
-
-def title_of_all(options: Any) -> str:
-    """Of the row with all nets; one that is alone goes by its name."""
-    nets = options.weights
+def nets_title(nets: Sequence[Weights]) -> str:
+    """The names of all nets; one that is alone goes by its own."""
     if len(nets) == 1:
-        return title_of_one(options)
+        return net_title(nets[0])
     if any(net.trained for net in nets):
         names = ", ".join(net.name + ("" if net.trained else " (random)") for net in nets)
     else:
         names = ", ".join(net.name for net in nets) + "; random"
-    return f"{len(nets)} nets ({names}){svm.SUFFIX}"
-
-
-def title_of_random(options: Any) -> str:
-    """Of the row with the first net's network before it learned anything."""
-    return f"{network_title(options.weights[0].network)}, random weights{svm.SUFFIX}"
-
-
-def title_of_2d(options: Any) -> str:
-    """Of the row with kernels of one frame."""
-    network = network_title(options.weights[0].network)
-    return f"2-D {network} (kernels of one frame), random weights{svm.SUFFIX}"
-
-
-def title_of_one_frame(options: Any) -> str:
-    """Of the row with clips that stand still."""
-    return f"{net_title(options.weights[0])} on one frame, repeated{svm.SUFFIX}"
-
-
-# --- what can be told before a video is read ------------------------------------------------------
-
-
-def check_one(options: Any) -> None:
-    """Refuse a layer, a stride or a mean that the first net's features could not be made with."""
-    _check(options, options.weights[:1])
-
-
-def check_all(options: Any) -> None:
-    """The same of all nets."""
-    _check(options, options.weights)
-
-
-def check_random(options: Any) -> None:
-    """The same of random weights, which bring a mean."""
-    network = options.weights[0].network
-    network.feature_shape(options.layer)
-    ClipPlan(length=network.input_shape[1], stride=options.stride)
-
-
-def _check(options: Any, nets: tuple[Weights, ...]) -> None:
-    for weights in nets:
-        with_mean(weights, None).network.feature_shape(options.layer)
-        ClipPlan(length=weights.network.input_shape[1], stride=options.stride)
-
-
-# --- estimators -----------------------------------------------------------------------------------
-
-
-def one_net(options: Any) -> FeatureSVM:
-    """The first of the nets."""
-    return _machine(options, options.weights[:1])
-
-
-def all_nets(options: Any) -> FeatureSVM:
-    """The features of several nets side by side, each of length 1: 12,288-D for three."""
-    return _machine(options, options.weights)
-
-
-def random_net(options: Any) -> FeatureSVM:
-    """The first net's network before it learned anything."""
-    return _machine(options, (random_weights(options.weights[0].network),))
-
-
-def random_2d_net(options: Any) -> FeatureSVM:
-    """The same with kernels of one frame."""
-    return _machine(options, (random_weights(flattened(options.weights[0].network)),))
-
-
-def one_frame(options: Any) -> FeatureSVM:
-    """The first net, which sees clips that stand still."""
-    return _machine(options, options.weights[:1], kind=StillFeatures)
-
-
-def seen_by_one(options: Any) -> set[str]:
-    """Names of the videos that the first net learned from."""
-    return set(options.weights[0].trained_on or ())
-
-
-def seen_by_all(options: Any) -> set[str]:
-    """Names of the videos that any net learned from."""
-    return {name for weights in options.weights for name in weights.trained_on or ()}
-
-
-def features(options: Any, weights: Weights, kind: type[C3DFeatures] = C3DFeatures) -> C3DFeatures:
-    """The transformer of one net."""
-    return kind(
-        weights=weights,
-        layer=options.layer,
-        stride=options.stride,
-        cache=options.cache,
-        l2=options.l2,
-        threads=options.threads,
-        colours=options.colours,
-        video_seconds=options.video_seconds,
-    )
-
-
-def _machine(
-    options: Any, nets: tuple[Weights, ...], kind: type[C3DFeatures] = C3DFeatures
-) -> FeatureSVM:
-    return svm.make(options, [features(options, net, kind) for net in nets])
+    return f"{len(nets)} nets ({names})"

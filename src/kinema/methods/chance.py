@@ -9,14 +9,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 
 class LargestClass(ClassifierMixin, BaseEstimator):
-    """Says the most frequent label, whatever the video.
+    """Predicts the most frequent label, whatever the video.
 
     Attributes:
         classes_: (K,) the labels, sorted.
         shares_: (K,) how frequent each is.
     """
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> LargestClass:
+    title = "largest training class"
+
+    def fit(self, X: Any, y: Any) -> LargestClass:
         """Count the labels."""
         self.classes_, counts = np.unique(np.asarray(y), return_counts=True)
         self.shares_ = counts / counts.sum()
@@ -31,6 +33,6 @@ class LargestClass(ClassifierMixin, BaseEstimator):
         return self.classes_[self.decision_function(X).argmax(axis=1)]
 
 
-def make(options: Any) -> LargestClass:
+def largest_class(options: Any) -> LargestClass:
     """The row of the comparison."""
     return LargestClass()

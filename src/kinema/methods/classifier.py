@@ -131,14 +131,14 @@ class Classifier:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write as safetensors, atomically."""
-        story = {
+        about = {
             "format": FORMAT,
             "classes": list(self.classes),
             "nets": [[net.weights, dict(net.settings)] for net in self.nets],
             "l2": self.l2,
         }
         tensors = {"coefficients": self.coefficients, "intercepts": self.intercepts}
-        write_tensors(path, tensors, story)
+        write_tensors(path, tensors, about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -146,13 +146,13 @@ class Classifier:
         if not Path(path).is_file():
             raise FileNotFoundError(f"classifier {path}: no such file.")
         try:
-            tensors, story = read_tensors(Path(path), format=FORMAT)
+            tensors, about = read_tensors(Path(path), format=FORMAT)
             return cls(
-                classes=tuple(story["classes"]),
+                classes=tuple(about["classes"]),
                 coefficients=tensors["coefficients"],
                 intercepts=tensors["intercepts"],
-                nets=tuple(Net(weights, settings) for weights, settings in story["nets"]),
-                l2=story["l2"],
+                nets=tuple(Net(weights, settings) for weights, settings in about["nets"]),
+                l2=about["l2"],
             )
         except (ValueError, KeyError) as error:
             raise ValueError(

@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kinema.features.imagenet import ImageNetFeatures, check_installed
-from kinema.methods import c3d, svm
-from kinema.methods.svm import FeatureSVM
+from kinema.methods import c3d
+from kinema.methods.options import Options
+from kinema.methods.svm import SUFFIX, FeatureSVM, feature_svm
 
 NAME = "ImageNet (EfficientNet-Lite0)"
+STANDS_IN = "EfficientNet-Lite0 for CaffeNet's fc6"
 
 
-def title_alone(options: Any) -> str:
-    """Of ImageNet's row."""
-    return NAME + svm.SUFFIX
+def alone(options: Options) -> FeatureSVM:
+    """ImageNet's row."""
+    return feature_svm(options, [_frames(options)], NAME + SUFFIX, stands_in=STANDS_IN)
 
 
-def title_with_c3d(options: Any) -> str:
-    """Of the row with both."""
-    return f"{c3d.net_title(options.weights[0])} + {NAME}{svm.SUFFIX}"
+def with_c3d(options: Options) -> FeatureSVM:
+    """Beside the first net's features."""
+    net = options.weights[0]
+    describers = [c3d.features(options, net), _frames(options)]
+    title = f"{c3d.net_title(net)} + {NAME}{SUFFIX}"
+    return feature_svm(options, describers, title, stands_in=STANDS_IN)
 
 
-def check(options: Any) -> None:
-    """Refuse where the packages with the network are not installed."""
+def _frames(options: Options) -> ImageNetFeatures:
     check_installed()
-
-
-def check_with_c3d(options: Any) -> None:
-    """The same, and what the first net's features need."""
-    c3d.check_one(options)
-    check(options)
-
-
-def _frames(options: Any) -> ImageNetFeatures:
     return ImageNetFeatures(
         l2=options.l2,
         cache=options.cache,
         threads=options.threads,
-        colours=options.colours,
-        video_seconds=options.video_seconds,
+        colours=options.reading.colours,
+        video_seconds=options.reading.video_seconds,
     )
-
-
-def alone(options: Any) -> FeatureSVM:
-    """ImageNet's row."""
-    return svm.make(options, [_frames(options)])
-
-
-def with_c3d(options: Any) -> FeatureSVM:
-    """Beside the first net's features."""
-    net = c3d.features(options, options.weights[0])
-    return svm.make(options, [net, _frames(options)])

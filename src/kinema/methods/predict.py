@@ -108,7 +108,7 @@ class Prediction:
 
 
 class Predictor:
-    """What tells the classes of a video, made once and used for many.
+    """What predicts the classes of a video, made once and used for many.
 
     Args:
         weights: weights with fc8, whose softmax gives probabilities; with `classifier`, one or
@@ -291,7 +291,7 @@ def predict(
     video_seconds: float | None = None,
     tell: Callable[[Prediction], object] = lambda prediction: None,
 ) -> PredictionReport:
-    """Tell the classes of videos.
+    """Predict the classes of videos.
 
     Args:
         videos: video files, folders of pictures, folders to search for videos.

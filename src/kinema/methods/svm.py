@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import LinearSVC
 
 from kinema.features.estimators import C3DFeatures
-from kinema.features.table import FeatureTable, normalized
+from kinema.features.table import normalized
 from kinema.files import atomic_path
+from kinema.methods.options import Options
 from kinema.progress import Counted
 from kinema.threads import num_usable_cores
+from kinema.weights.file import Weights
 
 SWEEP = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Costs to choose from: the paper does not state its own."""
@@ -37,17 +39,20 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
     """A linear SVM (one against the rest, LIBLINEAR) on one or several features of videos.
 
     Args:
-        features: transformers from video paths to (n, D); their outputs are concatenated.
+        features: describers, transformers from n videos to (n, D); their outputs are put side by
+            side.
         cost: C; None for the best of `SWEEP` by cross-validation on the training videos, in which
             groups are not torn apart. The smaller of equals is taken.
         cache: a folder for the counts of a long cross-validation; a stopped one goes on from it.
         progress: whether to show a long one's progress on standard error.
+        title: what tables call it.
+        stands_in: what of a published method it approximates, and how; "" if it is the method.
 
     Attributes:
         classes_: (K,) the labels, sorted.
-        cost_: the C that was used.
+        chosen_: {"C": the cost that was used}.
         sweep_: accuracy of the cross-validation by C; empty if there was none.
-        num_dimensions_: of the concatenated features.
+        num_dimensions_: of the features side by side.
     """
 
     def __init__(
@@ -57,65 +62,102 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
         *,
         cache: Path | None = None,
         progress: bool = False,
+        title: str = "",
+        stands_in: str = "",
     ) -> None:
         self.features = features
         self.cost = cost
         self.cache = cache
         self.progress = progress
+        self.title = title
+        self.stands_in = stands_in
+
+    @property
+    def describers(self) -> Sequence[Any]:
+        """What turns videos into vectors, each with a cache of its own."""
+        return self.features
+
+    @property
+    def features_title(self) -> str:
+        """What pictures of the features are called."""
+        return self.title.removesuffix(SUFFIX)
+
+    @property
+    def seen(self) -> set[str]:
+        """Names of the videos that any of its weights learned from."""
+        nets = [getattr(describer, "weights", None) for describer in self.features]
+        return {name for net in nets if isinstance(net, Weights) for name in net.trained_on or ()}
+
+    def describe(self, X: Any) -> np.ndarray:
+        """(n, D) features of n videos, side by side; no fit changes them."""
+        return np.hstack([describer.transform(X) for describer in self.features])
+
+    def describe_anew(self, X: Any) -> np.ndarray:
+        """As `describe`, nothing being taken from a cache or kept: for measuring time."""
+        fresh = [clone(describer).set_params(cache=None) for describer in self.features]
+        return np.hstack([describer.transform(X) for describer in fresh])
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> FeatureSVM:
-        """Learn from videos.
+        """Train on videos.
 
         Args:
-            X: paths of n videos.
-            y: n labels.
-            groups: n names; videos of one group are on one side in the cross-validation.
+            X: n videos.
+            y: (n,) labels.
+            groups: (n,), which are not torn apart by the cross-validation of C; none: each its own.
         """
-        return self.fit_vectors(self.vectors(X), y, groups)
+        return self.fit_vectors(self.describe(X), y, groups)
 
     def fit_vectors(self, vectors: np.ndarray, y: Any, groups: Any = None) -> FeatureSVM:
-        """As `fit`, from what `vectors` gave."""
+        """As `fit`, from what `describe` gave."""
         labels = np.asarray(y)
         self.classes_ = np.unique(labels)
         if len(self.classes_) < 2:
             raise ValueError(f"`y` must hold at least two classes, got {self.classes_.tolist()}.")
         own = np.arange(len(labels)) if groups is None else np.asarray(groups)
-        self.sweep_ = {}
-        if self.cost is not None:
-            self.cost_ = self.cost
-        else:
+        self.sweep_: dict[float, float] = {}
+        cost = self.cost
+        if cost is None:
             self.sweep_ = _sweep(vectors, labels, own, self.cache, self.progress)
-            self.cost_ = max(self.sweep_, key=self.sweep_.__getitem__, default=1.0)
+            cost = max(self.sweep_, key=self.sweep_.__getitem__, default=1.0)
+        self.chosen_ = {"C": cost}
         self.num_dimensions_ = vectors.shape[1]
-        self.svm_ = _svm(self.cost_).fit(vectors, labels)
+        self.svm_ = _svm(cost).fit(vectors, labels)
         return self
-
-    def vectors(self, X: Any) -> np.ndarray:
-        """(n, D) features of videos, side by side."""
-        return np.hstack([transformer.transform(X) for transformer in self.features])
-
-    def clip_tables(self, path: Any) -> list[FeatureTable]:
-        """A table of a video's clips by each of the features; none if one of them has no clips."""
-        if not all(isinstance(transformer, C3DFeatures) for transformer in self.features):
-            return []
-        return [transformer.table(path) for transformer in self.features]
-
-    def decide_clips(self, tables: Sequence[FeatureTable]) -> np.ndarray:
-        """(m, K) scores of single clips, as if each were a video."""
-        columns = [
-            normalized(table.features) if transformer.l2 else table.features
-            for transformer, table in zip(self.features, tables, strict=True)
-        ]
-        return self.decide(np.hstack(columns))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """(n, K) signed distances; also for two classes."""
-        return self.decide(self.vectors(X))
+        return self.decide(self.describe(X))
 
     def decide(self, vectors: np.ndarray) -> np.ndarray:
-        """As `decision_function`, from what `vectors` gave."""
+        """As `decision_function`, from what `describe` gave."""
         scores = self.svm_.decision_function(vectors)
         return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n,) labels."""
+        return self.classes_[self.decision_function(X).argmax(axis=1)]
+
+    def timeline(self, video: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Scores of the clips of a video, as if each were a video.
+
+        Returns:
+            Start and stop (m,) of the clips in seconds, in frames (integers) where the video has no
+            times; and scores (m, K). None where a describer has no clips, or they are not the same
+            for all.
+        """
+        if not all(isinstance(describer, C3DFeatures) for describer in self.features):
+            return None
+        tables = [describer.table(video) for describer in self.features]
+        if len({len(table.features) for table in tables}) > 1:
+            return None
+        columns = [
+            normalized(table.features) if describer.l2 else table.features
+            for describer, table in zip(self.features, tables, strict=True)
+        ]
+        start, stop = tables[0].start_seconds, tables[0].stop_seconds
+        if not (np.isfinite(start).all() and np.isfinite(stop).all()):
+            start, stop = tables[0].start_frame, tables[0].stop_frame
+        return start, stop, self.decide(np.hstack(columns))
 
     def coefficients(self) -> tuple[np.ndarray, np.ndarray]:
         """(K, D) and (K,): `decide(v)` is v @ coefficients.T + intercepts."""
@@ -125,14 +167,19 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
             intercepts = np.concatenate([-intercepts, intercepts])
         return coefficients, intercepts
 
-    def predict(self, X: Any) -> np.ndarray:
-        """(n,) labels."""
-        return self.classes_[self.decision_function(X).argmax(axis=1)]
 
-
-def make(options: Any, features: Sequence[Any]) -> FeatureSVM:
-    """The machine of a method's features, as the comparison's options want it."""
-    return FeatureSVM(features, cost=options.cost, cache=options.cache, progress=options.progress)
+def feature_svm(
+    options: Options, features: Sequence[Any], title: str, *, stands_in: str = ""
+) -> FeatureSVM:
+    """A row's classifier, as the comparison's options want it."""
+    return FeatureSVM(
+        features,
+        cost=options.cost,
+        cache=options.cache,
+        progress=options.progress,
+        title=title,
+        stands_in=stands_in,
+    )
 
 
 def _svm(cost: float) -> LinearSVC:
@@ -158,7 +205,7 @@ def _sweep(
         if len(np.unique(labels[train])) > 1
     ]
     large = vectors.size * len(np.unique(labels)) > LARGE
-    kept = _Kept(cache if large else None, vectors, labels, groups)
+    kept = _KeptCounts(cache if large else None, vectors, labels, groups)
     right = {cost: dict(kept.of(cost)) for cost in SWEEP}
     todo = [(fold, cost) for fold in range(len(folds)) for cost in SWEEP if fold not in right[cost]]
     # Processes: LIBLINEAR draws from one stream of random numbers, which threads would share.
@@ -180,7 +227,7 @@ def _num_right(
     return int((predicted == labels[test]).sum())
 
 
-class _Kept:
+class _KeptCounts:
     """Counts of a cross-validation in a file that goes by what they were computed from."""
 
     def __init__(self, cache: Path | None, *arrays: np.ndarray) -> None:

@@ -24,7 +24,7 @@ class Network:
     @property
     def packed_bytes(self) -> int: ...
 
-class Learner:
+class LayerGradients:
     def __init__(self, target: str) -> None: ...
     def forward(
         self,
@@ -50,4 +50,7 @@ class Learner:
         to_weight: np.ndarray | None,
         to_bias: np.ndarray | None,
         threads: int,
+    ) -> None: ...
+    def input_gradient(
+        self, gradient: np.ndarray, weight: np.ndarray, to_input: np.ndarray, threads: int
     ) -> None: ...

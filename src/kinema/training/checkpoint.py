@@ -1,4 +1,4 @@
-"""Where a training run stands, as one file: parameters, momentum, iteration, settings."""
+"""Where a training run stands, as one file: parameters, optimiser, iteration, settings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Checkpoint:
         settings: what decides over the run, JSON values.
         iteration: steps that were made.
         parameters: by name, float32.
-        momentum: SGD's velocity by the parameter's name; empty before the first step.
+        state: what the learner needs besides to go on, see `Learner.state`: "momentum.NAME", and
+            names with a colon, as "average:NAME"; without momentum before the first step.
         learning_rate: of the last step; None before the first.
         mean: what is subtracted from the clips.
         log: what the log needs to go on: JSON values.
@@ -68,7 +69,7 @@ class Checkpoint:
     settings: Mapping[str, Any]
     iteration: int
     parameters: Mapping[str, np.ndarray]
-    momentum: Mapping[str, np.ndarray]
+    state: Mapping[str, np.ndarray]
     learning_rate: float | None
     mean: np.ndarray
     log: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class Checkpoint:
             OSError: the disk is full; the one before it is kept.
         """
         tensors = dict(self.parameters)
-        tensors |= {f"momentum.{name}": array for name, array in self.momentum.items()}
+        tensors |= self.state
         story = {
             "format": FORMAT,
             "settings": dict(self.settings),
@@ -108,16 +109,16 @@ class Checkpoint:
         except ValueError as error:
             raise ValueError(f"{path} holds no checkpoint ({error}).") from None
         mean = tensors.pop("mean")
-        momentum = {
-            name.removeprefix("momentum."): tensors.pop(name)
+        state = {
+            name: tensors.pop(name)
             for name in list(tensors)
-            if name.startswith("momentum.")
+            if name.startswith("momentum.") or ":" in name
         }
         return cls(
             story["settings"],
             story["iteration"],
             tensors,
-            momentum,
+            state,
             story["learning_rate"],
             mean,
             story["log"],

@@ -159,8 +159,9 @@ class ClipStore:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        """One for each thread."""
-        if not hasattr(self._threads, "connection"):
+        """One for each thread; a forked process must not use its parent's."""
+        if getattr(self._threads, "process", None) != os.getpid():
+            self._threads.process = os.getpid()
             self._threads.connection = sqlite3.connect(
                 f"{self.path.resolve().as_uri()}?mode=ro", uri=True
             )
@@ -196,6 +197,9 @@ class ClipStore:
         if index != count:
             raise ValueError(f"{self.path} is damaged: pictures from {first + index} are missing.")
         return images
+
+    def __reduce__(self) -> tuple[type[ClipStore], tuple[Path]]:
+        return ClipStore, (self.path,)  # another process opens the file itself
 
     def __repr__(self) -> str:
         height, width = self.size

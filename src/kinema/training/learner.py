@@ -1,40 +1,40 @@
-"""A network that is being learned: its parameters, SGD's momentum, and the step from one batch.
-
-Note [Caffe's SGD]
-    C3D was learned with v = momentum * v + rate * (gradient + decay * w); w = w - v. PyTorch has
-    v = momentum * v + gradient + decay * w; w = w - rate * v. They differ where the rate changes:
-    in the first, what v has gathered keeps its old rate. So at a change of rate v is multiplied by
-    old / new. (C3D v1.0, `solver.cpp`.)
-"""
+"""A model that is being learned: its parameters, its heads, and the step from one batch."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from kinema.engine.torch_network import TorchNetwork
-from kinema.network import Network
+from kinema.engine.torch_network import TorchNetwork, UserModule, module_of
+from kinema.model import Model, UserModel
+from kinema.training.descent import Descent, Optimiser, RunningMean, named_arrays
+from kinema.training.heads import Head
 from kinema.training.processes import Processes
 
-BIAS_RATE = 2.0
-"""Biases learn at twice the rate of weights, and without decay (C3D v1.0 prototxts)."""
+NO_VECTORS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Learner:
-    """A network, and how it learns from one batch.
+    """A model, and how it learns from one batch.
 
     Args:
-        network: what to learn.
+        model: what to learn, a network or another model.
         processes: where it is learned.
-        momentum, weight_decay: of SGD.
+        optimiser: how its weights follow the gradient.
+        average: what the running mean of the weights keeps at each step, as 0.999; None for none.
+        heads: what it learns to tell.
+        sizes: lengths of the heads' vectors by target.
         pixel_scale: what pixels are divided by; the parameters that come and go take pixels as they
-            are.
+            are. A class of one's own takes pixels as they are.
         dropout: None for each layer's own probability, or one for all.
         accumulate: parts that a batch is computed in.
         compile: let PyTorch compile the network.
@@ -42,11 +42,13 @@ class Learner:
 
     def __init__(
         self,
-        network: Network,
+        model: Model,
         processes: Processes,
         *,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0005,
+        optimiser: Optimiser = Optimiser(),  # noqa: B008  (a frozen value)
+        average: float | None = None,
+        heads: Sequence[Head] = (Head(),),
+        sizes: Mapping[str, int] = NO_VECTORS,
         pixel_scale: int = 1,
         dropout: float | None = None,
         accumulate: int = 1,
@@ -54,63 +56,78 @@ class Learner:
     ) -> None:
         self._processes = processes
         self._accumulate = accumulate
-        self._pixel_scale = np.float32(pixel_scale)
-        self._first = next(iter(network.parameter_shapes()))
-        self._rate: float | None = None
-        model = TorchNetwork(network, dropout=dropout, native=processes.native)
+        self._pixel_scale = np.float32(1 if isinstance(model, UserModel) else pixel_scale)
+        self._first = next(iter(model.parameter_shapes()))
+        self._heads = tuple(heads)
+        self._model = module_of(model, dropout=dropout, native=processes.native)
+        whole = _WithHeads(model, self._model, heads, sizes)
         if processes.kind == "cuda":
-            model = model.to(processes.device, memory_format=torch.channels_last_3d)
-        self._model = model
-        self._sgd = torch.optim.SGD(
-            [
-                {"params": self._parameters(".weight"), "weight_decay": weight_decay},
-                {"params": self._parameters(".bias"), "weight_decay": 0.0},
-            ],
-            momentum=momentum,
+            whole = whole.to(processes.device, memory_format=torch.channels_last_3d)
+        self._projections = whole.projections
+        own = dict(self._projections.named_parameters())
+        self._descent = Descent(
+            {**self._model.learned(), **{f"head:{name}": p for name, p in own.items()}}, optimiser
         )
-        module: torch.nn.Module = torch.compile(model) if compile else model
-        self._module = DistributedDataParallel(module) if processes.size > 1 else module
+        self._average = None if average is None else RunningMean(self._state_module, average)
+        module: nn.Module = torch.compile(whole) if compile else whole
+        if processes.size > 1:
+            # A class of one's own may have parameters that a head has no use for.
+            unused = isinstance(model, UserModel)
+            module = DistributedDataParallel(module, find_unused_parameters=unused)
+        self._module = module
         self._module.train()
 
-    def _parameters(self, ending: str) -> list[torch.nn.Parameter]:
-        return [p for name, p in self._model.named_parameters() if name.endswith(ending)]
+    @property
+    def _state_module(self) -> nn.Module:
+        """The module whose state dict has the model's names."""
+        model = self._model
+        return model.module if isinstance(model, UserModule) else model
 
     def step(
         self,
-        clips: np.ndarray | torch.Tensor,
-        labels: np.ndarray | torch.Tensor,
+        clips: np.ndarray | Tensor,
+        labels: np.ndarray | Tensor,
         *,
         rate: float,
         seed: int = 0,
-    ) -> torch.Tensor:
+        vectors: Mapping[str, np.ndarray] = NO_VECTORS,
+    ) -> Tensor:
         """Learn from this process's part of a batch.
 
         Args:
-            clips: (N, 3, T, H, W) float32.
+            clips: (N, C, T, H, W) float32.
             labels: (N,) class indices.
             rate: of learning.
             seed: which outputs are dropped is a function of it.
+            vectors: by target, (N, D) float32.
 
         Returns:
             The mean loss of this process's part, on its device.
         """
         torch.manual_seed(seed)
         loss = torch.zeros((), device=self._processes.device)
-        parts = zip(
-            torch.as_tensor(clips).chunk(self._accumulate),
-            torch.as_tensor(labels).chunk(self._accumulate),
-            strict=True,
-        )
-        for index, (x, y) in enumerate(parts):
+        for index, (x, y, v) in enumerate(self._parts(clips, labels, vectors)):
             with self._sharing(index == self._accumulate - 1):
-                part = self.loss(x, y) / self._accumulate
+                part = self.loss(x, y, v) / self._accumulate
                 part.backward()
             loss += part.detach()
         self.descend(rate)
         return loss
 
-    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The mean cross-entropy of clips."""
+    def _parts(self, clips: Any, labels: Any, vectors: Mapping[str, Any]) -> Any:
+        number = self._accumulate
+        of_vectors = {name: torch.as_tensor(array).chunk(number) for name, array in vectors.items()}
+        return zip(
+            torch.as_tensor(clips).chunk(number),
+            torch.as_tensor(labels).chunk(number),
+            [{name: parts[n] for name, parts in of_vectors.items()} for n in range(number)],
+            strict=True,
+        )
+
+    def loss(
+        self, clips: Tensor, labels: Tensor, vectors: Mapping[str, Tensor] = NO_VECTORS
+    ) -> Tensor:
+        """The sum of the heads' mean losses, each times its weight."""
         processes = self._processes
         x = clips.to(processes.device, non_blocking=True)
         if processes.kind == "cuda":
@@ -118,19 +135,22 @@ class Learner:
         if self._pixel_scale != 1:
             x = x / float(self._pixel_scale)
         with torch.autocast(processes.kind, torch.bfloat16, enabled=processes.precision == "bf16"):
-            scores = self._module(x)
-        return functional.cross_entropy(scores.float(), labels.to(processes.device))
+            outputs = self._module(x)
+        losses = [
+            head_loss(
+                head,
+                output.float(),
+                (labels if head.target == "labels" else vectors[head.target]).to(processes.device),
+            )
+            for head, output in zip(self._heads, outputs, strict=True)
+        ]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def descend(self, rate: float) -> None:
-        """SGD's step along the gradients that `loss` left, which are cleared."""
-        if self._rate is not None and rate != self._rate:  # see Note [Caffe's SGD]
-            for buffer in self._buffers().values():
-                buffer *= self._rate / rate
-        self._rate = rate
-        for group, factor in zip(self._sgd.param_groups, (1.0, BIAS_RATE), strict=True):
-            group["lr"] = rate * factor
-        self._sgd.step()
-        self._sgd.zero_grad(set_to_none=True)
+        """The optimiser's step along the gradients that `loss` left, which are cleared."""
+        self._descent.step(rate)
+        if self._average is not None:
+            self._average.update()
 
     def _sharing(self, is_last: bool) -> contextlib.AbstractContextManager[Any]:
         """Gradients are shared among processes once a batch, not once a part."""
@@ -143,41 +163,95 @@ class Learner:
     @property
     def rate(self) -> float | None:
         """Of the last step; None before the first."""
-        return self._rate
+        return self._descent.rate
 
     def parameters(self) -> dict[str, np.ndarray]:
         """A copy of the parameters by name, float32."""
-        arrays = self._model.arrays()
-        arrays[self._first] /= self._pixel_scale
-        return arrays
+        return self._for_plain_pixels(self._model.arrays())
 
-    def momentum(self) -> dict[str, np.ndarray]:
-        """A copy of each parameter's velocity, in PyTorch's scale; empty before the first step."""
-        return {
-            name: buffer.to("cpu", copy=True).contiguous().numpy()
-            for name, buffer in self._buffers().items()
-        }
+    def averaged(self) -> dict[str, np.ndarray]:
+        """The running mean of the parameters; without one the parameters themselves."""
+        if self._average is None:
+            return self.parameters()
+        return self._for_plain_pixels(self._average.arrays())
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of what it needs besides the parameters to go on, by name."""
+        state = {**self._descent.state(), **named_arrays("head:", self._projections.state_dict())}
+        if self._average is not None:
+            state |= {f"average:{name}": array for name, array in self.averaged().items()}
+        return state
 
     def load(
         self,
         parameters: Mapping[str, np.ndarray],
-        momentum: Mapping[str, np.ndarray] | None = None,
+        state: Mapping[str, np.ndarray] = NO_VECTORS,
         rate: float | None = None,
     ) -> None:
-        """Go on from parameters, and from velocities that were gathered at a rate."""
-        first = parameters[self._first] * self._pixel_scale
-        self._model.load_arrays({**parameters, self._first: first})
-        self._rate = rate
-        named = dict(self._model.named_parameters())
-        for name, array in (momentum or {}).items():
-            buffer = torch.empty_like(named[name])
-            buffer.copy_(torch.from_numpy(np.array(array)))
-            self._sgd.state[named[name]]["momentum_buffer"] = buffer
+        """Go on from parameters, and from the state after a step at a rate."""
+        if self._average is not None:
+            mean = {name: state.get(f"average:{name}", array) for name, array in parameters.items()}
+            self._average.load(self._for_own_pixels(mean))
+        self._model.load_arrays(self._for_own_pixels(parameters))
+        with torch.no_grad():
+            for name, value in self._projections.state_dict().items():
+                if f"head:{name}" in state:
+                    value.copy_(torch.from_numpy(np.array(state[f"head:{name}"])))
+        self._descent.load(state, rate)
 
-    def _buffers(self) -> dict[str, torch.Tensor]:
-        state = self._sgd.state
-        return {
-            name: state[parameter]["momentum_buffer"]
-            for name, parameter in self._model.named_parameters()
-            if state[parameter].get("momentum_buffer") is not None
-        }
+    def _for_plain_pixels(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if self._pixel_scale != 1:
+            arrays[self._first] = arrays[self._first] / self._pixel_scale
+        return arrays
+
+    def _for_own_pixels(self, arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        if self._pixel_scale == 1:
+            return arrays
+        return {**arrays, self._first: arrays[self._first] * self._pixel_scale}
+
+
+class _WithHeads(nn.Module):
+    """A model with its heads: clips in, one output for each head out."""
+
+    def __init__(
+        self,
+        model: Model,
+        module: TorchNetwork | UserModule,
+        heads: Sequence[Head],
+        sizes: Mapping[str, int],
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.layers = [head.layer or model.logits for head in heads]
+        self.projections = nn.ModuleDict()
+        for number, (head, layer) in enumerate(zip(heads, self.layers, strict=True)):
+            if head.target != "labels":
+                width = math.prod(model.feature_shape(layer))
+                self.projections[str(number)] = nn.Linear(width, sizes[head.target])
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.module.outputs(clips, tuple(dict.fromkeys(self.layers)))
+        results = []
+        for number, layer in enumerate(self.layers):
+            output, key = outputs[layer], str(number)
+            if key in self.projections:
+                output = self.projections[key](output.flatten(1))
+            results.append(output)
+        return tuple(results)
+
+
+def head_loss(head: Head, output: Tensor, target: Tensor) -> Tensor:
+    """The mean loss of a head, times its weight.
+
+    Args:
+        head: which loss.
+        output: (N, K) class scores, or (N, D) vectors.
+        target: (N,) class indices, or (N, D) vectors.
+    """
+    if head.loss == "cross-entropy":
+        loss = functional.cross_entropy(output, target)
+    elif head.loss == "mse":
+        loss = functional.mse_loss(output, target)
+    else:
+        loss = (1 - functional.cosine_similarity(output, target, dim=1)).mean()
+    return loss if head.weight == 1 else loss * head.weight

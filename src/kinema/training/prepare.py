@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from kinema.datasets.lists import some
-from kinema.datasets.loaders import Dataset, Sample, Split, load
+from kinema.datasets.loaders import load
+from kinema.datasets.types import Dataset, Sample, Split
 from kinema.progress import Progress
 from kinema.skipped import Skipped, VideoError
 from kinema.threads import num_usable_cores
@@ -35,6 +35,7 @@ from kinema.video.clips import C3D_RESIZE, resize
 from kinema.video.loop import Reading, Video, each_video
 from kinema.video.reader import Frame, VideoReader
 from kinema.video.sources import Source, fingerprint, size_in_bytes
+from kinema.words import some
 
 SCHEMES = ("whole", "five")
 
@@ -318,7 +319,7 @@ def _first(skipped: Sequence[Skipped]) -> str:
 
 
 def split_videos(
-    store: ClipStore, split: str | None = None
+    store: ClipStore, split: str | None = None, *, labelled: bool = True
 ) -> tuple[list[StoredVideo], list[StoredVideo]]:
     """The prepared videos to learn from and those to test on.
 
@@ -326,6 +327,7 @@ def split_videos(
         store: prepared clips.
         split: name of an official split; None for the first, or, where there is none, for one of
             our own (`datasets.make_split`).
+        labelled: whether classes are learned, so that one alone is refused.
 
     Raises:
         ValueError: there is no such split; one class only, or no training video.
@@ -347,7 +349,7 @@ def split_videos(
         missing=(),
         notes=(),
     )
-    if len(store.classes) < 2:
+    if labelled and len(store.classes) < 2:
         raise ValueError(f"{store.path} has one class, {store.classes[0]}: nothing to tell apart.")
     chosen = dataset.split(split)
     train = [videos[index] for index in chosen.train]

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
-from kinema.network import KERNEL_DEPTHS, Network, from_recipe
+from kinema.model import Model, UserModel
+from kinema.network import KERNEL_DEPTHS, NETWORKS, Network, from_architecture
+from kinema.training.heads import Head
+
+OPTIMISERS = ("sgd", "adamw")
+SCHEDULES = ("steps", "cosine", "constant")
 
 
 @dataclass(frozen=True)
@@ -22,18 +27,18 @@ class Recipe:
 
     Attributes:
         what: one line on where it comes from.
-        network: name of the network, see `network.NETWORKS`.
-        arguments: what that function takes besides the number of classes.
+        network: name of the network, see `network.NETWORKS`, or of a class of one's own.
+        arguments: what that function or class takes besides the number of classes.
         clips: how the videos are prepared, see `prepare`.
         batch: clips of one step.
-        learning_rate: of weights; biases learn at twice this rate and without decay (C3D v1.0
-            prototxts).
+        learning_rate: of weights; with SGD biases learn at twice this rate and without decay (C3D
+            v1.0 prototxts).
         iterations, epochs: length of the run; one of the two. An epoch draws as many clips from
             each video as fit into it without overlap, one from each two-second segment.
         learning_rate_factor: what the rate is multiplied by, ...
         rate_periods: ... after each of so many equal parts of the run; a run of another length
             keeps their number.
-        momentum, weight_decay: of SGD.
+        momentum, weight_decay: of the optimiser, see `descent.Optimiser`.
         pixel_scale: what pixels are divided by while a network is learned; its weights take pixels
             as they are. A power of two, so that nothing is lost in between.
         flip: whether clips are mirrored at random; not where left and right tell classes apart.
@@ -41,6 +46,18 @@ class Recipe:
         carry: which layers take the weights that fine-tuning starts from: "all" that have the same
             shape, but for fc8; "conv", the convolutions alone.
         needs_weights: whether the recipe makes sense only from weights.
+        optimiser: "sgd", Caffe's, or "adamw".
+        betas: of AdamW.
+        schedule: of the rate after the warm-up: "steps", as above; "cosine", half a wave from the
+            rate to 0; "constant".
+        warm_up: share of the run, 0 to less than 1, in which the rate rises from step to step, by
+            equal parts, to what it is.
+        average: what a running mean of the weights keeps of itself at each step, as 0.999; it is
+            what is evaluated and written. None for the weights of the last step.
+        heads: what is learned, see `Head`.
+
+    Raises:
+        ValueError: a value that is unknown or out of its range.
     """
 
     what: str
@@ -60,6 +77,41 @@ class Recipe:
     initial: str = "c3d"
     carry: str = "all"
     needs_weights: bool = False
+    optimiser: str = "sgd"
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: str = "steps"
+    warm_up: float = 0.0
+    average: float | None = None
+    heads: tuple[Head, ...] = (Head(),)
+
+    def __post_init__(self) -> None:
+        for what, value, known in (
+            ("optimiser", self.optimiser, OPTIMISERS),
+            ("schedule", self.schedule, SCHEDULES),
+        ):
+            if value not in known:
+                raise ValueError(f"`{what}` must be one of {', '.join(known)}; got {value!r}.")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"`betas` must be two numbers, 0 to less than 1, got {self.betas}.")
+        if not 0 <= self.warm_up < 1:
+            raise ValueError(
+                f"`warm_up` must be a share of the run, 0 to less than 1, got {self.warm_up}."
+            )
+        if self.average is not None and not 0 < self.average < 1:
+            raise ValueError(f"`average` must be more than 0 and less than 1, got {self.average}.")
+        if not self.heads:
+            raise ValueError("`heads` must hold at least one head.")
+
+    @property
+    def learns_labels(self) -> bool:
+        """Whether a head tells the classes."""
+        return any(head.target == "labels" for head in self.heads)
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The targets of the heads that learn vectors."""
+        names = (head.target for head in self.heads if head.target != "labels")
+        return tuple(dict.fromkeys(names))
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -68,12 +120,28 @@ class Recipe:
 
     def learning_rate_at(self, iteration: int, iterations: int) -> float:
         """Of the step that follows `iteration` of `iterations` steps."""
+        warm = math.ceil(self.warm_up * iterations)
+        if iteration < warm:
+            return self.learning_rate * (iteration + 1) / warm
+        if self.schedule == "constant":
+            return self.learning_rate
+        if self.schedule == "cosine":
+            share = (iteration - warm) / (iterations - warm)
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
         period = math.floor(iteration * self.rate_periods / iterations)
         return self.learning_rate * self.learning_rate_factor**period
 
-    def make_network(self, num_classes: int) -> Network:
-        """The network for a number of classes."""
-        return from_recipe({"name": self.network, "num_classes": num_classes, **self.arguments})
+    def make_network(
+        self, num_classes: int, models: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+    ) -> Model:
+        """The network for a number of classes; `models` are classes of one's own by name."""
+        if self.network in models:
+            made = models[self.network]
+            return UserModel.from_class(self.network, made, num_classes, **self.arguments)
+        architecture = {"name": self.network, **self.arguments}
+        if self.network == "chain":
+            return from_architecture(architecture).with_classes(num_classes)
+        return from_architecture({**architecture, "num_classes": num_classes})
 
 
 NETWORK_NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
@@ -157,7 +225,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 def adapted(
     recipe: Recipe,
     *,
-    network: str | None = None,
+    model: str | Network | None = None,
+    models: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
     crop: int | None = None,
     epochs: float | None = None,
     iterations: int | None = None,
@@ -182,18 +251,40 @@ def adapted(
     if epochs is not None or iterations is not None:
         changes |= {"epochs": epochs, "iterations": iterations}
     changes |= {key: v for key, v in {"carry": carry, "flip": flip}.items() if v is not None}
-    if network is not None:
-        if network not in NETWORK_NAMES:
-            raise ValueError(
-                f"`network` must be one of {', '.join(NETWORK_NAMES)}; got {network!r}."
-            )
-        changes["network"], arguments = NETWORK_NAMES[network]
-        changes["arguments"] = dict(arguments)
-        if "input_shape" in recipe.arguments:
-            changes["arguments"]["input_shape"] = recipe.arguments["input_shape"]
+    taken = sorted(models.keys() & {*NETWORK_NAMES, *NETWORKS})
+    if taken:
+        raise ValueError(f"`models`: {taken[0]!r} is a network of ours: choose another name.")
+    if isinstance(model, Network) and crop is not None:
+        raise ValueError("`crop` cannot be chosen with a network that is given as it is.")
+    if model is not None:
+        changes["network"], changes["arguments"] = _network_of(recipe, model, models)
     if crop is not None:
         if crop < 8:
             raise ValueError(f"`crop` must be at least 8 pixels, got {crop}.")
+        name, shape = changes.get("network", recipe.network), (3, 16)
+        if name in models:
+            shape = UserModel.from_class(name, models[name], 2).input_shape[:2]
         arguments = changes.get("arguments", recipe.arguments)
-        changes["arguments"] = {**arguments, "input_shape": (3, 16, crop, crop)}
+        changes["arguments"] = {**arguments, "input_shape": (*shape, crop, crop)}
     return dataclasses.replace(recipe, **changes)
+
+
+def _network_of(
+    recipe: Recipe, model: str | Network, models: Mapping[str, Callable[..., Any]]
+) -> tuple[str, dict[str, Any]]:
+    """What a recipe says of another model than its own: `network` and `arguments`."""
+    if isinstance(model, Network):
+        drop = ("name", "num_classes", "up_to")
+        values = {key: v for key, v in model.architecture.items() if key not in drop}
+        return model.architecture["name"], values
+    if model in models:
+        return model, dict(recipe.arguments) if model == recipe.network else {}
+    if model not in NETWORK_NAMES:
+        raise ValueError(
+            f"`model` must be one of {', '.join([*NETWORK_NAMES, *models])}; got {model!r}."
+        )
+    name, given = NETWORK_NAMES[model]
+    arguments = dict(given)
+    if "input_shape" in recipe.arguments and recipe.network in NETWORKS:
+        arguments["input_shape"] = recipe.arguments["input_shape"]
+    return name, arguments

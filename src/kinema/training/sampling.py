@@ -71,7 +71,7 @@ class Sampler:
         flip: bool = True,
         once: bool = False,
     ) -> None:
-        self._videos = videos
+        self.videos = videos
         self._length = length
         self._range = (size[0] - crop[0] + 1, size[1] - crop[1] + 1)
         if min(self._range) < 1:
@@ -99,7 +99,7 @@ class Sampler:
             self._permutation = (epoch, order)
         video, segment = self._turns[order[place]]
         generator = np.random.default_rng([self._seed, epoch, place])
-        labels = self._videos[video].labels
+        labels = self.videos[video].labels
         top, left = generator.integers(0, self._range)
         return Draw(
             video=video,

@@ -71,7 +71,7 @@ def evaluate(
     """Score videos by the mean of the probabilities of some of their clips, centre crops.
 
     Args:
-        engine: of a network that ends in `prob`.
+        engine: of a model whose last layer are class probabilities, `prob`.
         store: the prepared clips.
         videos: of the store.
         mean: what to subtract.
@@ -100,7 +100,8 @@ def evaluate(
         )
 
     batches = mapped(read, range(0, len(clips), batch), threads=min(threads, 8))
-    scores = np.concatenate([engine.run(inputs, ("prob",))["prob"] for inputs in batches])
+    last = engine.network.layer_names[-1]
+    scores = np.concatenate([engine.run(inputs, (last,))[last] for inputs in batches])
     owner = np.array([index for index, _, _ in clips])
     labels = [video.labels for video in videos]
     counts = np.bincount(owner)

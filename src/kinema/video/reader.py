@@ -1,7 +1,7 @@
 """`VideoReader`: a video file, or a folder of pictures, to frames with their times.
 
-How a file is opened and what damage and times are stands in `demuxing.py`; how its pictures get
-their colours and stand upright, in `pixels.py`.
+How a file is opened stands in `opening.py`, what damage is in `demuxing.py`, when frames are shown
+in `clock.py`; how its pictures get their colours and stand upright, in `pixels.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 
 from kinema.skipped import TooLongError, VideoError
-from kinema.video.demuxing import Demuxer, Shown
+from kinema.video.clock import Shown
+from kinema.video.demuxing import Demuxer
 from kinema.video.pixels import COLOURS, Converter, Orientation, check_colours
 
 __all__ = [

@@ -9,7 +9,7 @@ length that its writer could not fill in (a live recording) reaches to the end o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -166,17 +166,29 @@ def _walk_riff(file: BinaryIO, start: int, stop: int) -> int:
 
 
 def _walk_mov(file: BinaryIO, size: int) -> None:
+    if any(end > size for _, end in _mov_boxes(file, size)):
+        raise _NoBox
+
+
+def _mov_ends_in_media(file: BinaryIO, size: int) -> bool:
+    boxes = _mov_boxes(file, size)
+    return any(end > size and name in (b"mdat", b"moof") for name, end in boxes)
+
+
+def _mov_boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """What the boxes of a file are called and where they end; the last may end behind the file."""
     start = 0
     while start + 8 <= size:
         header = _read(file, start, 8)
-        length = int.from_bytes(header[:4], "big")
+        length, name = int.from_bytes(header[:4], "big"), header[4:]
         if length == 1:
             length = int.from_bytes(_read(file, start + 8, 8), "big")
-        elif length == 0 and header[4:] == b"mdat":  # the last box, as long as the file
+        elif length == 0 and name == b"mdat":  # the last box, as long as the file
             return
-        start += length
-        if length < 8 or start > size or not _is_name(header[4:]):
+        if length < 8 or not _is_name(name):
             raise _NoBox
+        start += length
+        yield name, start
 
 
 def _walk_matroska(file: BinaryIO, size: int) -> None:
@@ -233,21 +245,6 @@ def _avi_ends_in_media(file: BinaryIO, size: int) -> bool:
                 break
             child += 8 + length + length % 2
         start = child
-    return False
-
-
-def _mov_ends_in_media(file: BinaryIO, size: int) -> bool:
-    start = 0
-    while start + 8 <= size:
-        header = _read(file, start, 8)
-        length = int.from_bytes(header[:4], "big")
-        if length == 1:
-            length = int.from_bytes(_read(file, start + 8, 8), "big")
-        if length < 8 or not _is_name(header[4:]):
-            return False
-        start += length
-        if start > size:
-            return header[4:] in (b"mdat", b"moof")
     return False
 
 

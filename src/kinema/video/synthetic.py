@@ -67,7 +67,7 @@ _X264 = {
 
 
 @dataclass(frozen=True)
-class Sample:
+class DrawnVideo:
     """A video file, its class, and whether it is for training or testing."""
 
     path: Path
@@ -225,7 +225,7 @@ def write_dataset(
     num_frames: int = 48,
     width: int = 240,
     height: int = 180,
-) -> list[Sample]:
+) -> list[DrawnVideo]:
     """Draw a dataset: `folder/train/clockwise/v_clockwise_0001.mp4`, and so on.
 
     Videos of one number and split show the same pictures in every class; no scene is in both
@@ -274,7 +274,7 @@ def write_dataset(
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each file by one thread: same bytes anywhere
         list(pool.map(lambda scene: write_scene(*scene), scenes))
     return [
-        Sample(path(split, label, number), label, split)
+        DrawnVideo(path(split, label, number), label, split)
         for split in SPLITS
         for label in CLASSES
         for scene_split, number in scenes

@@ -22,7 +22,7 @@ import numpy as np
 
 from kinema import native
 from kinema.engine.engine import Engine
-from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
+from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax, as_network
 from kinema.threads import num_usable_cores
 
 
@@ -51,7 +51,7 @@ def project(
     Raises:
         ValueError: no such position, or a layer that nothing goes back through.
     """
-    network = engine.network
+    network = as_network(engine.network)
     layers = network.layers
     check_projectable(network)
     shape = network.shapes()[layers[-1].name]
@@ -132,7 +132,7 @@ def transposed_convolution(
 ) -> np.ndarray:
     """The sum of kernels, each times a value and centred where the value stands.
 
-    It is the gradient of a convolution to its input, so the native kernels of learning compute it.
+    It is the gradient of a convolution to its input, so `native.input_gradient` computes it.
 
     Args:
         values: (O, T, H, W) float32.
@@ -142,19 +142,9 @@ def transposed_convolution(
     Returns:
         (C, T, H, W) float32.
     """
-    shape = (1, weight.shape[1], *values.shape[1:])
-    result = np.empty(shape, np.float32)
-    native.Learner(native.processor()).backward(
-        np.empty(shape, np.float32),  # what was convolved: it is not read
-        np.ascontiguousarray(weight, np.float32),
-        False,
-        (1, 1, 1),
-        None,
-        None,
-        np.ascontiguousarray(values[None], np.float32),
-        result,
-        None,
-        None,
-        threads or num_usable_cores(),
+    gradient = native.input_gradient(
+        np.asarray(values[None], np.float32),
+        weight=np.asarray(weight, np.float32),
+        threads=threads or num_usable_cores(),
     )
-    return result[0]
+    return gradient[0]

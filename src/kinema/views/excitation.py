@@ -18,6 +18,7 @@ import numpy as np
 
 from kinema.features.extractor import Batch, Extractor
 from kinema.files import cache_file, locked_folder, read_tensors, write_json, write_tensors
+from kinema.network import as_network
 from kinema.progress import Progress
 from kinema.skipped import Skipped
 from kinema.video.clips import ClipPlan
@@ -125,7 +126,7 @@ def excite(
             raise ValueError(f"`{name}` must be at least 1 clip, got {value}.")
     resolved = weights_room.resolve(weights)
     shape = resolved.network.feature_shape(layer)
-    check_projectable(resolved.network.up_to(layer))
+    check_projectable(as_network(resolved.network).up_to(layer))
     _check_maps(maps, layer, shape)
     plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
     sources = find_videos([paths] if isinstance(paths, str | os.PathLike) else paths)

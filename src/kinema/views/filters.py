@@ -11,7 +11,7 @@ import numpy as np
 from kinema import plots
 from kinema.features import imagenet
 from kinema.files import locked_folder
-from kinema.network import Conv3d
+from kinema.network import Conv3d, as_network
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
 
@@ -139,7 +139,7 @@ def kernels(
 
 def _of(weights: str | os.PathLike[str] | Weights, layer: str) -> Kernels:
     resolved = weights_room.resolve(weights)
-    network = resolved.network
+    network = as_network(resolved.network)
     network.check_layer(layer)
     convolutions = [one.name for one in network.layers if isinstance(one, Conv3d)]
     if layer not in convolutions:

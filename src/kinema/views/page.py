@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 import kinema
-from kinema.evaluation.compare import Outcome, Result, Row, Timeline
+from kinema.evaluation.result import Outcome, Result, Row, Timeline
 from kinema.files import atomic_path, cache_file
 from kinema.progress import Counted
 from kinema.skipped import Skipped
@@ -31,7 +31,7 @@ from kinema.video.loop import PLAIN, Reading, Video
 from kinema.video.reader import Frame, spread
 from kinema.video.sources import Source, as_source
 from kinema.video.steps import Made, Step, at_places, walk
-from kinema.views.report import LECTURE, costs, how, summary
+from kinema.views.report import PAPER, costs, how, summary
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -46,7 +46,7 @@ STRIPS_PER_CHUNK = 100
 """Filmstrips that the page decodes together, when one of them is first looked at."""
 
 NUM_TOP = 3
-"""Classes whose scores the page tells."""
+"""Classes whose scores the page shows."""
 
 MAP_SIDE = 10_000
 """t-SNE points are given as whole numbers up to this."""
@@ -135,9 +135,7 @@ def payload(result: Result, strip_height: int) -> dict[str, Any]:
         ],
         "rows": [_row(row) for row in result.rows],
         "purity_note": next((row.purity_note for row in result.rows if row.purity_note), ""),
-        "lecture": [list(entry) for entry in LECTURE]
-        if result.settings["kind"] == "ucf101"
-        else [],
+        "paper": [list(entry) for entry in PAPER] if result.settings["kind"] == "ucf101" else [],
         "strips_per_chunk": STRIPS_PER_CHUNK,
         "strip_height": strip_height,
         "strip_width": strip_height * 4 // 3 * STRIP_FRAMES,
@@ -221,7 +219,7 @@ def _strips(
     steps = [step(cache, height, reading=reading)]
     with Counted("filmstrips", len(sources), enabled=progress) as bar:
         for _, (one,) in walk(sources, steps, reading=reading, threads=num_usable_cores()):
-            # One that cannot be read now was read before; the page says nothing of it.
+            # One that cannot be read now was read before; the page shows nothing of it.
             made.append(b"" if isinstance(one, Skipped) else one.value)
             bar.advance()
     return made

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from kinema.evaluation.compare import Result, Row
+from kinema.evaluation.result import Result, Row
 from kinema.files import atomic_path, write_json
 
-LECTURE = (
+PAPER = (
     ("ImageNet + linear SVM", 68.8),
     ("iDT with bag of words + linear SVM", 76.2),
     ("Deep networks (slow fusion)", 65.4),
@@ -32,7 +32,7 @@ LECTURE = (
     ("Multi-skip feature stacking", 89.1),
     ("C3D (3 nets) + iDT + linear SVM", 90.4),
 )
-"""Not measured here: the lecture's table for all 101 classes of UCF101, accuracy in %."""
+"""Not measured here: the table of Tran et al. 2015 for all 101 classes of UCF101, accuracy in %."""
 
 MOST_CONFUSION_CLASSES = 20
 """Of more, the commonest confusions are listed instead of a matrix."""
@@ -153,7 +153,7 @@ def costs(row: Row) -> str:
 
 
 def as_markdown(result: Result) -> str:
-    """The table, the confusion of the first method, and the videos that it got most wrong."""
+    """The table, the confusion of the first method, and its worst errors."""
     first = result.rows[0]
     lines = [f"# {result.dataset}", "", summary(result), "", *_table(result), ""]
     lines += [f"**{note}**" if note in result.warnings else note for note in result.notes]
@@ -170,9 +170,9 @@ def as_markdown(result: Result) -> str:
     if misses:
         lines += [
             "",
-            "## Most wrong",
+            "## Worst errors",
             "",
-            "| video | split | class | said | ahead by |",
+            "| video | split | class | predicted | ahead by |",
             "| --- | --- | --- | --- | --- |",
             *(
                 f"| {_cell(miss['video'])} | {miss['split']} | {_cell(miss['class'])} | "
@@ -200,11 +200,11 @@ def as_markdown(result: Result) -> str:
     if result.settings["kind"] == "ucf101":
         lines += [
             "",
-            "## The lecture's figures for all 101 classes (not measured here)",
+            "## Tran et al. 2015 for all 101 classes (not measured here)",
             "",
             "| method | accuracy, % |",
             "| --- | --- |",
-            *(f"| {name} | {value} |" for name, value in LECTURE),
+            *(f"| {name} | {value} |" for name, value in PAPER),
         ]
     return "\n".join(lines) + "\n"
 
@@ -247,7 +247,7 @@ def _confusion(result: Result, row: Row) -> list[str]:
     counts, names = result.confusion(row), [_cell(name) for name in result.classes]
     if len(names) <= MOST_CONFUSION_CLASSES:
         return [
-            f"| true \\ said | {' | '.join(names)} |",
+            f"| true \\ predicted | {' | '.join(names)} |",
             "| --- |" + " --- |" * len(names),
             *(
                 f"| {name} | {' | '.join(map(str, line))} |"
@@ -260,9 +260,12 @@ def _confusion(result: Result, row: Row) -> list[str]:
     return [
         f"The commonest of {int((wrong > 0).sum())}.",
         "",
-        "| true | said | videos |",
+        "| true | predicted | videos |",
         "| --- | --- | --- |",
-        *(f"| {names[true]} | {names[said]} | {wrong[true, said]} |" for true, said in pairs),
+        *(
+            f"| {names[true]} | {names[predicted]} | {wrong[true, predicted]} |"
+            for true, predicted in pairs
+        ),
     ]
 
 

@@ -1,9 +1,8 @@
 """Foreign C3D weight files to `Weights`, running no code that a file contains.
 
-Each reader turns a file into foreign names and arrays; `_picked` finds the network among them, by
-`_LAYERS`, what the layers are called elsewhere; `_to_canonical` brings kernels and matrices into
-Caffe's order, which is ours: convolutions (out, in, T, H, W), fully connected (out, in) with the
-input channel slowest.
+A reader turns a file into foreign names and arrays (`readers.py`); `picked` finds the network among
+them (`foreign.py`); `_to_canonical` brings kernels and matrices into Caffe's order, which is ours:
+convolutions (out, in, T, H, W), fully connected (out, in) with the input channel slowest.
 
     reader            file                                          told apart by
     read_safetensors  a state dict as safetensors                   length and start of its header
@@ -16,49 +15,24 @@ input channel slowest.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from kinema import network as networks
-from kinema.weights import caffe
-from kinema.weights.file import FORMAT, Weights, check_arrays
-from kinema.weights.pickled import TORCH_MAGIC, read_array_list, read_torch_legacy, read_torch_zip
-
-CONVOLUTIONS = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
-FULLY_CONNECTED = ("fc6", "fc7", "fc8")
-LAYERS = CONVOLUTIONS + FULLY_CONNECTED
-
-LARGEST_PARAMETER = 1 << 28
-"""Numbers in one parameter, eight times fc6's: a small file can claim any size."""
-
-
-class Foreign(NamedTuple):
-    """What a reader found.
-
-    Attributes:
-        arrays: by foreign name; in a checkpoint the keys that lead there stand before it, as in
-            "model.state_dict.conv1a.weight".
-        kind: of the file, in words.
-        layout: "caffe", "keras-tf", "keras-th" or "lasagne".
-        symmetric_pool5: whether it was trained with pool5 padded on both sides.
-        holders: of an array in a checkpoint, the keys of the dict that it lies in, "" for the file.
-        seen: what else is in the file, to be named where nothing fits.
-    """
-
-    arrays: dict[str, np.ndarray]
-    kind: str
-    layout: str = "caffe"
-    symmetric_pool5: bool = False
-    holders: Mapping[str, str] = MappingProxyType({})
-    seen: Sequence[str] = ()
+from kinema.weights.file import Weights, check_arrays
+from kinema.weights.foreign import LARGEST_PARAMETER, Foreign, Found, picked
+from kinema.weights.pickled import TORCH_MAGIC, read_torch_legacy, read_torch_zip
+from kinema.weights.readers import (
+    read_caffe,
+    read_keras,
+    read_lasagne,
+    read_safetensors,
+    read_torch,
+)
+from kinema.words import first_of
 
 
 def convert(
@@ -93,7 +67,7 @@ def convert(
         raise FileNotFoundError(f"{source}: no such file.")
     try:
         foreign = _read(source)
-        found, left_out = _picked(foreign)
+        found, left_out = picked(foreign)
         trained_with = "symmetric" if foreign.symmetric_pool5 else "caffe"
         network = network or _network_for(found, pool5, trained_with)
         arrays = _to_canonical(found, foreign, network)
@@ -141,148 +115,13 @@ def _read(source: Path) -> Foreign:
     return read_caffe(source)
 
 
-# --- names and layouts ----------------------------------------------------------------------------
-
-_JFZHANG = {
-    **dict(zip((f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)), CONVOLUTIONS, strict=True)),
-    "classifier.0": "fc6",
-    "classifier.3": "fc7",
-}
-
-_CALLED: dict[str, tuple[str, ...]] = {layer: (layer,) for layer in LAYERS}
-_CALLED |= {"conv1a": ("conv1a", "conv1"), "conv2a": ("conv2a", "conv2")}  # DavideA, Keras
-_CALLED |= {layer: (layer, f"{layer}-1") for layer in FULLY_CONNECTED}  # the released Sports-1M net
-
-_LAYERS: dict[str, str] = {
-    **{name: layer for layer, names in _CALLED.items() for name in names},
-    # A layer may be the first one of a block, with ReLU behind it; in mmaction2 it is `conv`.
-    **{f"{name}.0": layer for layer, names in _CALLED.items() for name in names},
-    **{f"{name}.conv": layer for layer in CONVOLUTIONS for name in _CALLED[layer]},
-    **_JFZHANG,
-    "cls_head.fc_cls": "fc8",
-    "fc_cls": "fc8",
-}
-"""Foreign layer name: ours."""
-
-_COPIES = {"ema", "swa", "averaged", "teacher", "momentum", "target"}
-"""Words before the names of a second set of parameters that training kept beside the first."""
-
-
-class _Found(NamedTuple):
-    foreign_name: str
-    array: np.ndarray
-
-
-def _picked(foreign: Foreign) -> tuple[dict[str, _Found], str]:
-    """The network's parameters by our names, and in words what else lies beside them.
-
-    A name is `prefix` + layer + ".weight" or ".bias". The prefix is whatever programs put there
-    (module., backbone., model., the keys of a checkpoint, or several of them); the parameters of
-    one network share it. Only the head may have another, as in mmaction2.
-    """
-    groups: dict[str, dict[str, _Found]] = {}
-    for foreign_name, array in foreign.arrays.items():
-        if (split := _split_name(foreign_name)) is None:
-            continue
-        prefix, name = split
-        group = groups.setdefault(prefix, {})
-        if name in group:
-            raise ValueError(f"parameter {name} is in the file twice, again as {foreign_name}.")
-        group[name] = _Found(foreign_name, array)
-    if not groups:
-        what = _some(list(foreign.arrays) or foreign.seen, 4) or "nothing"
-        raise ValueError(f"no layer of C3D in this {foreign.kind} (found {what}).")
-    prefix = _best(groups)
-    found = dict(groups[prefix])
-    layers = {name.partition(".")[0] for name in found}
-    parent = prefix.rstrip(".").rpartition(".")[0]
-    parent = f"{parent}." if parent else ""
-    heads: dict[str, _Found] = {}
-    for other, group in groups.items():
-        if (
-            other != prefix
-            and other.startswith(parent)
-            and all(name.partition(".")[0] in FULLY_CONNECTED for name in group)
-            and layers.isdisjoint(name.partition(".")[0] for name in group)
-        ):
-            for name, one in group.items():
-                if name in heads:
-                    raise ValueError(
-                        f"parameter {name} is in the file twice: {heads[name].foreign_name} and "
-                        f"{one.foreign_name}."
-                    )
-                heads[name] = one
-    found |= heads
-    used = {one.foreign_name for one in found.values()}
-    holders = {foreign.holders.get(name, "") for name in used}
-    beside = [
-        name
-        for name in foreign.arrays
-        if name not in used and foreign.holders.get(name, "") in holders
-    ]
-    if unknown := [name for name in beside if name.startswith(prefix)]:
-        raise ValueError(
-            f"parameter {unknown[0]} is not one of C3D's"
-            + (f" (and {len(unknown) - 1} more)." if len(unknown) > 1 else ".")
-        )
-    return found, f", without {_some(beside, 3)}" if beside else ""
-
-
-def _split_name(name: str) -> tuple[str, str] | None:
-    """A foreign name's prefix and what we call the rest; None if it is of no layer that we know."""
-    path, _, kind = name.rpartition(".")
-    if kind not in ("weight", "bias"):
-        return None
-    parts = path.split(".")
-    for length in (2, 1):  # "conv1a.conv" before "conv"
-        layer = ".".join(parts[-length:])
-        if len(parts) >= length and layer in _LAYERS:
-            prefix = ".".join(parts[:-length])
-            return (f"{prefix}." if prefix else ""), f"{_LAYERS[layer]}.{kind}"
-    return None
-
-
-def _best(groups: Mapping[str, Mapping[str, _Found]]) -> str:
-    """The prefix of the network: of most layers, and no copy that training kept beside it."""
-
-    def rank(prefix: str) -> tuple[bool, int]:
-        return (not _COPIES.isdisjoint(re.split(r"[._]", prefix.lower())), -len(groups[prefix]))
-
-    best = min(groups, key=rank)  # the first one of equals
-    for other, group in groups.items():
-        if (
-            other != best
-            and rank(other) == rank(best)
-            and len(group) >= 2 * len(CONVOLUTIONS)
-            and not _are_equal(group, groups[best])
-        ):
-            raise ValueError(
-                f"it holds two networks, {best.rstrip('.') or 'one without a prefix'} and "
-                f"{other.rstrip('.')}: save the one that you want alone."
-            )
-    return best
-
-
-def _are_equal(one: Mapping[str, _Found], other: Mapping[str, _Found]) -> bool:
-    return one.keys() == other.keys() and all(
-        np.array_equal(found.array, other[name].array) for name, found in one.items()
-    )
-
-
-def _some(names: Iterable[str], count: int) -> str:
-    """The first few names, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
-
-
 def _to_canonical(
-    found: Mapping[str, _Found], foreign: Foreign, network: networks.Network
+    found: Mapping[str, Found], foreign: Foreign, network: networks.Network
 ) -> dict[str, np.ndarray]:
     """The parameters in Caffe's order, float32."""
     for name in network.parameter_shapes():  # before any shape is read
         if name not in found:
-            there = _some((one.foreign_name for one in found.values()), 3)
+            there = first_of((one.foreign_name for one in found.values()), 3)
             raise ValueError(f"parameter {name} is missing (found {there}).")
     arrays: dict[str, np.ndarray] = {}
     for name, (foreign_name, array) in found.items():
@@ -336,7 +175,7 @@ def _channel_first_columns(matrix: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _network_for(
-    found: Mapping[str, _Found], pool5: str | None, trained_with: str
+    found: Mapping[str, Found], pool5: str | None, trained_with: str
 ) -> networks.Network:
     """C3D with as many classes as the file's fc8, or the network of ours that the file is of."""
     if "fc8.weight" in found and "fc8.bias" not in found:
@@ -347,7 +186,7 @@ def _network_for(
         shapes = [found[name].array.shape for name in sorted(kernels)]
         network = _of_five_convolutions(shapes, num_classes)
         if network is not None and pool5 is not None:
-            raise ValueError(f"`pool5` has no use for {network.recipe['name']}.")
+            raise ValueError(f"`pool5` has no use for {network.architecture['name']}.")
         if network is not None:
             return network
     return networks.c3d(num_classes, pool5=pool5 or trained_with)
@@ -365,178 +204,6 @@ def _of_five_convolutions(
         if [expected[f"conv{number}a.weight"] for number in range(1, 6)] == list(shapes):
             return network
     return None
-
-
-# --- readers --------------------------------------------------------------------------------------
-
-
-def read_caffe(source: Path) -> Foreign:
-    """A Caffe model; its names of layers are kept."""
-    arrays = caffe.read_net(source)
-    if "conv1.weight" in arrays and any(name.startswith("res") for name in arrays):
-        raise ValueError("this is C3D v1.1, a residual network; only C3D v1.0 can be converted.")
-    return Foreign(arrays, "Caffe model")
-
-
-def read_torch(content: Any) -> Foreign:
-    """State dicts of one of the ports, bare or anywhere in the dicts and lists of a checkpoint."""
-    arrays, holders = {}, {}
-    for keys, array in _arrays_in(content):
-        name = ".".join(keys)
-        arrays[name] = array
-        holders[name] = ".".join(keys[:-1])
-    seen = [str(key) for key in content] if isinstance(content, dict) else []
-    if not arrays:
-        found = f" (its keys are {_some(seen, 4)})" if seen else ""
-        raise ValueError(f"a torch file, but it holds no state dict{found}.")
-    # A checkpoint of a training run of jfzhang95's, whose net pads pool5 on both sides.
-    trained_there = "opt_dict" in seen
-    return Foreign(
-        arrays,
-        "PyTorch state dict",
-        symmetric_pool5=trained_there or _is_mmaction2(arrays),
-        holders=holders,
-        seen=seen,
-    )
-
-
-def _arrays_in(content: Any) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Each array in dicts and lists within each other, and the keys that lead to it."""
-    entered = set()  # a container that is in the file at several places is looked through once
-
-    def walk(content: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-        if isinstance(content, np.ndarray):
-            yield keys or ("tensor",), content
-        elif isinstance(content, dict | list | tuple) and id(content) not in entered:
-            entered.add(id(content))
-            items = content.items() if isinstance(content, dict) else enumerate(content)
-            for key, value in items:
-                yield from walk(value, (*keys, str(key)))
-
-    return walk(content, ())
-
-
-def _is_mmaction2(names: Iterable[str]) -> bool:
-    """Whether mmaction2 trained it: its net pads pool5, the one that it took over does not."""
-    return any("backbone.conv1a.conv.weight" in name for name in names)
-
-
-_SAFETENSORS_TYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
-    "BOOL": "?",
-}
-
-
-def read_safetensors(source: Path) -> Foreign:
-    """A state dict kept as safetensors, whoever wrote it."""
-    try:
-        with safe_open(source, framework="numpy") as checked:  # that it is whole
-            metadata = checked.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"the safetensors file is damaged ({error}).") from None
-    _refuse_our_own(metadata)
-    arrays = {}
-    with open(source, "rb") as file:
-        start = 8 + int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(start - 8))
-        header.pop("__metadata__", None)
-        for name, about in header.items():
-            kind, (first, last) = about["dtype"], about["data_offsets"]
-            if kind not in _SAFETENSORS_TYPES:
-                raise ValueError(f"tensor {name} holds {kind}, which cannot be converted.")
-            file.seek(start + first)
-            array = np.frombuffer(file.read(last - first), _SAFETENSORS_TYPES[kind])
-            if kind == "BF16":  # the upper half of a float32
-                array = (array.astype("<u4") << 16).view("<f4")
-            arrays[name] = array.reshape(about["shape"])
-    return Foreign(arrays, "safetensors", symmetric_pool5=_is_mmaction2(arrays))
-
-
-def _refuse_our_own(metadata: Mapping[str, str]) -> None:
-    """Files that Kinema wrote need no converting, or are no weights."""
-    try:
-        kind = json.loads(metadata.get("kinema", "{}"))["format"]
-    except (ValueError, KeyError, TypeError):
-        return
-    if kind == FORMAT:
-        raise ValueError("these are Kinema's weights already; nothing has to be converted.")
-    raise ValueError(f"this is a file of Kinema's ({kind}), and no weights.")
-
-
-def read_lasagne(source: Path) -> Foreign:
-    """A list of 22 arrays: weight and bias of each layer in the net's order."""
-    found = read_array_list(source)
-    names = [f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")]
-    if len(found) != len(names):
-        raise ValueError(
-            f"a list of {len(found)} arrays, C3D has {len(names)}"
-            + (f": parameter {names[len(found)]} is missing." if len(found) < 22 else ".")
-        )
-    arrays = dict(zip(names, found, strict=True))
-    return Foreign(arrays, "Lasagne pickle", layout="lasagne")
-
-
-def read_keras(source: Path) -> Foreign:
-    """Keras HDF5: groups by layer name, or `layer_0`, `layer_1`, ... in the net's order."""
-    try:
-        import h5py
-    except ImportError:
-        raise ValueError("Keras files need h5py: pip install 'kinema[hdf5]'.") from None
-    try:
-        with h5py.File(source, "r") as file:
-            root = file.get("model_weights", file)
-            groups = {
-                name: found
-                for name, group in root.items()
-                # A link could lead to another file.
-                if isinstance(root.get(name, getlink=True), h5py.HardLink)
-                and (found := _datasets(group, h5py.Dataset))
-            }
-    except OSError as error:
-        raise ValueError(f"the HDF5 file is damaged ({error}).") from None
-    if groups and all(re.fullmatch(r"layer_\d+", name) for name in groups):
-        ordered = sorted(groups, key=lambda name: int(name.removeprefix("layer_")))
-        if len(ordered) > len(LAYERS):
-            raise ValueError(
-                f"it has {len(ordered)} layers with parameters, C3D has {len(LAYERS)}."
-            )
-        groups = {layer: groups[name] for layer, name in zip(LAYERS, ordered, strict=False)}
-    arrays = {}
-    for layer, found in groups.items():
-        for index, (dataset, array) in enumerate(found):
-            is_bias = array.ndim == 1
-            kind = "bias" if is_bias else "weight" if index < 2 else dataset
-            if f"{layer}.{kind}" in arrays:
-                raise ValueError(f"layer {layer} has two arrays for its {kind}.")
-            arrays[f"{layer}.{kind}"] = array
-    first = next((arrays[n] for n in ("conv1.weight", "conv1a.weight") if n in arrays), None)
-    if first is None or first.ndim != 5:
-        raise ValueError("a HDF5 file, but not a Keras C3D (no kernel of conv1).")
-    layout = "keras-tf" if first.shape[3] == 3 and first.shape[1] == first.shape[0] else "keras-th"
-    return Foreign(arrays, f"Keras HDF5 ({layout.removeprefix('keras-')} order)", layout=layout)
-
-
-def _datasets(group: Any, dataset_type: Any) -> list[tuple[str, np.ndarray]]:
-    """All arrays below a group, kernels before biases."""
-    found: list[tuple[str, np.ndarray]] = []
-    if isinstance(group, dataset_type):
-        return found
-
-    def visit(name: str, item: Any) -> None:
-        if not isinstance(item, dataset_type):
-            return
-        if item.external or item.is_virtual:
-            raise ValueError(f"refused: dataset {name} keeps its numbers in another file.")
-        if item.dtype.kind != "f" or item.shape is None or item.size > LARGEST_PARAMETER:
-            raise ValueError(f"dataset {name} holds {item.dtype} of shape {item.shape}.")
-        found.append((name, item[()]))
-
-    group.visititems(visit)
-    return sorted(found, key=lambda pair: -pair[1].ndim)
 
 
 def load_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ weights pull`, add it to `KNOWN_FILES`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,18 +21,21 @@ import numpy as np
 
 from kinema import network as networks
 from kinema.files import OtherFormat, read_tensors, write_tensors
-from kinema.network import Network
+from kinema.model import Model, UserModel
+from kinema.network import Network, model_from
 
 FORMAT = "kinema-weights-1"
 
 
 @dataclass(frozen=True, eq=False)
 class Weights(Mapping[str, np.ndarray]):
-    """Parameters of a network, a mapping from their names, and their story.
+    """Parameters of a model, a mapping from their names, and their story.
 
     Attributes:
-        arrays: parameters by name, float32, as "conv1a.weight"; exactly those of `network`.
-        network: the network that they belong to.
+        arrays: parameters by name, float32, as "conv1a.weight"; exactly those of `network`. A
+            module's `state_dict()` does, too. Whole numbers of a class of one's own stay what
+            they are.
+        network: the model that they belong to.
         name: what to call them in reports.
         source: where they came from, in words.
         source_sha256: checksum of the file they were converted from, if there was one.
@@ -42,7 +46,7 @@ class Weights(Mapping[str, np.ndarray]):
     """
 
     arrays: Mapping[str, np.ndarray]
-    network: Network
+    network: Model
     name: str = "unnamed"
     source: str = ""
     source_sha256: str | None = None
@@ -52,9 +56,12 @@ class Weights(Mapping[str, np.ndarray]):
     trained_on: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        check_arrays(self.arrays, self.network)
+        given = {name: _as_array(value) for name, value in self.arrays.items()}
+        check_arrays(given, self.network)
         arrays = {
-            name: np.ascontiguousarray(self.arrays[name], np.float32)
+            name: np.asarray(
+                given[name], np.float32 if given[name].dtype.kind == "f" else None, order="C"
+            )
             for name in self.network.parameter_shapes()
         }
         object.__setattr__(self, "arrays", arrays)
@@ -84,20 +91,23 @@ class Weights(Mapping[str, np.ndarray]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
+    def __deepcopy__(self, memo: Any) -> Weights:
+        """Itself: it does not change, and scikit-learn's `clone` copies what estimators hold."""
+        return self
+
     def __repr__(self) -> str:
         mean = "none" if self.mean is None else "x".join(map(str, self.mean.shape))
         return (
-            f"Weights({self.name!r}, {self.network.recipe.get('name')}, "
+            f"Weights({self.name!r}, {self.network.architecture.get('name')}, "
             f"{self.network.num_parameters:,} parameters, mean {mean})"
         )
 
     @property
     def num_classes(self) -> int | None:
         """Outputs of fc8; None if the weights stop before it."""
-        shapes = self.network.shapes()
-        return shapes["fc8"][0] if "fc8" in shapes else None
+        return self.network.num_classes
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """Checksum of the parameters (names, shapes and bytes), whatever file they stand in."""
         digest = hashlib.sha256()
@@ -115,7 +125,7 @@ class Weights(Mapping[str, np.ndarray]):
         return {
             "format": FORMAT,
             "name": self.name,
-            "network": dict(self.network.recipe),
+            "network": dict(self.network.architecture),
             "layers": list(self.network.layer_names),
             "source": self.source,
             "source_sha256": self.source_sha256,
@@ -133,13 +143,24 @@ class Weights(Mapping[str, np.ndarray]):
         write_tensors(path, tensors, self.story())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Weights:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        models: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> Weights:
         """Read weights that `save` wrote.
+
+        Args:
+            path: the file.
+            models: classes of one's own, by the names that files have for them; see
+                Note [A model of one's own] in `model`.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not ours, or a parameter is missing, extra, misshapen or not
-                finite; the message names the file and the parameter.
+            ValueError: the file is not ours, a class of its author's own is not given, or a
+                parameter is missing, extra, misshapen or not finite; the message names the file
+                and the parameter.
         """
         path = Path(path)
         if not path.is_file():
@@ -157,7 +178,7 @@ class Weights(Mapping[str, np.ndarray]):
             return cls(
                 mean=tensors.pop("mean", None),
                 arrays=tensors,
-                network=networks.from_recipe(story["network"]),
+                network=model_from(story["network"], models),
                 **{
                     key: story[key]
                     for key in (
@@ -174,7 +195,7 @@ class Weights(Mapping[str, np.ndarray]):
             raise ValueError(f"{path}: {error}") from None
 
 
-def check_arrays(arrays: Mapping[str, np.ndarray], network: Network) -> None:
+def check_arrays(arrays: Mapping[str, np.ndarray], network: Model) -> None:
     """Refuse a missing, extra, misshapen or non-finite parameter, by name."""
     shapes = network.parameter_shapes()
     missing = [name for name in shapes if name not in arrays]
@@ -187,7 +208,8 @@ def check_arrays(arrays: Mapping[str, np.ndarray], network: Network) -> None:
         array = np.asarray(arrays[name])
         if array.shape != shape:
             raise ValueError(f"parameter {name} must have shape {shape}, got {array.shape}.")
-        if array.dtype.kind != "f":
+        kinds = "f" if isinstance(network, Network) else "fiub"
+        if array.dtype.kind not in kinds:
             raise ValueError(
                 f"parameter {name} must hold floating-point numbers, got {array.dtype}."
             )
@@ -195,7 +217,7 @@ def check_arrays(arrays: Mapping[str, np.ndarray], network: Network) -> None:
             raise ValueError(f"parameter {name} holds values that are not finite in float32.")
 
 
-def check_mean(mean: np.ndarray | Sequence[float], network: Network | None = None) -> np.ndarray:
+def check_mean(mean: np.ndarray | Sequence[float], network: Model | None = None) -> np.ndarray:
     """A mean as float32, (3,) or (3, T, H, W); anything else is a ValueError.
 
     With a network, a volume must be of its clips' length, and of its frames' size or its crop's.
@@ -222,16 +244,31 @@ def check_mean(mean: np.ndarray | Sequence[float], network: Network | None = Non
     return array
 
 
+def _as_array(value: Any) -> np.ndarray:
+    """An array of NumPy's, or a copy of a tensor of PyTorch's, which may go on learning."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() else value
+        copy: np.ndarray = value.numpy().copy()
+        return copy
+    return np.asarray(value)
+
+
 def _and_more(names: Sequence[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def random_weights(network: Network, *, seed: int = 0, name: str = "random") -> Weights:
+def random_weights(network: Model, *, seed: int = 0, name: str = "random") -> Weights:
     """Seeded random weights: He's normal distribution over the fan-in, biases zero.
 
     Untrained, but not useless: filters of random weights answer to motion and place. The mean is
-    128, the constant of C3D v1.1.
+    128, the constant of C3D v1.1. A class of one's own draws its state itself.
     """
+    mean = np.full(3, 128, np.float32)
+    if isinstance(network, UserModel):
+        source = f"the class's own random state (seed {seed}), not trained"
+        arrays = network.initial_arrays(seed)
+        return Weights(arrays, network, name=name, source=source, mean=mean, trained=False)
     generator = np.random.Generator(np.random.PCG64(seed))
     arrays = {}
     for parameter, shape in network.parameter_shapes().items():
@@ -245,68 +282,9 @@ def random_weights(network: Network, *, seed: int = 0, name: str = "random") -> 
         network,
         name=name,
         source=f"seeded random numbers (He normal, seed {seed}), not trained",
-        mean=np.full(3, 128, np.float32),
+        mean=mean,
         trained=False,
     )
-
-
-def initial_arrays(
-    network: Network, *, kind: str = "c3d", pixel_scale: int = 1, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Seeded random parameters from which learning starts.
-
-    Args:
-        network: whose parameters.
-        kind: "c3d" for the original's fillers (C3D v1.0, training prototxts): convolutions
-            N(0, 0.01), fully connected layers N(0, 0.005), the last one N(0, 0.01); biases 1, but 0
-            in the first convolution and the last layer. "he" for He's normal distribution, but
-            the last layer N(0, 0.01); biases 0.
-        pixel_scale: the first layer's weights are divided by it.
-        seed: another seed, other numbers.
-    """
-    if kind not in ("c3d", "he"):
-        raise ValueError(f'`initial` must be "c3d" or "he", got {kind!r}.')
-    generator = np.random.Generator(np.random.PCG64(seed))
-    names = list(network.parameter_shapes())
-    plain = (names[1], names[-1])  # biases of the first and the last layer
-    arrays = {}
-    for name, shape in network.parameter_shapes().items():
-        if name.endswith(".bias"):
-            arrays[name] = np.full(shape, 0 if kind == "he" or name in plain else 1, np.float32)
-            continue
-        if kind == "c3d" or name == names[-2]:
-            deviation = 0.01 if len(shape) == 5 or name == names[-2] else 0.005
-        else:
-            deviation = np.sqrt(2 / np.prod(shape[1:]))
-        arrays[name] = generator.standard_normal(shape, np.float32) * np.float32(deviation)
-    arrays[names[0]] /= np.float32(pixel_scale)
-    return arrays
-
-
-def carried_over(
-    weights: Weights, network: Network, *, layers: str = "all", labels: Sequence[str] | None = None
-) -> list[str]:
-    """Names of the parameters that fine-tuning takes from weights; the others start anew.
-
-    Args:
-        weights: where to start from.
-        network: what is to be learned.
-        layers: "all", every layer of the same name and shape; "conv", the convolutions alone (what
-            the released prototxts amount to, see `recipes`).
-        labels: the new classes; the last layer is taken only if the weights have the same.
-    """
-    if layers not in ("all", "conv"):
-        raise ValueError(f'`carry` must be "all" or "conv", got {layers!r}.')
-    shapes = network.parameter_shapes()
-    names = [
-        name
-        for name, shape in shapes.items()
-        if name in weights
-        and weights[name].shape == shape
-        and (layers == "all" or len(shapes[name.replace(".bias", ".weight")]) == 5)
-        and (not name.startswith("fc8.") or (labels and weights.labels == tuple(labels)))
-    ]
-    return [name for name in names if name.replace(".bias", ".weight") in names]
 
 
 class BuiltIn(NamedTuple):
@@ -381,8 +359,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("KINEMA_CACHE") or Path.home() / ".cache" / "kinema")
 
 
-def resolve(weights: str | os.PathLike[str] | Weights) -> Weights:
-    """Weights from a built-in or pulled name, a file, or `Weights` themselves."""
+def resolve(
+    weights: str | os.PathLike[str] | Weights,
+    models: Mapping[str, Callable[..., Any]] | None = None,
+) -> Weights:
+    """Weights from a built-in or pulled name, a file, or `Weights` themselves.
+
+    `models` are those of `Weights.load`.
+    """
     if isinstance(weights, Weights):
         return weights
     name = os.fspath(weights)
@@ -399,7 +383,7 @@ def resolve(weights: str | os.PathLike[str] | Weights) -> Weights:
     if not Path(name).is_file():
         known = ", ".join([*BUILT_IN, *KNOWN_FILES])
         raise FileNotFoundError(f"`weights` {name!r} is neither a file nor one of: {known}.")
-    return Weights.load(name)
+    return Weights.load(name, models=models)
 
 
 def is_name(weights: str) -> bool:

@@ -1,0 +1,121 @@
+"""Labelled videos: `kinema dataset info`; `kinema prepare`, which makes clips to train on."""
+
+from __future__ import annotations
+
+import json as json_module
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from kinema.cli import options
+from kinema.cli.end import Done
+from kinema.cli.options import DatasetPath, Labels, MaxSkipped, Reading, Recipe, Switch
+from kinema.skipped import Skipped
+
+
+def info(
+    path: Path,
+    *,
+    labels: Labels = Labels(),
+    decode: Switch = False,
+    copies: Switch = False,
+    threads: options.Readers = None,
+    video_seconds: options.VideoSeconds = None,
+    max_skipped: Annotated[int | None, options.MAX_SKIPPED] = None,
+    all: Switch = False,
+    json: Switch = False,
+) -> Done:
+    """Tell what is in a dataset: classes, splits, durations, what is missing or cannot be read.
+
+    Exits with 0 when that could be told, whatever is missing, unless --max-skipped is given.
+
+    Args:
+        path: Folder with a folder per class, or with train and test folders of these; a copy of
+            UCF101, HMDB51, Sports-1M or Kinetics, or a part of one; or a CSV file (path,label).
+        labels.lists: Folder with the official lists, if it is not beside or below PATH.
+        labels.kind: What it is, if that is not to be found out by its lists.
+        decode: Read every frame, to find damage further on.
+        copies: Look for near-copies (same recording or scene), and for those that are on both sides
+            of an official split.
+        all: Show all classes and all that is missing or cannot be read.
+        json: Print it as JSON.
+    """
+    from kinema.datasets.inspection import inspect
+    from kinema.datasets.loaders import load
+    from kinema.datasets.near_duplicates import find_copies
+    from kinema.video import loop
+
+    reading = loop.Reading(video_seconds=video_seconds)
+    dataset = load(path, **vars(labels))
+    report = inspect(dataset, decode=decode, reading=reading, threads=threads, progress=True)
+    found = None
+    if copies:
+        found = find_copies(dataset, reading=reading, threads=threads, progress=True)
+        report = report.with_unreadable(found.unreadable)  # it has read them to their ends
+    if json:
+        facts = report.as_mapping()
+        if found is not None:
+            facts["copies"] = found.as_mapping(dataset.splits)
+        print(json_module.dumps(facts))
+    else:
+        print(report.text(max_classes=None, max_names=None) if all else report.text())
+        if found is not None:
+            print(found.text(dataset.splits, max_names=None if all else 5))
+    skipped = [Skipped(name, reason) for name, reason in report.unreadable.items()]
+    return Done(skipped=skipped, max_skipped=max_skipped, named=True)
+
+
+def prepare(
+    dataset: DatasetPath,
+    *,
+    out: Path,
+    recipe: Recipe | None = None,
+    clips: Literal["whole", "five"] | None = None,
+    size: str | None = None,
+    quality: int = 95,
+    seed: int = 0,
+    labels: Labels = Labels(),
+    threads: options.Readers = None,
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = 0,
+) -> Done:
+    """Prepare the videos of a dataset for training, in one file of clips that are read at random.
+
+    A stopped run goes on with the same command. A video that cannot be read is left out and named.
+
+    Args:
+        out: File to write.
+        recipe: What the clips are for; it decides over the next two, if they are not named.
+        clips: All frames of each video, or (Sports-1M's scheme) five times two seconds at random.
+        size: Height x width of the frames, as the network wants them; 128x171, C3D's, by default.
+        quality: Of the JPEG pictures.
+        seed: Of the random clips.
+    """
+    from kinema.training.prepare import prepare
+
+    report = prepare(
+        dataset,
+        out=out,
+        recipe=recipe,
+        clips=clips,
+        size=None if size is None else _height_and_width(size),
+        quality=quality,
+        seed=seed,
+        threads=threads,
+        progress=True,
+        **vars(labels),
+        **vars(reading),
+    )
+    return Done(
+        skipped=report.skipped,
+        max_skipped=max_skipped,
+        notes=report.notes,
+        lines=[report.summary()],
+    )
+
+
+def _height_and_width(size: str) -> tuple[int, int]:
+    if not re.fullmatch(r"\d+x\d+", size):
+        raise ValueError(f"--size must be height x width, as 128x171, got {size!r}.")
+    height, width = map(int, size.split("x"))
+    return height, width

@@ -1,0 +1,240 @@
+"""What features are worth: `kinema transfer`, `compare`, `embed`, `compactness`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from kinema.cli import options
+from kinema.cli.end import Done
+from kinema.cli.options import (
+    DatasetPath,
+    Features,
+    Labels,
+    MaxSkipped,
+    OutFolder,
+    Reading,
+    Several,
+    Splits,
+    Svm,
+    Switch,
+    Threads,
+    names,
+)
+
+if TYPE_CHECKING:
+    from kinema.evaluation.result import Result
+
+Methods = Annotated[
+    str,
+    Parameter(
+        help="Whose features, with commas between: c3d, imagenet, c3d-random, depth-1, ...",
+        group=options.FEATURES,
+    ),
+]
+Force = Annotated[
+    Switch,
+    Parameter(
+        help="Go on with weights that saw test videos, and mark their rows.",
+        group=options.PROTOCOL,
+    ),
+]
+
+
+def transfer(
+    dataset: DatasetPath,
+    *,
+    out: OutFolder,
+    features: Features = Features(),
+    svm: Svm = Svm(),
+    splits: Splits = Splits(),
+    force: Force = False,
+    labels: Labels = Labels(),
+    threads: Threads = None,
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = 0,
+) -> Done:
+    """Tell what features are worth on labelled videos: a linear SVM on each split.
+
+    Writes result.md, result.json, report.html, the features, and the classifier for `kinema
+    predict`.
+
+    Args:
+        features.weights: Name or file; several nets' features are put side by side.
+        features.layer: Whose output is the feature: fc6, fc7, pool5, prob.
+    """
+    from kinema.evaluation.transfer import transfer
+    from kinema.files import check_out
+
+    check_out(out)
+    made = transfer(
+        dataset,
+        cache=out / "features",
+        pictures=True,
+        also=_filmstrips(out, reading),
+        force=force,
+        threads=threads,
+        progress=True,
+        **features.given(),
+        **vars(svm),
+        **vars(splits),
+        **vars(labels),
+        **vars(reading),
+    )
+    if made.result is not None:
+        _write(made.result, out)
+    made.classifier.save(out / "classifier.safetensors")
+    print(f"classifier of all these videos: {out / 'classifier.safetensors'}")
+    return Done(skipped=made.skipped, max_skipped=max_skipped, lines=made.notes)
+
+
+def compare(
+    dataset: DatasetPath,
+    *,
+    out: OutFolder,
+    methods: Methods = "c3d,c3d-random,one-frame,chance",
+    method: Annotated[tuple[str, ...], Several, Parameter(group=options.FEATURES)] = (),
+    features: Features = Features(),
+    svm: Svm = Svm(),
+    splits: Splits = Splits(),
+    force: Force = False,
+    labels: Labels = Labels(),
+    threads: Threads = None,
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = 0,
+) -> Done:
+    """Compare methods on labelled videos: the paper's table for data of one's own.
+
+    Args:
+        methods: Some of c3d, c3d-nets, imagenet, c3d+imagenet, c3d-random, depth-1, one-frame,
+            chance, with commas between; differences are to the first.
+        method: Of your own, FILE.py:ClassName, may be named several times: a scikit-learn
+            estimator over paths of videos, see examples/own_method.py.
+    """
+    from kinema.evaluation.compare import compare
+    from kinema.files import check_out
+
+    check_out(out)
+    result = compare(
+        dataset,
+        methods=[*names(methods), *method],
+        cache=out / "features",
+        pictures=True,
+        also=_filmstrips(out, reading),
+        force=force,
+        threads=threads,
+        progress=True,
+        **features.given(),
+        **vars(svm),
+        **vars(splits),
+        **vars(labels),
+        **vars(reading),
+    )
+    _write(result, out)
+    return Done(skipped=result.skipped, max_skipped=max_skipped, lines=result.warnings)
+
+
+def embed(
+    dataset: DatasetPath,
+    *,
+    out: OutFolder,
+    methods: Methods = "c3d",
+    features: Features = Features(),
+    perplexity: float = 30.0,
+    seed: int = 0,
+    labels: Labels = Labels(),
+    threads: Threads = None,
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = 0,
+) -> Done:
+    """Draw features of videos in two dimensions, coloured by class: t-SNE, as PNG and SVG.
+
+    Args:
+        perplexity: Of t-SNE.
+        seed: Of t-SNE.
+    """
+    from kinema.evaluation.embedding import embed, purity_text
+
+    made = embed(
+        dataset,
+        out=out,
+        methods=names(methods),
+        perplexity=perplexity,
+        seed=seed,
+        threads=threads,
+        progress=True,
+        **features.given(),
+        **vars(labels),
+        **vars(reading),
+    )
+    for one in made:
+        print(f"{one.title}: {purity_text(one.purity, one.purity_2d)}")
+    if made[0].purity_note:
+        print(made[0].purity_note)
+    print(f"{out / 'embedding.png'} and .svg: perplexity {made[0].perplexity:g}, seed {seed}")
+    return Done(skipped=made[0].skipped, max_skipped=max_skipped)
+
+
+def compactness(
+    dataset: DatasetPath,
+    *,
+    out: OutFolder,
+    methods: Methods = "c3d",
+    features: Features = Features(),
+    cost: Annotated[options.Cost, Parameter(help="Cost of the SVM.")] = 1.0,
+    splits: Splits = Splits(),
+    labels: Labels = Labels(),
+    threads: Threads = None,
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = 0,
+) -> Done:
+    """Tell how much accuracy features keep in 10, 50, 100, 500 dimensions: PCA, then the SVM."""
+    from kinema.evaluation.compactness import compactness
+
+    made = compactness(
+        dataset,
+        out=out,
+        methods=names(methods),
+        cost=cost,
+        threads=threads,
+        progress=True,
+        **features.given(),
+        **vars(splits),
+        **vars(labels),
+        **vars(reading),
+    )
+    for one in made:
+        values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
+        print(f"{one.title}: {values}")
+    for why in dict.fromkeys(one.why_left_out() for one in made if one.left_out):
+        print(why)
+    print(out / "compactness.png")
+    notes, warnings = made[0].notes, made[0].warnings
+    return Done(
+        skipped=made[0].skipped,
+        max_skipped=max_skipped,
+        notes=[note for note in notes if note not in warnings],
+        lines=warnings,
+    )
+
+
+def _filmstrips(out: Path, reading: Reading) -> Callable[[int], list[Any]]:
+    """The pictures of the report, made of the videos while they are decoded for their features."""
+    from kinema.video import loop
+    from kinema.views import page
+
+    how = loop.Reading(**vars(reading))
+    return lambda num: [page.step(out / "features", page.strip_height(num), reading=how)]
+
+
+def _write(result: Result, out: Path) -> None:
+    """Write the report, and print its table."""
+    from kinema.views import page, report
+
+    report.write(result, out)
+    page.write(result, out / "report.html", cache=out / "features", progress=True)
+    print(report.as_markdown(result))
+    print(f"with filmstrips and maps: {out / 'report.html'}")

@@ -1,0 +1,145 @@
+"""Features of videos, and what they show: `kinema extract`, `kinema predict`."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from kinema.cli import options
+from kinema.cli.end import Done
+from kinema.cli.options import Compute, MaxSkipped, Reading, Several, Switch, VideoPath
+
+
+@options.flags(options.FEATURES)
+class Rows:
+    """Which clips of a video become rows, and what their feature is."""
+
+    weights: options.WeightsName = "c3d-mini"
+    layer: str = "fc6"
+    """Whose output is the feature."""
+    stride: int = 8
+    """Frames from the start of one clip to the start of the next."""
+    sampling_rate: int = 1
+    """Every how many-th frame goes into a clip."""
+    short: Literal["pad", "skip"] = "pad"
+    """What to do with a video that is shorter than a clip."""
+    mean: options.Mean = None
+    model: options.OwnModel = None
+
+    def given(self) -> dict[str, Any]:
+        """These as keyword arguments; weights of a class of one's own are loaded by it."""
+        own = vars(self) | {"weights": options.loaded(self.weights, self.model)}
+        return {name: value for name, value in own.items() if name != "model"}
+
+
+def extract(
+    *paths: VideoPath,
+    out: options.OutFolder,
+    list: Path | None = None,
+    root: Path | None = None,
+    format: Literal["safetensors", "npy", "parquet", "hdf5", "c3d"] = "safetensors",
+    rows: Rows = Rows(),
+    compute: Compute = Compute(),
+    batch: Annotated[int, Parameter(group=options.COMPUTING)] = 8,
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = 0,
+    keep_partial: Annotated[Switch, Parameter(group=options.VIDEOS)] = False,
+) -> Done:
+    """Extract features of videos into a folder, one file a video.
+
+    A stopped run goes on with the same command. A video that cannot be read costs one line in
+    skipped.jsonl.
+
+    Args:
+        list: Text file with more videos: one path a line, or C3D's `path start label` lines.
+        root: Folder that the names of the files start from, so that parts of a list give the same
+            names as the whole; the deepest one that holds all videos by default.
+        format: Kind of file; c3d is the original's.
+        batch: Clips that go through the network at once.
+        keep_partial: Keep the rows before the frame at which a video breaks, marked as partial.
+    """
+    from kinema.features.extraction import extract
+
+    report = extract(
+        paths,
+        out=out,
+        list=list,
+        root=root,
+        format=format,
+        batch=batch,
+        max_skipped=max_skipped,
+        keep_partial=keep_partial,
+        progress=True,
+        **rows.given(),
+        **vars(compute),
+        **vars(reading),
+    )
+    notes = [
+        *report.notes,
+        *(f"partial {name}: it broke, the rows before that were kept." for name in report.partial),
+    ]
+    if rows.weights == "c3d-mini":
+        notes.append(
+            "c3d-mini has seeded random weights, not trained ones; --weights takes others."
+        )
+    return Done(
+        skipped=report.skipped, max_skipped=max_skipped, notes=notes, lines=[report.summary()]
+    )
+
+
+def predict(
+    *videos: VideoPath,
+    weights: Annotated[tuple[str, ...] | None, Several] = None,
+    classifier: Path | None = None,
+    out: Path | None = None,
+    list: Path | None = None,
+    stride: int = 8,
+    mean: options.Mean = None,
+    top: int = 5,
+    json: Switch = False,
+    compute: Compute = Compute(),
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = 0,
+) -> Done:
+    """Tell the classes of videos, and when they are seen.
+
+    Args:
+        weights: Trained weights, a name or a file. Beside a classifier those that it was trained
+            on, if they lie elsewhere now; may be named several times.
+        classifier: Linear SVM to use in place of the network's own classes (see `kinema transfer`).
+        out: Folder to write predictions.csv (a line a video), clips.csv (a line a clip) and
+            predictions.json to; a stopped run goes on from the features that it keeps there.
+        list: Text file with more videos, one path a line.
+        stride: Frames from clip to clip; a classifier brings its own.
+        top: How many classes to show.
+        json: Print one JSON object a line instead of a timeline.
+        reading.colours: How YUV becomes RGB: as the file says, or as the original's decoder did; a
+            classifier brings its own.
+    """
+    from kinema.methods.predict import predict
+
+    report = predict(
+        videos,
+        weights=weights,
+        classifier=classifier,
+        out=out,
+        list=list,
+        stride=stride,
+        mean=mean,
+        top=top,
+        tell=lambda prediction: print(
+            json_module.dumps(prediction.as_mapping(top)) if json else prediction.timeline(top),
+            flush=True,
+        ),
+        **vars(compute),
+        **vars(reading),
+    )
+    return Done(
+        skipped=report.skipped,
+        max_skipped=max_skipped,
+        notes=report.notes,
+        lines=[] if out is None else [report.summary()],
+    )

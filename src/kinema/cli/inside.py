@@ -1,0 +1,102 @@
+"""Seeing inside networks: `kinema kernels`, `kinema excite`; and `kinema demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from kinema.cli import options
+from kinema.cli.end import Done
+from kinema.cli.options import MaxSkipped, OutFolder, Reading, Several, VideoPath
+
+
+def kernels(
+    weights: options.WeightsName,
+    *,
+    out: OutFolder,
+    layer: str = "conv1a",
+    count: int = 64,
+    beside: str | None = None,
+) -> Done:
+    """Draw the kernels of a layer as filmstrips, and tell how much of them changes over time.
+
+    A strip is a kernel, its time steps from left to right; the strongest kernels come first. Grey
+    is no weight. Deeper layers show each kernel on the one input map on which it is strongest.
+
+    Args:
+        layer: A convolution.
+        count: The most kernels to draw.
+        beside: Other weights to draw beside, or imagenet: first kernels of a 2-D network,
+            EfficientNet-Lite0.
+    """
+    from kinema.views.filters import kernels
+
+    found = kernels(weights, out=out, layer=layer, count=count, beside=beside)
+    return Done(lines=[*(one.summary() for one in found), out / f"kernels-{layer}.png"])
+
+
+def excite(
+    *paths: VideoPath,
+    out: Path,
+    weights: options.WeightsName = "c3d-mini",
+    layer: str = "conv5a",
+    map: Annotated[tuple[int, ...] | None, Several] = None,
+    count: int = 9,
+    per_video: int = 1,
+    stride: int = 16,
+    mean: options.Mean = None,
+    threads: options.Threads = None,
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = 0,
+) -> Done:
+    """Find the clips that excite maps of a layer most, and draw what in them does.
+
+    What does is found by deconvolution (Zeiler and Fergus): the strongest activation alone is
+    brought back to pixels, where grey is nothing. A video that cannot be read is left out.
+
+    Args:
+        out: Folder to write to: LAYER-MAP.png, excite.json.
+        layer: A convolution, a pooling or a fully connected layer.
+        map: Number of a map of the layer, from 0; may be named several times. Three that stand
+            out among the videos by default.
+        count: Clips of a map.
+        per_video: At most so many of them from one video.
+        stride: Frames from the start of one clip to the start of the next.
+    """
+    from kinema.views.excitation import excite
+
+    report = excite(
+        paths,
+        out=out,
+        weights=weights,
+        layer=layer,
+        maps=map or (),
+        count=count,
+        per_video=per_video,
+        stride=stride,
+        mean=mean,
+        threads=threads,
+        progress=True,
+        **vars(reading),
+    )
+    notes = [*report.notes]
+    if weights == "c3d-mini":
+        notes.append(
+            "c3d-mini has seeded random weights, not trained ones: its maps have learned nothing."
+        )
+    return Done(
+        skipped=report.skipped, max_skipped=max_skipped, notes=notes, lines=[report.summary()]
+    )
+
+
+def demo(*, out: Path = Path("demo")) -> None:
+    """Draw videos, extract features, train a classifier, compare it with two rivals.
+
+    Needs no network and no data. Takes less than three minutes on two cores.
+
+    Args:
+        out: Folder for the videos, features, classifier and picture.
+    """
+    from kinema.cli.demo import demo
+
+    demo(out)

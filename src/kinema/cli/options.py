@@ -1,0 +1,201 @@
+"""Options of the command line: what several commands share stands here once.
+
+A group is a frozen dataclass that cyclopts flattens into flags. Its fields are named as the keyword
+arguments that they become, so a command hands on `**vars(group)`; a flag of another name says so.
+A command tells a field's help anew, where it differs, under `group.field` in its docstring.
+Nothing of Kinema is imported here, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+
+from cyclopts import Group, Parameter, validators
+
+T = TypeVar("T")
+
+Device = Literal["auto", "cpu", "cuda"]
+EngineKind = Literal["auto", "native", "torch"]
+DatasetKind = Literal["auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv"]
+Recipe = Literal["sports1m", "ucf101-finetune", "ucf101-scratch", "kernel-depth", "mini"]
+
+# The panels of `--help`: a command's own options, then these in their order.
+OWN = Group.create_default_parameters()
+LABELS = Group("Dataset", sort_key=1)
+FEATURES = Group("Features", sort_key=2)
+PROTOCOL = Group("Protocol", sort_key=3)
+COMPUTING = Group("Computing", sort_key=4)
+VIDEOS = Group("Videos", sort_key=5)
+
+# Kinds of flags.
+Switch = Annotated[bool, Parameter(negative=())]
+Several = Parameter(negative=())  # named several times, once for each value
+
+# Single options.
+VideoPath = Annotated[
+    Path,
+    Parameter(help="Videos, folders of pictures (000001.jpg, ...), and folders to search."),
+]
+DatasetPath = Annotated[Path, Parameter(help="A folder or CSV file, see `kinema dataset info`.")]
+OutFolder = Annotated[Path, Parameter(help="Folder to write to.")]
+WeightsName = Annotated[str, Parameter(help="Name (see `kinema weights list`) or file.")]
+Mean = Annotated[
+    str | None,
+    Parameter(help="What to subtract, if the weights carry no mean: a file or B,G,R."),
+]
+Cost = Annotated[
+    float | None,
+    Parameter(
+        name="--C",
+        help="Cost of the SVM; by cross-validation on the training videos without it.",
+        group=PROTOCOL,
+    ),
+]
+Threads = Annotated[int | None, Parameter(help="CPU threads; all by default.", group=COMPUTING)]
+Readers = Annotated[
+    int | None,
+    Parameter(help="Videos that are read at once; one on each core by default.", group=COMPUTING),
+]
+VideoSeconds = Annotated[
+    float | None,
+    Parameter(
+        help="Skip a video that takes longer; it is looked at between packets, so a call into "
+        "FFmpeg that never returns is not cut short.",
+        group=VIDEOS,
+    ),
+]
+OwnModel = Annotated[
+    str | None,
+    Parameter(help="FILE.py:ClassName, the PyTorch module of one's own that the weights are of."),
+]
+MAX_SKIPPED = Parameter(
+    help="Exit with 1 if more videos than this could not be used.",
+    validator=validators.Number(gte=0),
+    group=VIDEOS,
+)
+MaxSkipped = Annotated[int, MAX_SKIPPED]
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def flags(panel: Group) -> Callable[[type[T]], type[T]]:
+    """Make a class a frozen group of flags, in a panel of the help."""
+
+    def made(group: type[T]) -> type[T]:
+        # Without what nobody asks of it: each method costs time when the program starts.
+        frozen = dataclass(frozen=True, kw_only=True, repr=False, eq=False)(group)
+        return Parameter(name="*", group=panel)(frozen)
+
+    return made
+
+
+@flags(LABELS)
+class Labels:
+    """How the labels of a dataset are read."""
+
+    kind: DatasetKind = "auto"
+    """What the dataset is."""
+    lists: Path | None = None
+    """Folder of its official lists."""
+
+
+@flags(FEATURES)
+class Features:
+    """Features of labelled videos."""
+
+    weights: Annotated[tuple[str, ...], Several, Parameter(show_default=" ".join)] = ("c3d-mini",)
+    """Of C3D, a name or file; may be named several times."""
+    layer: str = "fc6"
+    """Whose output is C3D's feature: fc6, fc7, pool5, prob."""
+    stride: int = 8
+    """Frames from clip to clip."""
+    model: OwnModel = None
+
+    def given(self) -> dict[str, Any]:
+        """These as keyword arguments; weights of a class of one's own are loaded by it."""
+        own = vars(self) | {"weights": [loaded(each, self.model) for each in self.weights]}
+        return {name: value for name, value in own.items() if name != "model"}
+
+
+@flags(PROTOCOL)
+class Splits:
+    """What is learned from, and what is tested on."""
+
+    splits: Annotated[tuple[str, ...] | None, Parameter(name="--split", negative=())] = None
+    """Official split, may be named several times; all of them by default."""
+    folds: int = 5
+    """Grouped folds, where there is no official split."""
+
+
+@flags(PROTOCOL)
+class Svm:
+    """The linear SVM of the protocol."""
+
+    cost: Cost = None
+    l2: bool = True
+    """Bring video vectors to length 1."""
+
+
+@flags(COMPUTING)
+class Compute:
+    """Where networks are computed."""
+
+    device: Device = "auto"
+    """Where to compute."""
+    engine: EngineKind = "auto"
+    """What to compute with."""
+    threads: int | None = None
+    """CPU threads of the network; all by default."""
+
+
+@flags(VIDEOS)
+class Reading:
+    """How videos are read."""
+
+    colours: Literal["file", "original"] = "file"
+    """How YUV becomes RGB: as the file says, or as the original's decoder did."""
+    video_seconds: VideoSeconds = None
+
+
+def loaded(weights: str, model: str | None) -> Any:
+    """Weights by name or file, as they are given; those of a class of one's own, loaded by it."""
+    if model is None:
+        return weights
+    from kinema.own import load_class
+    from kinema.weights.file import resolve
+
+    own = load_class(model)
+    return resolve(weights, {own.__name__: own})
+
+
+def names(text: str) -> list[str]:
+    """The names in a flag's value, which has commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+RENAMED: dict[str, dict[str, str]] = {}
+"""Old flags that still work, by command: {"train": {"--old": "--new"}}; for one minor version."""
+
+
+def renamed(arguments: Sequence[str], say: Callable[[str], object]) -> list[str]:
+    """Today's flags in place of old ones; each that is met costs one note.
+
+    Args:
+        arguments: what stands behind `kinema`: the command, then its own arguments.
+        say: is given each note, a line.
+    """
+    found = [*arguments]
+    for command, flags in RENAMED.items():
+        words = command.split()
+        if found[: len(words)] != words:
+            continue
+        for index, argument in enumerate(found):
+            if argument == "--":  # what follows are no flags
+                break
+            old, equals, value = argument.partition("=")
+            if old in flags:
+                say(f"kinema: {old} is now {flags[old]}; the old name will go.")
+                found[index] = flags[old] + equals + value
+    return found

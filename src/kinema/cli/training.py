@@ -1,0 +1,146 @@
+"""Learning networks, and handing them on: `kinema train`, `kinema export`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from kinema.cli import options
+from kinema.cli.end import CouldNotGoOn, Done
+from kinema.cli.options import Compute, Labels, MaxSkipped, Recipe, Several, Switch
+
+RECIPE = Group("Recipe", sort_key=0)
+
+
+@options.flags(RECIPE)
+class Changes:
+    """Single settings of a recipe that are changed; None for as the recipe says."""
+
+    model: Annotated[str | None, Parameter(name=["--model", "--network"])] = None
+    """c3d, c3d_mini, depth-1, depth-3, depth-5, depth-7, increasing or decreasing; or
+    FILE.py:ClassName, a PyTorch module of one's own."""
+    crop: int | None = None
+    """Height and width of the network's input in pixels."""
+    epochs: float | None = None
+    """Length of the run; more than before makes a run that is there longer."""
+    iterations: int | None = None
+    """Length of the run, in steps; likewise."""
+    batch: int | None = None
+    """Clips of a step."""
+    learning_rate: float | None = None
+    """Of weights; biases learn at twice this rate."""
+    carry: Literal["all", "conv"] | None = None
+    """Layers that start from the weights: all that fit but fc8, or convolutions alone."""
+    flip: bool | None = None
+    """Mirror half of the clips; not where left and right tell classes apart."""
+    dropout: float | None = None
+    """Probability that an output of fc6 or fc7 is dropped."""
+
+
+@options.flags(options.COMPUTING)
+class Steps:
+    """How the steps of learning are computed."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 is automatic mixed precision."""
+    compile: Switch = False
+    """Let PyTorch compile the network."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, for less memory."""
+
+
+@options.flags(options.OWN)
+class Run:
+    """What a run starts from, and when it is evaluated."""
+
+    weights: str | None = None
+    """Name or file of the weights that fine-tuning starts from; their network is learned."""
+    split: str | None = None
+    """Official split, as 1; the first one by default, or a quarter of the videos for tests."""
+    mean: str | None = None
+    """What to subtract: a file or B,G,R; the weights' own or the clips' mean by default."""
+    seed: int = 0
+    """Of weights, order, crops, flips and dropout."""
+    evaluations: int = 10
+    """How many times to evaluate on the test videos."""
+    resume: Switch = False
+    """Insist on going on; without a checkpoint that is an error."""
+
+
+def train(
+    dataset: Path,
+    *,
+    out: Path,
+    recipe: Recipe = "mini",
+    run: Run = Run(),
+    changes: Changes = Changes(),
+    labels: Labels = Labels(),
+    compute: Compute = Compute(),
+    steps: Steps = Steps(),
+    video_seconds: options.VideoSeconds = None,
+    max_skipped: MaxSkipped = 0,
+) -> Done:
+    """Learn a network, from scratch or from weights.
+
+    A stopped run goes on with the same command. On many GPUs or processes:
+    `torchrun --nproc-per-node 8 -m kinema train ...`.
+
+    Args:
+        dataset: What `kinema prepare` wrote, or a dataset, which is then prepared first.
+        out: Folder to write to: weights.safetensors, log.csv, curve.png, checkpoint.safetensors.
+        recipe: Network and settings; the other flags change single ones of them.
+        labels.kind: What the dataset is, if it is not prepared yet.
+        labels.lists: Folder of its official lists, if it is not prepared yet.
+        compute.engine: What to compute convolutions with.
+        compute.threads: CPU threads; all by default.
+    """
+    try:
+        from kinema.training.train import TrainingError, train
+    except ImportError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError("training needs PyTorch: pip install 'kinema[train]'.") from None
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    try:
+        report = train(
+            dataset,
+            out=out,
+            recipe=recipe,
+            video_seconds=video_seconds,
+            max_skipped=max_skipped,
+            progress=True,
+            **vars(run),
+            **vars(changes),
+            **vars(labels),
+            **vars(compute),
+            **vars(steps),
+        )
+    except TrainingError as error:
+        raise CouldNotGoOn(*[str(error)] * is_first) from error
+    return Done(
+        skipped=report.skipped,
+        max_skipped=max_skipped,
+        notes=report.notes if is_first else [],
+        lines=[report.summary()] if is_first else [],
+        named=not is_first,
+    )
+
+
+def export(
+    weights: str, target: Path, *, layer: Annotated[tuple[str, ...] | None, Several] = None
+) -> Done:
+    """Write weights as a file that other programs run: .onnx, or .pt2 of PyTorch.
+
+    Its outputs are compared with the engine's before it is called done.
+
+    Args:
+        weights: Name or file.
+        target: File to write.
+        layer: Whose output the file gives; may be named several times. The last one's by default.
+    """
+    from kinema.engine.export import export
+
+    return Done(lines=[export(weights, target, layers=layer).summary()])

@@ -1,0 +1,148 @@
+"""`transfer`: what C3D's features are worth on labelled videos, and a classifier of all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kinema.datasets.types import Dataset, Split
+from kinema.evaluation.compare import check_leaks, result_of
+from kinema.evaluation.experiment import (
+    Also,
+    Experiment,
+    describe,
+    features_folder,
+    no_steps,
+    open_dataset,
+    split_and_describe,
+)
+from kinema.evaluation.protocol import (
+    NUM_FOLDS,
+    NothingToTest,
+    check_classes,
+    check_same_clips,
+    check_splits,
+)
+from kinema.evaluation.result import Result
+from kinema.evaluation.rows import fit
+from kinema.methods.classifier import Classifier, Net
+from kinema.methods.given import build
+from kinema.methods.options import Options
+from kinema.skipped import Skipped
+from kinema.video.loop import Reading
+from kinema.weights import file as weights_room
+from kinema.weights.file import Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """What features are worth, and what was learned from them.
+
+    Attributes:
+        classifier: the linear SVM of all videos, for `predict`.
+        result: of `compare`, with one row; None where there is nothing to test on.
+        skipped: videos that were left out, and why.
+        notes: what a reader should know first, a line each.
+    """
+
+    classifier: Classifier
+    result: Result | None
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+
+
+def transfer(
+    dataset: str | os.PathLike[str] | Dataset,
+    *,
+    weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
+    layer: str = "fc6",
+    stride: int = 8,
+    l2: bool = True,
+    cost: float | None = None,
+    splits: Sequence[str] | None = None,
+    folds: int = NUM_FOLDS,
+    kind: str = "auto",
+    lists: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    timed: bool = True,
+    pictures: bool = False,
+    force: bool = False,
+    colours: str = "file",
+    video_seconds: float | None = None,
+    progress: bool = False,
+    also: Also = no_steps,
+) -> Transfer:
+    """Test a linear SVM on C3D's features on each split, and train one on *all* videos.
+
+    What the classifier would predict for new videos is what the splits measure on held-out ones.
+    The arguments are those of `compare`; several nets' features are put side by side.
+
+    Raises:
+        ValueError: as `compare`; or the nets see clips of different lengths.
+    """
+    nets = tuple(weights_room.resolve(source) for source in weights)
+    reading = Reading(colours, video_seconds)
+    with features_folder(cache) as folder:
+        options = Options(nets, layer, stride, l2, cost, folder, threads, progress, reading)
+        check_same_clips(nets)
+        methods = build(["c3d" if len(nets) == 1 else "c3d-nets"], options)
+
+        def check(dataset: Dataset, skipped: Sequence[Skipped]) -> None:
+            check_classes(dataset, skipped, tested=False)
+            check_splits(dataset, splits, folds, skipped)
+            if not dataset.splits and not force:  # folds test every video
+                everything = Split((), tuple(range(len(dataset.samples))))
+                check_leaks(methods, dataset, {"": everything})
+
+        opened = open_dataset(
+            dataset, methods, options, kind=kind, lists=lists, check=check, also=also
+        )
+        result: Result | None = None
+        try:
+            experiment = split_and_describe(
+                opened,
+                methods,
+                options,
+                splits=splits,
+                folds=folds,
+                check=lambda dataset, chosen: (
+                    None if force else check_leaks(methods, dataset, chosen)
+                ),
+                also=also,
+            )
+            result = result_of(experiment, options, timed=timed, pictures=pictures)
+            notes = result.warnings
+        except NothingToTest as error:
+            experiment = describe(opened, methods, options)
+            check_classes(experiment.dataset, experiment.skipped, tested=False)
+            notes = (f"{error.summary()}; the classifier of all videos was trained.",)
+        classifier = _classifier_of(experiment, weights)
+    return Transfer(classifier, result, experiment.skipped, notes)
+
+
+def _classifier_of(
+    experiment: Experiment, weights: Sequence[str | os.PathLike[str] | Weights]
+) -> Classifier:
+    (method,) = experiment.methods.values()
+    fitted = fit(method, experiment)
+    coefficients, intercepts = fitted.coefficients()
+    return Classifier(
+        classes=tuple(experiment.dataset.classes[label] for label in fitted.classes_),
+        coefficients=coefficients,
+        intercepts=intercepts,
+        nets=tuple(
+            Net(_name(source), describer.settings())
+            for source, describer in zip(weights, fitted.features, strict=True)
+        ),
+        l2=method.features[0].l2,
+    )
+
+
+def _name(weights: str | os.PathLike[str] | Weights) -> str:
+    """What finds weights again, also from another folder."""
+    if isinstance(weights, Weights):
+        return weights.name
+    name = os.fspath(weights)
+    return name if weights_room.is_name(name) else os.path.abspath(name)

@@ -1,0 +1,23 @@
+"""Numbers of things and names of some of them, as messages say them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def number_of(count: int, one: str, several: str | None = None) -> str:
+    """As "1 video", "3 videos", "2 classes"."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
+
+
+def some(names: Sequence[str], one: str, several: str | None = None, *, show: int = 3) -> str:
+    """A number of things, and what the first of them are called: "4 videos (a, b, c, ...)"."""
+    first = f"{', '.join(names[:show])}{', ...' * (len(names) > show)}"
+    return f"{number_of(len(names), one, several)} ({first})"
+
+
+def first_of(names: Iterable[str], count: int) -> str:
+    """The first few names, and how many more there are: "a, b and 3 more"."""
+    names = list(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
