@@ -187,7 +187,7 @@ def renamed(arguments: Sequence[str], say: Callable[[str], object]) -> list[str]
         say: is given each note, a line.
     """
     found = [*arguments]
-    for command, flags in RENAMED.items():
+    for command, today in RENAMED.items():
         words = command.split()
         if found[: len(words)] != words:
             continue
@@ -195,7 +195,7 @@ def renamed(arguments: Sequence[str], say: Callable[[str], object]) -> list[str]
             if argument == "--":  # what follows are no flags
                 break
             old, equals, value = argument.partition("=")
-            if old in flags:
-                say(f"kinema: {old} is now {flags[old]}; the old name will go.")
-                found[index] = flags[old] + equals + value
+            if old in today:
+                say(f"kinema: {old} is now {today[old]}; the old name will go.")
+                found[index] = today[old] + equals + value
     return found
