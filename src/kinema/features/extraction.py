@@ -114,6 +114,11 @@ class Extractor:
         self.weights = with_mean(weights_room.resolve(weights), mean)
         network = self.weights.network
         _, length, *crop = network.input_shape
+        if network.input_shape[0] != 3:
+            raise ValueError(
+                f"weights {self.weights.name!r} take clips of {network.input_shape[0]} channels; "
+                "videos give three, R, G and B."
+            )
         if self.plan.length != length:
             raise ValueError(
                 f"`length` of a clip must be the network's {length} frames, got {self.plan.length}."
