@@ -151,6 +151,7 @@ def predict(
     colours: Colours = "file",
     video_seconds: float | None = None,
     max_skipped: MaxSkipped = 0,
+    model: str | None = None,
 ) -> int:
     """Tell the classes of videos, and when they are seen.
 
@@ -174,12 +175,13 @@ def predict(
         video_seconds: Skip a video that takes longer; it is looked at between packets, so a call
             into FFmpeg that never returns is not cut short.
         max_skipped: Exit with 1 if more videos than this could not be used.
+        model: FILE.py:CLASS, the PyTorch module of one's own that the weights are of.
     """
     from kinema.methods.predict import predict
 
     report = predict(
         videos,
-        weights=weights,
+        weights=weights and [_weights(each, model) for each in weights],
         classifier=classifier,
         out=out,
         list=list,
@@ -879,16 +881,17 @@ def list_weights() -> int:
 
 
 @weights_app.command
-def info(file: str, *, json: Annotated[bool, Flag] = False) -> int:
+def info(file: str, *, json: Annotated[bool, Flag] = False, model: str | None = None) -> int:
     """Tell the story of weights: network, source, checksum, mean, labels.
 
     Args:
         file: Name or file.
         json: Print it as JSON.
+        model: FILE.py:CLASS, the PyTorch module of one's own that the weights are of.
     """
     from kinema.weights.file import resolve
 
-    weights = resolve(file)
+    weights = resolve(_weights(file, model))
     story = weights.story()
     story["mean"] = None if weights.mean is None else [*weights.mean.shape]
     story["num_parameters"] = weights.network.num_parameters
