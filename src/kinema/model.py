@@ -101,6 +101,21 @@ class Model:
         return round(128 * crop / 112), round(171 * crop / 112)
 
     @property
+    def stream(self) -> str:
+        """What of prepared clips goes in: "rgb" of three channels, "flow" of two.
+
+        Raises:
+            ValueError: of another number, which no stream of ours has.
+        """
+        names = {3: "rgb", 2: "flow"}
+        if self.input_shape[0] not in names:
+            raise ValueError(
+                f"`input_shape` must have 3 channels (rgb) or 2 (flow), got {self.input_shape}; a "
+                "class of one's own names other streams by an attribute `stream`."
+            )
+        return names[self.input_shape[0]]
+
+    @property
     def num_parameters(self) -> int:
         return sum(math.prod(shape) for shape in self.parameter_shapes().values())
 
@@ -207,6 +222,11 @@ class UserModel(Model):
     def layer_names(self) -> tuple[str, ...]:
         """Its own layers, then "logits" and "prob"."""
         return (*getattr(self.make, "layers", ()), "logits", "prob")
+
+    @property
+    def stream(self) -> str:
+        """What of prepared clips goes in: the class's `stream`, or see `Model.stream`."""
+        return getattr(self.make, "stream", None) or super().stream
 
     @property
     def logits(self) -> str:

@@ -55,11 +55,11 @@ OWN = {
     "embed": {"max_skipped", "model"},
     "extract": {"model"},
     "excite": {"max_skipped"},
-    "predict": {"json", "max_skipped"},
+    "predict": {"json", "max_skipped", "model"},
     "prepare": {"max_skipped"},
     "transfer": {"model", "out", "max_skipped"},
     "weights convert": {"target"},
-    "weights info": {"file", "json"},
+    "weights info": {"file", "json", "model"},
     "weights mean": {"out", "max_skipped"},
 }
 # The function asks for it, the command line has a folder to begin with.

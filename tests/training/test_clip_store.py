@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kinema.training.clip_store import ClipStore, ClipWriter, encode, is_clip_store
+from kinema.training.clip_store import ClipStore, ClipWriter, is_clip_store
+from kinema.training.pictures import encode
 
 from small_videos import draw
 

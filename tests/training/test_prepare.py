@@ -16,7 +16,8 @@ import pytest
 
 from kinema.cli.app import main
 from kinema.training import prepare as prepare_room
-from kinema.training.clip_store import ClipStore, encode
+from kinema.training.clip_store import ClipStore
+from kinema.training.pictures import encode
 from kinema.training.prepare import draw_segments, prepare, split_videos
 from kinema.video.clips import resize
 from kinema.video.reader import VideoReader

@@ -7,7 +7,8 @@ import collections
 import numpy as np
 import pytest
 
-from kinema.training.clip_store import ClipStore, ClipWriter, Segment, StoredVideo, encode
+from kinema.training.clip_store import ClipStore, ClipWriter, Segment, StoredVideo
+from kinema.training.pictures import encode
 from kinema.training.sampling import Sampler, even_clips, mean_volume, read_clip
 
 from small_videos import draw

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +129,30 @@ def test_features_of_videos(trained, clips, tmp_path):
     assert main([*words, "--layer", "pool", "--model", f"{FILE}:Net", "--threads", "1"]) == 0
     (file,) = (tmp_path / "out").glob("*.safetensors")
     np.testing.assert_array_equal(FeatureTable.load(file).features, table.features)
+
+
+def test_the_notes_example_is_such_a_class():
+    note = inspect.getdoc(sys.modules["kinema.model"])
+    start = note.index("class Net(torch.nn.Module):")
+    lines = note[start : note.index("train(", start)].rstrip()
+    names = {"torch": torch}
+    exec(textwrap.dedent("        " + lines), names)
+    model = UserModel.from_class("mine", names["Net"], 4)
+    assert (model.layer_names, model.feature_shape("pool")) == (("pool", "logits", "prob"), (8,))
+    clips = np.zeros((1, *model.input_shape), np.float32)
+    outputs = Engine(model, model.initial_arrays(0), threads=1).run(clips, ("pool", "prob"))
+    assert outputs["prob"].sum() == pytest.approx(1)
+
+
+def test_its_classes_are_predicted(trained, clips, capsys):
+    options = ["--weights", str(trained), "--model", f"{FILE}:Net"]
+    for label in ("blue", "red"):
+        video = clips.parent / "videos" / label / f"{label}_0.mp4"
+        assert main(["predict", str(video), "--json", *options]) == 0
+        told = capsys.readouterr().out
+        assert json.loads(told)["top"][0]["class"] == label
+    assert main(["weights", "info", str(trained), "--model", f"{FILE}:Net"]) == 0
+    assert "mine: a model of its author's own, layers pool, logits, prob" in capsys.readouterr().out
 
 
 def test_it_is_trained_on_the_command_line(clips, tmp_path):

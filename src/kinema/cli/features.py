@@ -93,6 +93,7 @@ def extract(
 def predict(
     *videos: VideoPath,
     weights: Annotated[tuple[str, ...] | None, Several] = None,
+    model: options.OwnModel = None,
     classifier: Path | None = None,
     out: Path | None = None,
     list: Path | None = None,
@@ -123,7 +124,7 @@ def predict(
 
     report = predict(
         videos,
-        weights=weights,
+        weights=weights and [options.loaded(each, model) for each in weights],
         classifier=classifier,
         out=out,
         list=list,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kinema.cli.end import Done
-from kinema.cli.options import MaxSkipped, Reading, Switch
+from kinema.cli.options import MaxSkipped, OwnModel, Reading, Switch, loaded
 
 
 def known() -> Done:
@@ -24,7 +24,7 @@ def known() -> Done:
     return Done(lines=[f"{name:<{width}}  {state:<8}  {what}" for name, state, what in rows])
 
 
-def info(file: str, *, json: Switch = False) -> Done:
+def info(file: str, *, json: Switch = False, model: OwnModel = None) -> Done:
     """Tell the story of weights: network, source, checksum, mean, labels.
 
     Args:
@@ -33,7 +33,7 @@ def info(file: str, *, json: Switch = False) -> Done:
     """
     from kinema.weights.file import resolve
 
-    weights = resolve(file)
+    weights = resolve(loaded(file, model))
     mean = weights.mean
     story = weights.story()
     story["mean"] = None if mean is None else [*mean.shape]

@@ -38,8 +38,8 @@ from kinema.skipped import Skipped
 from kinema.video.sources import Source
 from kinema.video.steps import Step
 
-NUM_READERS = 2
-"""Videos that are read at once, beside the networks."""
+NUM_READERS = 1
+"""Videos that are read at once, beside the networks: two were slower on two cores."""
 
 Check = Callable[[Dataset, Sequence[Skipped]], object]
 """Refuses a dataset, given the videos of it that cannot be read."""

@@ -61,7 +61,7 @@ class Batches:
     ) -> None:
         self._targets = targets
         self._store, self._sampler, self._mean, self._batch = store, sampler, mean, batch
-        self._shape = network.input_shape
+        self._shape, self._stream = network.input_shape, network.stream
         self._share = batch // processes.size
         self._rank = processes.rank
         self._threads = max(processes.threads, 2)
@@ -89,6 +89,7 @@ class Batches:
                 crop=(height, width),
                 offset=draw.offset,
                 flip=draw.flip,
+                stream=self._stream,
             )
         vectors = {
             name: np.stack([self._vector(targets, draw) for draw in draws])

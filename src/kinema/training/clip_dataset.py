@@ -36,6 +36,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
         input_shape: (channels, frames, height, width) of a clip.
         mean: what is subtracted, (3,) or (3, T, H, W), B, G, R; None for the mean volume of the
             training clips, which are then all read once.
+        stream: which of the store's streams; `input_shape` has its channels.
         seed: another seed, another order, other crops and flips.
         flip: whether half of the training clips are mirrored.
 
@@ -55,6 +56,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
         split: str | None = None,
         input_shape: tuple[int, int, int, int] = (3, 16, 112, 112),
         mean: Mean | Sequence[float] | None = None,
+        stream: str = "rgb",
         seed: int = 0,
         flip: bool = True,
     ) -> None:
@@ -62,6 +64,12 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
             raise ValueError(f'`side` must be "train" or "test", got {side!r}.')
         self._store = store if isinstance(store, ClipStore) else ClipStore(store)
         self.classes = self._store.classes
+        if self._store.streams.get(stream) != input_shape[0]:
+            raise ValueError(
+                f"`stream` {stream!r} of {input_shape[0]} channels is none of {self._store.path}: "
+                f"{dict(self._store.streams)}."
+            )
+        self._stream = stream
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             train, test = split_videos(self._store, split)
@@ -78,7 +86,9 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
         )
         if mean is None:
             threads = num_usable_cores()
-            mean = mean_volume(self._store, train, length=self._length, threads=threads)
+            mean = mean_volume(
+                self._store, train, length=self._length, threads=threads, stream=stream
+            )
         self.mean = np.asarray(mean, np.float32)
         self._epoch = 0
         self._tested: list[tuple[Segment, int, int]] | None = None
@@ -118,5 +128,6 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
             crop=self._crop,
             offset=offset,
             flip=flip,
+            stream=self._stream,
         )
         return torch.from_numpy(np.ascontiguousarray(clip)), label

@@ -13,10 +13,16 @@ Note [The format of prepared clips]
     stood. The pictures are of quality 95 without chroma subsampling, because C3D's accuracy on
     UCF101 was seen to suffer from JPEG's losses (facebookarchive/C3D, issue 118).
 
-    about       key, value (JSON): settings, classes, splits
+    about       key, value (JSON): settings, classes, splits, streams {"rgb": {"channels": 3}, ...}
     videos      id, name, labels (JSON), grouping, fingerprint, reason (why it could not be read)
     segments    id, video, start_seconds, num_frames, first_picture
-    pictures    id, jpeg
+    pictures    id, jpeg: of the stream rgb
+    pictures_X  id, jpeg: of a stream X, as flow
+
+    Streams are other views of the same frames: picture n of each shows the same moment, and they
+    are of the same size. A picture of three channels is in colour; of any other number its channels
+    stand one above the other, grey. Channels of flow are the horizontal and the vertical
+    displacement, 128 for none. Version 1 had the stream rgb alone and did not name it.
 """
 
 from __future__ import annotations
@@ -24,18 +30,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-import cv2
 import numpy as np
 
-FORMAT = "kinema-clips-1"
+from kinema.training.pictures import decode
+
+FORMAT = "kinema-clips-2"
+
+_FIRST_FORMAT = "kinema-clips-1"
+
+RGB: Mapping[str, Mapping[str, int]] = MappingProxyType({"rgb": {"channels": 3}})
+"""The streams of videos as they are."""
 
 _PAGE_BYTES = 2048
 """Of the database: a picture takes whole pages, so that half a page of each is lost."""
@@ -94,6 +107,7 @@ class ClipStore:
         about: its settings.
         classes: names of the classes.
         size: (height, width) of the frames.
+        streams: what is kept of each frame: channels by the stream's name.
         videos: what was prepared, in the order of the dataset.
         skipped: `{"path", "reason"}` of each video that could not be read.
         splits: names of the videos by split and side, `{"1": {"train": [...], "test": [...]}}`.
@@ -110,7 +124,7 @@ class ClipStore:
         self._threads = threading.local()
         try:
             about = _read_about(self._connection)
-            if about.get("format") != FORMAT:
+            if about.get("format") not in (FORMAT, _FIRST_FORMAT):
                 raise ValueError(f"{self.path} holds no prepared clips.")
             if not about.get("finished"):
                 raise ValueError(self._not_finished())
@@ -137,6 +151,8 @@ class ClipStore:
         self.about = about
         self.classes: tuple[str, ...] = tuple(about["classes"])
         self.size: tuple[int, int] = (about["size"][0], about["size"][1])
+        streams = about.get("streams", RGB)
+        self.streams: Mapping[str, int] = {name: each["channels"] for name, each in streams.items()}
         self.splits: Mapping[str, Mapping[str, Sequence[str]]] = about["splits"]
         rows = self._connection.execute(
             "SELECT video, start_seconds, num_frames, first_picture FROM segments ORDER BY id"
@@ -168,12 +184,23 @@ class ClipStore:
         connection: sqlite3.Connection = self._threads.connection
         return connection
 
-    def frames(self, segment: Segment, start: int = 0, count: int | None = None) -> np.ndarray:
-        """Frames [start, start + count) of a segment: (count, height, width, 3) uint8 RGB.
+    def frames(
+        self, segment: Segment, start: int = 0, count: int | None = None, *, stream: str = "rgb"
+    ) -> np.ndarray:
+        """Frames [start, start + count) of a segment, as a stream has them.
+
+        Returns:
+            (count, height, width, channels) uint8: rgb's are R, G, B, flow's as in Note [The format
+            of prepared clips].
 
         Raises:
-            ValueError: they lie outside the segment, are damaged, or cannot be read.
+            ValueError: they lie outside the segment, are damaged, or cannot be read; there is no
+                such stream.
         """
+        if stream not in self.streams:
+            raise ValueError(
+                f"{self.path} holds the streams {', '.join(self.streams)}; got {stream!r}."
+            )
         count = segment.num_frames - start if count is None else count
         if start < 0 or count < 0 or start + count > segment.num_frames:
             raise ValueError(
@@ -182,18 +209,16 @@ class ClipStore:
         first = segment.first_picture + start
         try:
             rows = self._connection.execute(
-                "SELECT jpeg FROM pictures WHERE id >= ? AND id < ? ORDER BY id",
+                f"SELECT jpeg FROM {_table(stream)} WHERE id >= ? AND id < ? ORDER BY id",
                 (first, first + count),
             ).fetchall()
         except sqlite3.Error as error:
             raise ValueError(self._why_not(error)) from None
-        images = np.empty((count, *self.size, 3), np.uint8)
+        images = np.empty((count, *self.size, self.streams[stream]), np.uint8)
         index = 0
         for index, (jpeg,) in enumerate(rows, start=1):
-            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-            if image is None or image.shape != images.shape[1:]:
+            if not decode(jpeg, images[index - 1]):
                 raise ValueError(f"{self.path} is damaged: picture {first + index - 1}.")
-            cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=images[index - 1])
         if index != count:
             raise ValueError(f"{self.path} is damaged: pictures from {first + index} are missing.")
         return images
@@ -214,15 +239,9 @@ def is_clip_store(path: Path) -> bool:
         return file.read(16) == b"SQLite format 3\0"
 
 
-def encode(image: np.ndarray, quality: int) -> bytes:
-    """A frame (H, W, 3) uint8 RGB as JPEG without chroma subsampling."""
-    flags = [
-        cv2.IMWRITE_JPEG_QUALITY, quality,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]  # fmt: skip
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
-    assert done
-    return data.tobytes()
+def _table(stream: str) -> str:
+    """The table of a stream's pictures."""
+    return "pictures" if stream == "rgb" else f"pictures_{stream}"
 
 
 class ClipWriter:
@@ -231,6 +250,7 @@ class ClipWriter:
     Args:
         path: the file.
         about: its settings: JSON values. A store that is there must have been begun with the same.
+            "streams" names what is kept of each frame, rgb alone without it.
 
     Raises:
         ValueError: the file holds something else, or clips that were prepared otherwise.
@@ -239,6 +259,10 @@ class ClipWriter:
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path = path
+        self._streams: Mapping[str, Any] = about.get("streams", RGB)
+        for name in self._streams:
+            if not re.fullmatch("[a-z][a-z0-9_]*", name):
+                raise ValueError(f"a stream must be named in small letters, as flow; got {name!r}.")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir() or (path.exists() and path.stat().st_size and not is_clip_store(path)):
             raise ValueError(f"{path} is there already and holds no prepared clips.")
@@ -249,7 +273,8 @@ class ClipWriter:
             # Nobody else may write, or read what is not whole yet.
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             try:
-                self._begin({"format": FORMAT, **about})
+                streams = {name: dict(each) for name, each in self._streams.items()}
+                self._begin({"format": FORMAT, **about, "streams": streams})
             except BaseException:
                 self._database.close()
                 raise
@@ -263,6 +288,11 @@ class ClipWriter:
             if not tables:
                 for statement in _TABLES.split(";")[:-1]:
                     database.execute(statement)
+                for stream in self._streams.keys() - {"rgb"}:
+                    database.execute(
+                        f"CREATE TABLE {_table(stream)} "
+                        "(id INTEGER PRIMARY KEY, jpeg BLOB NOT NULL)"
+                    )
                 database.executemany(
                     "INSERT INTO about VALUES (?, ?)",
                     [(key, json.dumps(value)) for key, value in about.items()],
@@ -270,6 +300,8 @@ class ClipWriter:
                 return
             before = _read_about(database)
             wanted = json.loads(json.dumps(dict(about)))
+            if before.get("format") == _FIRST_FORMAT:  # it is gone on with as what it is
+                wanted["format"], before["streams"] = _FIRST_FORMAT, dict(RGB)
             for key, value in wanted.items():
                 if before.get(key) != value:
                     shown = f" ({before.get(key)!r}, not {value!r})" if _is_short(value) else ""
@@ -291,22 +323,43 @@ class ClipWriter:
         labels: Sequence[int],
         group: str,
         fingerprint: str,
-        segments: Iterable[tuple[float, Iterable[bytes]]],
+        segments: Iterable[tuple[float, Iterable[bytes] | Mapping[str, Iterable[bytes]]]],
     ) -> None:
-        """Keep a video: of each segment when it starts, in seconds, and its frames as JPEG."""
+        """Keep a video: of each segment when it starts, in seconds, and its frames as JPEG.
+
+        The frames are those of the stream rgb, or of each stream by its name, as many of each.
+
+        Raises:
+            ValueError: streams that the store does not have, or of different numbers of frames.
+        """
         with _sorted_errors(self.path), self._database as database:
             video = self._add_video(name, labels, group, fingerprint, None)
             for start_seconds, pictures in segments:
-                (last,) = database.execute("SELECT max(id) FROM pictures").fetchone()
-                first = 0 if last is None else last + 1
-                num_frames = database.executemany(
-                    "INSERT INTO pictures VALUES (?, ?)", enumerate(pictures, first)
-                ).rowcount
+                streams = pictures if isinstance(pictures, Mapping) else {"rgb": pictures}
+                if streams.keys() != self._streams.keys():
+                    raise ValueError(
+                        f"{self.path} keeps the streams {', '.join(self._streams)}; {name} has "
+                        f"{', '.join(streams)}."
+                    )
+                first = self._next_picture(next(iter(streams)))
+                counts = {
+                    stream: database.executemany(
+                        f"INSERT INTO {_table(stream)} VALUES (?, ?)", enumerate(each, first)
+                    ).rowcount
+                    for stream, each in streams.items()
+                }
+                if len(set(counts.values())) > 1:
+                    raise ValueError(f"the streams of {name} differ in their frames: {counts}.")
+                num_frames = max(counts.values())
                 database.execute(
                     "INSERT INTO segments (video, start_seconds, num_frames, first_picture) "
                     "VALUES (?, ?, ?, ?)",
                     (video, start_seconds, num_frames, first),
                 )
+
+    def _next_picture(self, stream: str) -> int:
+        (last,) = self._database.execute(f"SELECT max(id) FROM {_table(stream)}").fetchone()
+        return 0 if last is None else int(last) + 1
 
     def add_skipped(self, name: str, labels: Sequence[int], group: str, reason: str) -> None:
         """Note that a video could not be read, and why."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.datasets.loaders import Dataset, Sample
+from kinema.model import Model
 from kinema.skipped import Skipped
 from kinema.training.clip_store import ClipStore, StoredVideo
 from kinema.training.plan import Options, Plan
@@ -158,9 +159,15 @@ def _check_carried(plan: Plan, classes: Sequence[str]) -> None:
 # --- the clips ------------------------------------------------------------------------------------
 
 
-def open_store(path: Path, size: tuple[int, int]) -> ClipStore:
-    """Prepared clips, whose frames must be as large as the network needs them."""
-    store = ClipStore(path)
+def open_store(path: Path, model: Model) -> ClipStore:
+    """Prepared clips, which must have the model's stream, in frames as large as it needs them."""
+    store, size = ClipStore(path), model.frame_size
+    channels = store.streams.get(model.stream)
+    if channels != model.input_shape[0]:
+        has = ", ".join(f"{name} of {number} channels" for name, number in store.streams.items())
+        raise ValueError(
+            f"{path} holds {has}, but the network needs {model.stream} of {model.input_shape[0]}."
+        )
     if store.size != size:
         (h, w), (height, width) = store.size, size
         raise ValueError(

@@ -29,7 +29,8 @@ from kinema.datasets.types import Dataset, Sample, Split
 from kinema.progress import Progress
 from kinema.skipped import Skipped, VideoError
 from kinema.threads import num_usable_cores
-from kinema.training.clip_store import ClipStore, ClipWriter, StoredVideo, encode
+from kinema.training.clip_store import ClipStore, ClipWriter, StoredVideo
+from kinema.training.pictures import encode
 from kinema.training.recipes import RECIPES
 from kinema.video.clips import C3D_RESIZE, resize
 from kinema.video.loop import Reading, Video, each_video

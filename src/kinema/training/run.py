@@ -162,6 +162,8 @@ class Run:
             "seed": plan.seed,
             "precision": self._processes.precision,
         }
+        if self._network.stream != "rgb":
+            own["stream"] = self._network.stream
         return {**plan.settings(), **as_json(own)}
 
     def _lengths(self, checkpoint: Checkpoint | None) -> tuple[int, tuple[Raised, ...]]:
@@ -189,7 +191,13 @@ class Run:
         mean = plan.given_mean
         if mean is None:
             threads = self._processes.threads
-            mean = mean_volume(store, self._material.train, length=self._length, threads=threads)
+            mean = mean_volume(
+                store,
+                self._material.train,
+                length=self._length,
+                threads=threads,
+                stream=self._network.stream,
+            )
         arrays = initial_arrays(
             self._network,
             kind=plan.recipe.initial,

@@ -121,16 +121,50 @@ def read_clip(
     crop: tuple[int, int],
     offset: tuple[int, int] | None = None,
     flip: bool = False,
+    stream: str = "rgb",
 ) -> np.ndarray:
     """A clip as the network's input: (3, length, *crop) float32, B, G, R, mean subtracted.
+
+    Other streams than rgb keep the order of their channels. The horizontal displacements of flow
+    change their sign where it is mirrored (Simonyan, Zisserman, NeurIPS 2014).
 
     The mean is subtracted where the crop was taken, and mirrored with it (C3D v1.0,
     `video_data_layer.cpp`). A segment that is too short is filled up with its last frame.
     """
-    frames = store.frames(segment, start, min(length, segment.num_frames - start))
+    frames = store.frames(segment, start, min(length, segment.num_frames - start), stream=stream)
+    if stream != "rgb":
+        frames = np.concatenate([frames, frames[-1:].repeat(length - len(frames), axis=0)])
+        return _other_clip(frames, mean=mean, crop=crop, offset=offset, flip=flip, stream=stream)
     images = [*frames, *[frames[-1]] * (length - len(frames))]
     clip = preprocess(images, mean=mean, resize_to=None, crop=crop, offset=offset)
     return clip[..., ::-1] if flip else clip
+
+
+def _other_clip(
+    frames: np.ndarray,
+    *,
+    mean: Mean,
+    crop: tuple[int, int],
+    offset: tuple[int, int] | None,
+    flip: bool,
+    stream: str,
+) -> np.ndarray:
+    """A clip of a stream other than rgb, of frames (T, H, W, C); see `read_clip`."""
+    height, width, channels = frames.shape[1:]
+    top, left = offset or ((height - crop[0]) // 2, (width - crop[1]) // 2)
+    values = frames.transpose(3, 0, 1, 2).astype(np.float32, order="C")
+    given = np.asarray(mean, np.float32)
+    if given.ndim == 1:
+        given = given.reshape(channels, 1, 1, 1)
+    whole = given.shape[-2:] in ((1, 1), (height, width))  # else it is of the crop's size
+    values = values - given if whole else values
+    clip = values[:, :, top : top + crop[0], left : left + crop[1]]
+    clip = clip if whole else clip - given
+    if flip:
+        clip = clip[..., ::-1]
+        if stream == "flow":
+            clip = clip * np.array([-1, 1], np.float32).reshape(2, 1, 1, 1)
+    return clip
 
 
 def even_clips(video: StoredVideo, *, length: int, num_clips: int) -> list[tuple[Segment, int]]:
@@ -148,12 +182,22 @@ def even_clips(video: StoredVideo, *, length: int, num_clips: int) -> list[tuple
 
 
 def mean_volume(
-    store: ClipStore, videos: Sequence[StoredVideo], *, length: int, threads: int
+    store: ClipStore,
+    videos: Sequence[StoredVideo],
+    *,
+    length: int,
+    threads: int,
+    stream: str = "rgb",
 ) -> np.ndarray:
     """The mean of each voxel over the clips of some videos: (3, length, height, width), B, G, R.
 
+    Of flow it is 128, no displacement, (2,): a mean that is not the same at both sides would make
+    another clip of a mirrored one. Of other streams it has their channels.
+
     Over all whole clips without overlap, or evenly chosen `MOST_MEAN_CLIPS` of them.
     """
+    if stream == "flow":
+        return np.full(2, 128, np.float32)
     clips = [
         (segment, start)
         for video in videos
@@ -166,9 +210,13 @@ def mean_volume(
     chosen = np.unique(
         np.linspace(0, len(clips) - 1, min(len(clips), MOST_MEAN_CLIPS)).round().astype(int)
     )
-    total = np.zeros((length, *store.size, 3), np.int64)  # exact: 8-bit values
-    frames_of = lambda index: store.frames(*clips[index], length)  # noqa: E731
+    total = np.zeros((length, *store.size, store.streams[stream]), np.int64)  # exact: 8-bit values
+
+    def frames_of(index: int) -> np.ndarray:
+        return store.frames(*clips[index], length, stream=stream)
+
     for frames in mapped(frames_of, chosen, threads=threads):
         total += frames
-    mean = (total / len(chosen)).astype(np.float32)[..., ::-1].transpose(3, 0, 1, 2)
-    return np.ascontiguousarray(mean)
+    mean = (total / len(chosen)).astype(np.float32)
+    mean = mean[..., ::-1] if stream == "rgb" else mean
+    return np.ascontiguousarray(mean.transpose(3, 0, 1, 2))

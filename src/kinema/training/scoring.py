@@ -85,6 +85,7 @@ def evaluate(
     if not videos:
         raise ValueError("`videos` must hold at least one video to evaluate.")
     _, length, *crop = engine.network.input_shape
+    stream = engine.network.stream
     clips = [
         (index, segment, start)
         for index, video in enumerate(videos)
@@ -94,7 +95,15 @@ def evaluate(
     def read(first: int) -> np.ndarray:
         return np.stack(
             [
-                read_clip(store, segment, start, length=length, mean=mean, crop=(crop[0], crop[1]))
+                read_clip(
+                    store,
+                    segment,
+                    start,
+                    length=length,
+                    mean=mean,
+                    crop=(crop[0], crop[1]),
+                    stream=stream,
+                )
                 for _, segment, start in clips[first : first + batch]
             ]
         )

@@ -226,12 +226,16 @@ def _carry_out(
                 f"`batch` {plan.recipe.batch} must be divisible by {processes.size} processes "
                 f"times `accumulate` {options.accumulate}."
             )
-        frame_size = plan.any_network.frame_size
         found = store = None
         if is_clip_store(dataset):
-            store = open_store(dataset, frame_size)
+            store = open_store(dataset, model)
             check_store(store, plan)
         elif processes.is_first:
+            if model.stream != "rgb":
+                raise ValueError(
+                    f"the network needs {model.stream}, which videos are not prepared to: give "
+                    "prepared clips that hold it."
+                )
             found = load(dataset, kind=options.kind, lists=options.lists)
             check_dataset(found, plan)
         if processes.is_first:
@@ -247,7 +251,7 @@ def _carry_out(
                 begun = checkpoint is not None
                 skipped, notes = prepare_once(found, prepared, plan, options, begun=begun)
             processes.wait()
-            store = open_store(prepared, frame_size)
+            store = open_store(prepared, model)
         material = Material.of(store, plan, skipped=skipped, notes=notes)
         run = Run(out, material, plan, options, processes, checkpoint)
         del checkpoint  # it is as large as the network, twice

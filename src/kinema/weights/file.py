@@ -220,25 +220,29 @@ def check_arrays(arrays: Mapping[str, np.ndarray], network: Model) -> None:
 def check_mean(mean: np.ndarray | Sequence[float], network: Model | None = None) -> np.ndarray:
     """A mean as float32, (3,) or (3, T, H, W); anything else is a ValueError.
 
-    With a network, a volume must be of its clips' length, and of its frames' size or its crop's.
+    With a network it has as many channels as that; and a volume must be of its clips' length, and
+    of its frames' size or its crop's.
     """
     array = np.asarray(mean)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"`mean` must hold real numbers, got {array.dtype}.")
     array = np.ascontiguousarray(array, np.float32)
-    if array.shape != (3,) and (array.ndim != 4 or array.shape[0] != 3):
+    channels = 3 if network is None else network.input_shape[0]
+    if array.shape != (channels,) and (array.ndim != 4 or array.shape[0] != channels):
+        what = "three constants (B, G, R)" if channels == 3 else f"{channels} constants"
         raise ValueError(
-            "`mean` must be three constants (B, G, R) or a volume (3, frames, height, width), "
-            f"got shape {array.shape}."
+            f"`mean` must be {what} or a volume ({channels}, frames, height, width), got shape "
+            f"{array.shape}."
         )
     if not np.isfinite(array).all():
         raise ValueError("`mean` holds values that are not finite.")
     if network is not None and array.ndim == 4:
         length, *crop = network.input_shape[1:]
-        fitting = ((3, length, *network.frame_size), (3, length, *crop))
+        fitting = ((channels, length, *network.frame_size), (channels, length, *crop))
         if array.shape not in fitting:
+            what = "three" if channels == 3 else str(channels)
             raise ValueError(
-                f"`mean` must be three constants, or a volume {fitting[0]} or {fitting[1]} for "
+                f"`mean` must be {what} constants, or a volume {fitting[0]} or {fitting[1]} for "
                 f"this network, got shape {array.shape}."
             )
     return array
@@ -264,7 +268,7 @@ def random_weights(network: Model, *, seed: int = 0, name: str = "random") -> We
     Untrained, but not useless: filters of random weights answer to motion and place. The mean is
     128, the constant of C3D v1.1. A class of one's own draws its state itself.
     """
-    mean = np.full(3, 128, np.float32)
+    mean = np.full(network.input_shape[0], 128, np.float32)
     if isinstance(network, UserModel):
         source = f"the class's own random state (seed {seed}), not trained"
         arrays = network.initial_arrays(seed)

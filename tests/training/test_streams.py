@@ -1,0 +1,186 @@
+"""Streams of prepared clips: files of both versions, flow that is mirrored, a network of flow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
+from kinema.training.clip_store import ClipStore, ClipWriter
+from kinema.training.pictures import encode
+from kinema.training.sampling import mean_volume, read_clip
+
+FORMATS = Path(__file__).parents[1] / "formats"
+sys.path.insert(0, str(FORMATS))
+
+import clips as golden  # noqa: E402
+
+BOTH = {"rgb": {"channels": 3}, "flow": {"channels": 2}}
+
+
+@pytest.mark.parametrize(
+    ("version", "streams"), [(1, {"rgb": 3}), (2, {"rgb": 3, "flow": 2})], ids=["1", "2"]
+)
+def test_every_version_is_read(version, streams):
+    store = ClipStore(FORMATS / f"kinema-clips-{version}.clips")
+    assert store.about["format"] == f"kinema-clips-{version}"
+    assert store.streams == streams
+    assert (store.size, store.classes) == (golden.SIZE, ("blue", "red"))
+    assert store.skipped == ({"path": "red/c.mp4", "reason": "the file is empty."},)
+    for video, (name, label, group, start, count) in zip(store.videos, golden.VIDEOS, strict=True):
+        assert (video.name, video.labels, video.group) == (name, (label,), group)
+        (segment,) = video.segments
+        assert (segment.start_seconds, segment.num_frames) == (start, count)
+        for stream in streams:
+            drawn = {"rgb": golden.rgb, "flow": golden.flow}[stream](label, count).astype(int)
+            found = store.frames(segment, stream=stream)
+            assert found.dtype == np.uint8
+            assert np.abs(found - drawn).mean() < 3  # JPEG's loss; a swapped channel makes 30
+            np.testing.assert_array_equal(store.frames(segment, 1, 2, stream=stream), found[1:3])
+    with pytest.raises(ValueError, match="holds the streams rgb.*; got 'depth'"):
+        store.frames(segment, stream="depth")
+
+
+def test_todays_code_writes_the_golden_file(tmp_path):
+    golden.write(tmp_path / "x.clips")
+    new, old = (ClipStore(p) for p in (tmp_path / "x.clips", FORMATS / "kinema-clips-2.clips"))
+    assert new.about == old.about
+    assert new.videos == old.videos
+
+
+def test_a_preparation_of_version_1_is_gone_on_with(tmp_path):
+    path = Path(shutil.copy(FORMATS / "kinema-clips-1.clips", tmp_path / "x.clips"))
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM about WHERE key = 'finished'")
+    database.close()
+    frames = golden.rgb(0, 2)
+    with ClipWriter(path, golden.ABOUT) as writer:
+        writer.add("red/c.mp4", (1,), "g", "print", [(0.0, [encode(f, 95) for f in frames])])
+        writer.finish()
+    store = ClipStore(path)
+    assert store.about["format"] == "kinema-clips-1"
+    assert [video.name for video in store.videos] == ["blue/a.mp4", "red/b.mp4", "red/c.mp4"]
+    with pytest.raises(ValueError, match="was begun with other streams"):
+        ClipWriter(path, {**golden.ABOUT, "streams": BOTH})
+
+
+def test_streams_have_as_many_frames_as_each_other(tmp_path):
+    pictures = {name: [encode(f, 95) for f in getattr(golden, name)(0, 3)] for name in BOTH}
+    with ClipWriter(tmp_path / "x.clips", {**golden.ABOUT, "streams": BOTH}) as writer:
+        for streams, message in [
+            (pictures["rgb"], "keeps the streams rgb, flow; a has rgb"),
+            ({**pictures, "flow": pictures["flow"][:2]}, "differ in their frames"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                writer.add("a", (0,), "a", "print", [(0.0, streams)])
+        writer.add("a", (0,), "a", "print", [(0.0, pictures), (1.0, pictures)])
+        writer.finish()
+    (video,) = ClipStore(tmp_path / "x.clips").videos  # nothing of what was refused was kept
+    assert [s.first_picture for s in video.segments] == [0, 3]
+    with pytest.raises(ValueError, match="a stream must be named in small letters"):
+        ClipWriter(tmp_path / "y.clips", {**golden.ABOUT, "streams": {"x; DROP": {"channels": 1}}})
+
+
+def test_a_mirrored_clip_of_flow_points_the_other_way():
+    store = ClipStore(FORMATS / "kinema-clips-2.clips")
+    segment = store.videos[1].segments[0]  # three frames: to the right by 10, 11, 12, up by 40
+    mean = mean_volume(store, store.videos, length=4, threads=1, stream="flow")
+    assert mean.tolist() == [128, 128]
+    options = {"length": 4, "mean": mean, "crop": (8, 10), "stream": "flow"}
+    clip = read_clip(store, segment, 0, **options)
+    assert (clip.shape, clip.dtype) == ((2, 4, 8, 10), np.float32)
+    np.testing.assert_allclose(clip[0].mean((1, 2)), [10, 11, 12, 12], atol=1)
+    np.testing.assert_allclose(clip[1].mean((1, 2)), [-40] * 4, atol=1)
+    mirrored = read_clip(store, segment, 0, flip=True, **options)
+    np.testing.assert_array_equal(mirrored[0], -clip[0, ..., ::-1])
+    np.testing.assert_array_equal(mirrored[1], clip[1, ..., ::-1])
+    volume = np.random.default_rng(0).random((2, 4, *store.size), np.float32)
+    there = read_clip(store, segment, 0, offset=(3, 5), **{**options, "mean": volume})
+    plain = read_clip(store, segment, 0, offset=(3, 5), **{**options, "mean": np.zeros(2)})
+    np.testing.assert_array_equal(there, plain - volume[:, :, 3:11, 5:15])
+
+
+# --- a network that sees flow ---------------------------------------------------------------------
+
+NETWORK = Network(
+    (2, 4, 10, 10),
+    (
+        Conv3d("first", 4),
+        MaxPool3d("pool", (2, 4, 4)),
+        Linear("last", 2, relu=False),
+        Softmax("prob"),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory):
+    """Grey videos, of which flow alone tells one class from the other: up or down."""
+    path = tmp_path_factory.mktemp("flow") / "x.clips"
+    generator = np.random.default_rng(0)
+    size = NETWORK.frame_size
+    about = {**golden.ABOUT, "size": list(size), "classes": ["down", "up"], "streams": BOTH}
+    with ClipWriter(path, about) as writer:
+        for number in range(8):
+            label = number % 2
+            frames = generator.integers(100, 140, (8, *size, 2)).astype(np.uint8)
+            frames[..., 1] += np.uint8(40 * label)
+            grey = np.full((8, *size, 3), 90, np.uint8)
+            streams = {
+                "rgb": [encode(frame, 95) for frame in grey],
+                "flow": [encode(frame, 95) for frame in frames],
+            }
+            name = f"{about['classes'][label]}/{number}.mp4"
+            writer.add(name, (label,), name, "print", [(0.0, streams)])
+        writer.finish()
+    return path
+
+
+def test_a_network_of_flow_learns_from_prepared_clips(moving, tmp_path):
+    pytest.importorskip("torch")
+    from kinema.features.extraction import Extractor
+    from kinema.training.checkpoint import Checkpoint
+    from kinema.training.clip_dataset import ClipDataset
+    from kinema.training.train import train
+    from kinema.weights.file import Weights
+
+    options = {"batch": 4, "iterations": 30, "learning_rate": 0.02, "evaluations": 1, "threads": 1}
+    report = train(moving, out=tmp_path / "run", model=NETWORK, **options)
+    assert report.evaluation.video_hit1 == 1.0
+    weights = Weights.load(tmp_path / "run" / "weights.safetensors")
+    assert weights.mean.tolist() == [128, 128]
+    settings = Checkpoint.load(tmp_path / "run" / "checkpoint.safetensors").settings
+    assert settings["stream"] == "flow"
+    with pytest.raises(ValueError, match="take clips of 2 channels; videos give three"):
+        Extractor(weights, layer="last")
+    data = ClipDataset(moving, input_shape=(2, 4, 10, 10), stream="flow")
+    assert data[0][0].shape == (2, 4, 10, 10)
+    with pytest.raises(ValueError, match="`stream` 'flow' of 3 channels is none of"):
+        ClipDataset(moving, stream="flow")
+
+
+def test_streams_that_are_not_there_are_refused(moving, tmp_path):
+    pytest.importorskip("torch")
+    from kinema.training.train import train
+
+    old = FORMATS / "kinema-clips-1.clips"
+    with pytest.raises(ValueError, match="holds rgb of 3 channels, but the network needs flow of"):
+        train(old, out=tmp_path / "run", model=NETWORK)
+    (tmp_path / "videos" / "a").mkdir(parents=True)
+    with pytest.raises(ValueError, match="needs flow, which videos are not prepared to"):
+        train(tmp_path / "videos", out=tmp_path / "run", model=NETWORK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_store_names_its_streams(moving):
+    database = sqlite3.connect(moving)
+    rows = dict(database.execute("SELECT key, value FROM about"))
+    database.close()
+    assert json.loads(rows["format"]) == "kinema-clips-2"
+    assert json.loads(rows["streams"]) == BOTH
