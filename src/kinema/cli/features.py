@@ -90,11 +90,26 @@ def extract(
     )
 
 
+@options.flags(options.OWN)
+class Trained:
+    """What predicts."""
+
+    weights: Annotated[tuple[str, ...] | None, Several] = None
+    """Trained weights, a name or a file. Beside a classifier those that it was trained on, if they
+    lie elsewhere now; may be named several times."""
+    model: options.OwnModel = None
+    classifier: Path | None = None
+    """Linear SVM to use in place of the network's own classes (see `kinema transfer`)."""
+
+    def given(self) -> dict[str, Any]:
+        """These as keyword arguments; weights of a class of one's own are loaded by it."""
+        weights = self.weights and [options.loaded(each, self.model) for each in self.weights]
+        return {"weights": weights, "classifier": self.classifier}
+
+
 def predict(
     *videos: VideoPath,
-    weights: Annotated[tuple[str, ...] | None, Several] = None,
-    model: options.OwnModel = None,
-    classifier: Path | None = None,
+    trained: Trained = Trained(),
     out: Path | None = None,
     list: Path | None = None,
     stride: int = 8,
@@ -108,9 +123,6 @@ def predict(
     """Tell the classes of videos, and when they are seen.
 
     Args:
-        weights: Trained weights, a name or a file. Beside a classifier those that it was trained
-            on, if they lie elsewhere now; may be named several times.
-        classifier: Linear SVM to use in place of the network's own classes (see `kinema transfer`).
         out: Folder to write predictions.csv (a line a video), clips.csv (a line a clip) and
             predictions.json to; a stopped run goes on from the features that it keeps there.
         list: Text file with more videos, one path a line.
@@ -124,8 +136,6 @@ def predict(
 
     report = predict(
         videos,
-        weights=weights and [options.loaded(each, model) for each in weights],
-        classifier=classifier,
         out=out,
         list=list,
         stride=stride,
@@ -135,6 +145,7 @@ def predict(
             json_module.dumps(prediction.as_mapping(top)) if json else prediction.timeline(top),
             flush=True,
         ),
+        **trained.given(),
         **vars(compute),
         **vars(reading),
     )
