@@ -7,6 +7,7 @@ import importlib
 import inspect
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from cyclopts import App
@@ -209,3 +210,15 @@ def test_old_flags_lead_to_flags_that_are_there():
         known = {word for flag in flags(commands()[name]) for word in flag.names}
         assert set(renamed.values()) <= known
         assert not known & renamed.keys()
+
+
+def test_the_kinds_of_datasets_are_those_that_can_be_loaded():
+    from kinema.datasets.published import KINDS
+
+    assert get_args(options.DatasetKind) == ("auto", *KINDS)
+
+
+def test_the_recipes_are_those_that_there_are():
+    from kinema.training.recipes import RECIPES
+
+    assert get_args(options.Recipe) == tuple(RECIPES)

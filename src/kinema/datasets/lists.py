@@ -1,4 +1,4 @@
-"""The lists of UCF101, HMDB51, Sports-1M, Kinetics and CSV files, read and checked line by line.
+"""The lists of UCF101, HMDB51 and Sports-1M, read and checked line by line.
 
 A list says what there should be; which of it is on the disk is found out by `loaders`. A line that
 is not as it should be is a ValueError that names the file, the line and what is wrong.
@@ -6,14 +6,12 @@ is not as it should be is a ValueError that names the file, the line and what is
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
-import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,32 +21,6 @@ from kinema.words import some
 
 NUM_SPORTS = 487
 """Classes of Sports-1M, of which the network has as many outputs (labels.txt of the dataset)."""
-
-LISTS = {
-    "ucf101": "trainlist01.txt",
-    "hmdb51": "<class>_test_split1.txt",
-    "sports1m": "train_partition.txt or sports1m_train.json",
-    "kinetics": "a CSV with label,youtube_id,time_start,time_end,split",
-}
-"""What lists are called, by kind of dataset, in the order in which `load` looks."""
-
-_NAMES = {
-    "ucf101": re.compile(r"(?:train|test)list\d+\.txt"),
-    "hmdb51": re.compile(r".+_test_split\d+\.txt"),
-    "sports1m": re.compile(r"(?:train|test)_partition\.txt(?:\.gz)?|sports1m_(?:train|test)\.json"),
-    "kinetics": re.compile(r".+\.csv"),
-}
-
-
-def lists_in(folder: Path, kind: str) -> list[str]:
-    """Sorted names of the lists of a kind in a folder; or the file itself, if it is one."""
-    if folder.is_file():
-        return [""] if kind == "kinetics" and is_kinetics(folder) else []
-    try:
-        names = sorted(filter(_NAMES[kind].fullmatch, os.listdir(folder)))
-    except OSError:  # a neighbour that may not be read
-        return []
-    return [name for name in names if kind != "kinetics" or is_kinetics(folder / name)]
 
 
 @dataclass(slots=True)
@@ -127,7 +99,7 @@ def bad_line(path: Path, number: int, what: str) -> ValueError:
     return ValueError(f"{path}, line {number}: {what}")
 
 
-def _read_ucf101(lists: Sequence[Path]) -> Lists:
+def read_ucf101(lists: Sequence[Path]) -> Lists:
     folder = lists[0].parent
     classes = _ucf101_classes(folder / "classInd.txt")
     listed: dict[Hashable, Listed] = {}
@@ -181,7 +153,7 @@ def _ucf101_classes(path: Path) -> dict[str, int] | None:
     return classes
 
 
-def _read_hmdb51(lists: Sequence[Path]) -> Lists:
+def read_hmdb51(lists: Sequence[Path]) -> Lists:
     parts = [re.fullmatch(r"(.+)_test_split(\d+)\.txt", path.name) for path in lists]
     named = [(path, match[1], match[2]) for path, match in zip(lists, parts, strict=True) if match]
     classes = sorted({class_name for _, class_name, _ in named})
@@ -213,7 +185,7 @@ def _read_hmdb51(lists: Sequence[Path]) -> Lists:
     return Lists(classes, listed, splits)
 
 
-def _read_sports1m(lists: Sequence[Path]) -> Lists:
+def read_sports1m(lists: Sequence[Path]) -> Lists:
     if any(path.suffix != ".json" for path in lists):  # the text lists are the larger ones
         lists = [path for path in lists if path.suffix != ".json"]
     classes = _sports(lists[0].parent)
@@ -299,127 +271,3 @@ def _sports_entries(path: Path) -> Iterator[tuple[str, str, list[int]]]:
             case _:
                 what = "expected an object with `id` and `label487`"
                 raise ValueError(f"{path}, entry {number}: {what}, got {str(entry)[:80]}.")
-
-
-# --- CSV ------------------------------------------------------------------------------------------
-
-_NEEDED = {"youtube_id", "time_start", "time_end"}
-
-
-def rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line and columns by name of each row; the first one is the header's, with empty columns.
-
-    Blanks around a value are dropped.
-    """
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file)
-        header: list[str] = []
-        try:
-            for row in rows:
-                if not row:
-                    continue
-                values = [value.strip() for value in row]
-                if not header:
-                    header = [value.lower() for value in values]
-                    yield rows.line_num, dict.fromkeys(header, "")
-                    continue
-                if len(values) != len(header):
-                    what = f"{len(values)} columns where the header has {len(header)}."
-                    raise bad_line(path, rows.line_num, what)
-                yield rows.line_num, dict(zip(header, values, strict=True))
-        except csv.Error as error:
-            raise bad_line(path, rows.line_num, f"it is not CSV ({error}).") from None
-
-
-def header_of(path: Path) -> set[str]:
-    """The names of the columns of a CSV file, in lower case."""
-    return set(next(rows_of(path), (0, {}))[1])
-
-
-def is_kinetics(path: Path) -> bool:
-    """Whether a CSV file has the columns of Kinetics' lists."""
-    try:
-        return header_of(path) >= _NEEDED
-    except (OSError, ValueError):
-        return False
-
-
-SIDES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""What folders and columns call the sides of a split."""
-
-
-def side_of_row(path: Path, number: int, text: str) -> str | None:
-    """What the column `split` says; None if nothing."""
-    if not text:
-        return None
-    if text.lower() not in SIDES:
-        raise bad_line(path, number, f"`split` must be train, val or test, got {text!r}.")
-    return SIDES[text.lower()]
-
-
-def splits_by_side(
-    by_side: Mapping[str, list[Any]], notes: list[str]
-) -> dict[str, tuple[list[Any], list[Any]]]:
-    """Training against validation, "val", and against "test", as far as these are marked."""
-    marked = [side for side, members in by_side.items() if members]
-    if marked and ("train" not in marked or len(marked) < 2):
-        notes.append(f"no split is given: all that is marked is {' and '.join(marked)}.")
-        return {}
-    return {side: (by_side["train"], by_side[side]) for side in marked if side != "train"}
-
-
-def _read_kinetics(lists: Sequence[Path]) -> Lists:
-    notes: list[str] = []
-    class_of: dict[tuple[str, float, float], str] = {}
-    side_of: dict[tuple[str, float, float], str | None] = {}
-    for path in lists:
-        header = header_of(path)
-        if missing := _NEEDED - header:
-            raise bad_line(path, 1, f"no column {', '.join(sorted(missing))} in the header.")
-        if "label" not in header:
-            notes.append(f"{path.name} has no column `label`, left out.")
-            continue
-        for number, row in itertools.islice(rows_of(path), 1, None):
-            video_id, label = row["youtube_id"], row["label"]
-            if not video_id or not label:
-                raise bad_line(path, number, "`youtube_id` and `label` must not be empty.")
-            try:
-                start, stop = float(row["time_start"]), float(row["time_end"])
-            except ValueError:
-                what = f"times must be seconds, got {row['time_start']!r}, {row['time_end']!r}."
-                raise bad_line(path, number, what) from None
-            if not 0 <= start < stop < float("inf"):
-                raise bad_line(path, number, f"the part from {start:g} to {stop:g} s is not one.")
-            key = (video_id, start, stop)
-            side = side_of_row(path, number, row.get("split", ""))
-            if class_of.setdefault(key, label) != label or side_of.setdefault(key, side) != side:
-                raise bad_line(
-                    path,
-                    number,
-                    f"{video_id} from {start:g} s is {class_of[key]!r}, {side_of[key]}, before, "
-                    f"and {label!r}, {side}, here.",
-                )
-    classes = sorted(set(class_of.values()))
-    labels = {name: (label,) for label, name in enumerate(classes)}
-    listed: dict[Hashable, Listed] = {}
-    by_side: dict[str, list[Hashable]] = {"train": [], "val": [], "test": []}
-    for key, class_name in class_of.items():
-        video_id, start, stop = key
-        stem = f"{video_id}_{round(start):06d}_{round(stop):06d}"
-        listed[key] = Listed(stem, labels[class_name], video_id, stem, video_id, start, stop)
-        if side := side_of[key]:
-            by_side[side].append(key)
-    return Lists(classes, listed, splits_by_side(by_side, notes), notes)
-
-
-READERS: dict[str, Callable[[Sequence[Path]], Lists]] = {
-    "ucf101": _read_ucf101,
-    "hmdb51": _read_hmdb51,
-    "sports1m": _read_sports1m,
-    "kinetics": _read_kinetics,
-}
-"""What reads the lists of a kind of dataset, all at once."""

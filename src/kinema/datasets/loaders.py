@@ -24,22 +24,17 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kinema.datasets.lists import (
-    LISTS,
-    READERS,
+from kinema.datasets.csv_lists import (
     SIDES,
-    bad_line,
-    ending_of,
-    group_of,
     header_of,
     is_kinetics,
-    lists_in,
     rows_of,
     side_of_row,
     splits_by_side,
-    stem_of,
 )
-from kinema.datasets.types import KINDS, Dataset, Sample, Split
+from kinema.datasets.lists import bad_line, ending_of, group_of, stem_of
+from kinema.datasets.published import KINDS, PUBLISHED, lists_in
+from kinema.datasets.types import Dataset, Sample, Split
 from kinema.video.folders import PassedOver, is_frame_folder, is_hidden, videos_below
 from kinema.words import some
 
@@ -90,7 +85,7 @@ def load(
     if lists is not None and kind == "folder":
         raise ValueError("`lists` has no use for kind folder.")
     if kind != "folder":
-        kinds = tuple(LISTS) if kind == "auto" else (kind,)
+        kinds = tuple(PUBLISHED) if kind == "auto" else (kind,)
         nothing: list[str] = []
         for here, beside in _list_places(root, lists):
             for found in kinds:
@@ -103,7 +98,7 @@ def load(
         if nothing:
             raise ValueError(f"no dataset in {root}: {'; '.join(nothing)}.")
         if kind != "auto" or lists is not None:
-            looked_for = ", ".join(f"{LISTS[name]} ({name})" for name in kinds)
+            looked_for = ", ".join(f"{PUBLISHED[name].called} ({name})" for name in kinds)
             where = f"{lists}" if lists is not None else f"{root}, below it or beside it"
             way_out = "" if lists is not None else "; name their folder with `lists`"
             raise FileNotFoundError(f"no lists in {where}: looked for {looked_for}{way_out}.")
@@ -203,7 +198,7 @@ def _load_folder(root: Path) -> Dataset:
         raise ValueError(
             f"no dataset in {root}: looked for a folder per class with videos "
             f"({root.name}/<class>/<video>), for train/<class> and test/<class>, and for the lists "
-            f"{', '.join(LISTS.values())}.{''.join(f' {note}' for note in passed.notes())}"
+            f"{', '.join(one.called for one in PUBLISHED.values())}.{''.join(f' {note}' for note in passed.notes())}"
         )
     if len(found) == 1 and len(inner := _subfolders(root / class_folders[0])) > 1:
         notes.append(
@@ -252,7 +247,7 @@ class _Files:
 
 def _load_lists(kind: str, root: Path, paths: Sequence[Path]) -> Dataset:
     """The part of what lists name that is on the disk."""
-    lists = READERS[kind](paths)
+    lists = PUBLISHED[kind].read(paths)
     notes = list(lists.notes)
     archives = sorted(name for name in os.listdir(root) if name.lower().endswith(".rar"))
     packed = [name for name in archives if not (root / name[:-4]).is_dir()]

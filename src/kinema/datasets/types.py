@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kinema.datasets.groups import by_class_of, groups_of
+from kinema.datasets.published import KINDS
 from kinema.video.sources import Source
 from kinema.words import some
-
-KINDS = ("folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv")
 
 
 @dataclass(frozen=True, slots=True)
