@@ -80,6 +80,7 @@ def splits_by_side(
 
 
 def read_kinetics(lists: Sequence[Path]) -> Lists:
+    """Kinetics: parts of videos by their YouTube ids, sides in the column `split`."""
     notes: list[str] = []
     class_of: dict[tuple[str, float, float], str] = {}
     side_of: dict[tuple[str, float, float], str | None] = {}

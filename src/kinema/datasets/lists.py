@@ -100,6 +100,7 @@ def bad_line(path: Path, number: int, what: str) -> ValueError:
 
 
 def read_ucf101(lists: Sequence[Path]) -> Lists:
+    """UCF101: three splits; groups stand in the names."""
     folder = lists[0].parent
     classes = _ucf101_classes(folder / "classInd.txt")
     listed: dict[Hashable, Listed] = {}
@@ -154,6 +155,7 @@ def _ucf101_classes(path: Path) -> dict[str, int] | None:
 
 
 def read_hmdb51(lists: Sequence[Path]) -> Lists:
+    """HMDB51: a list a class and split; 1 is for training, 2 for testing, 0 for neither."""
     parts = [re.fullmatch(r"(.+)_test_split(\d+)\.txt", path.name) for path in lists]
     named = [(path, match[1], match[2]) for path, match in zip(lists, parts, strict=True) if match]
     classes = sorted({class_name for _, class_name, _ in named})
@@ -186,6 +188,7 @@ def read_hmdb51(lists: Sequence[Path]) -> Lists:
 
 
 def read_sports1m(lists: Sequence[Path]) -> Lists:
+    """Sports-1M: one split, several labels a video."""
     if any(path.suffix != ".json" for path in lists):  # the text lists are the larger ones
         lists = [path for path in lists if path.suffix != ".json"]
     classes = _sports(lists[0].parent)

@@ -198,7 +198,8 @@ def _load_folder(root: Path) -> Dataset:
         raise ValueError(
             f"no dataset in {root}: looked for a folder per class with videos "
             f"({root.name}/<class>/<video>), for train/<class> and test/<class>, and for the lists "
-            f"{', '.join(one.called for one in PUBLISHED.values())}.{''.join(f' {note}' for note in passed.notes())}"
+            f"{', '.join(one.called for one in PUBLISHED.values())}."
+            f"{''.join(f' {note}' for note in passed.notes())}"
         )
     if len(found) == 1 and len(inner := _subfolders(root / class_folders[0])) > 1:
         notes.append(
