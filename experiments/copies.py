@@ -1,4 +1,4 @@
-"""What near-copies are found, and what is taken for one: docs/results/copies.json, copies.png.
+"""What near-duplicates are found, and what is taken for one: docs/results/copies.json, copies.png.
 
     python experiments/copies.py
 
@@ -6,7 +6,7 @@
   between groups is wrong. Its cameras move, so not every clip can be found by another one.
 - Every tenth surveillance clip is changed (encoded anew, scaled, cropped, ...): is the copy found?
 - How similar the pairs of both data sets are, by histogram.
-- What the SVM seems to be worth on folds that tear near-copies apart.
+- What the SVM seems to be worth on folds that tear near-duplicates apart.
 - How long comparing takes for as many videos as UCF101 has, of drawn sketches.
 
 Takes real videos from KINEMA_DATA; sketches are kept in experiments/.cache.
@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 
 from kinema.datasets import near_duplicates as copies
 from kinema.datasets.loaders import load
-from kinema.datasets.near_duplicates import SIMILARITY, find_copies, similar_pairs, sketch
+from kinema.datasets.near_duplicates import SIMILARITY, find_near_duplicates, similar_pairs, sketch
 from kinema.datasets.types import Dataset
 from kinema.evaluation.compare import compare
 from kinema.files import atomic_path, write_json
@@ -105,7 +105,7 @@ def even(image: np.ndarray) -> np.ndarray:
 
 def links_within_groups(dataset: Dataset, similarity: float) -> dict[str, float]:
     """How many of the links are within a group, and how many of those there are are linked."""
-    found = find_copies(dataset, similarity=similarity, cache=HERE / ".cache")
+    found = find_near_duplicates(dataset, similarity=similarity, cache=HERE / ".cache")
     true = np.array([sample.group for sample in dataset.samples])
     made = np.array(found.groups)
     first, second = np.triu_indices(len(true), 1)
@@ -122,12 +122,14 @@ def links_within_groups(dataset: Dataset, similarity: float) -> dict[str, float]
 
 
 def groups_of(dataset: Dataset, similarity: float) -> dict[str, Any]:
-    found = find_copies(dataset, similarity=similarity, cache=HERE / ".cache").as_mapping({})
+    found = find_near_duplicates(dataset, similarity=similarity, cache=HERE / ".cache").as_mapping(
+        {}
+    )
     return {name: found[name] for name in ("num_joined", "num_groups", "largest_group")}
 
 
 def accuracy_if_torn_apart(dataset: Dataset) -> dict[str, dict[str, float]]:
-    """By features, on folds that keep near-copies together and on folds that do not."""
+    """By features, on folds that keep near-duplicates together and on folds that do not."""
     samples = tuple(replace(s, group=f"only {s.name}") for s in dataset.samples)
     accuracy: dict[str, dict[str, float]] = {}
     for name, one in (("kept", dataset), ("torn", replace(dataset, samples=samples))):
@@ -150,10 +152,10 @@ def seconds_for_many() -> float:
 
 def histogram(ucf101: Dataset, fights: Dataset) -> None:
     """Similarities of all pairs from 0.3 on, with the threshold."""
-    pairs = find_copies(ucf101, similarity=0.3, cache=HERE / ".cache")
+    pairs = find_near_duplicates(ucf101, similarity=0.3, cache=HERE / ".cache")
     true = np.array([sample.group for sample in ucf101.samples])
     right = true[pairs.pairs[:, 0]] == true[pairs.pairs[:, 1]]
-    others = find_copies(fights, similarity=0.3, cache=HERE / ".cache").similarities
+    others = find_near_duplicates(fights, similarity=0.3, cache=HERE / ".cache").similarities
     figure = Figure(figsize=(8, 3.6), dpi=110)
     left, beside = figure.subplots(1, 2)
     bins = np.linspace(0.3, 1, 36)

@@ -198,3 +198,9 @@ def test_printing_shows_shapes_and_totals():
 
 def test_softmax_keeps_the_shape():
     assert Softmax().output_shape((5,)) == (5,)
+
+
+def test_depth_1_is_one_thing():
+    """The row of `compare` and the network of the kernel-depth study: every kernel's depth is 1."""
+    study = networks.kernel_depth(networks.KERNEL_DEPTHS["depth-1"])
+    assert networks.flattened(networks.kernel_depth()).layers == study.layers

@@ -266,16 +266,16 @@ def _remove(path: Path) -> None:
 
 
 def write_tensors(
-    path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], story: Mapping[str, Any]
+    path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
 ) -> None:
-    """Write arrays and their story, JSON values, as safetensors, atomically.
+    """Write arrays and their metadata, JSON values, as safetensors, atomically.
 
-    The story is one metadata entry, `kinema`: safetensors does not keep the order of several, so
+    The metadata is one entry, `kinema`: safetensors does not keep the order of several, so
     the bytes would differ from one write to the next.
     """
     # safetensors writes the bytes of an array as they lie, whatever their order.
     ordered = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    data = save(ordered, metadata={"kinema": json.dumps(dict(story), sort_keys=True)})
+    data = save(ordered, metadata={"kinema": json.dumps(dict(metadata), sort_keys=True)})
     with atomic_path(path) as partial:
         partial.write_bytes(data)
 
@@ -285,20 +285,24 @@ class OtherFormat(ValueError):
 
 
 def read_tensors(path: Path, *, format: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and story that `write_tensors` wrote.
+    """Arrays and metadata that `write_tensors` wrote.
 
     Raises:
-        OtherFormat: its story is of another format of Kinema's.
+        OtherFormat: its metadata is of another format of Kinema's.
         ValueError: the file is damaged, or not one of Kinema's.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            story = json.loads((file.metadata() or {}).get("kinema", "{}"))
-            if not isinstance(story, dict) or story.get("format") != format:
-                if isinstance(story, dict) and str(story.get("format", "")).startswith("kinema-"):
-                    raise OtherFormat(f"it is a file of Kinema's of the format {story['format']}")
+            metadata = json.loads((file.metadata() or {}).get("kinema", "{}"))
+            if not isinstance(metadata, dict) or metadata.get("format") != format:
+                if isinstance(metadata, dict) and str(metadata.get("format", "")).startswith(
+                    "kinema-"
+                ):
+                    raise OtherFormat(
+                        f"it is a file of Kinema's of the format {metadata['format']}"
+                    )
                 raise ValueError(f"it is not of the format {format}")
-            return {name: file.get_tensor(name) for name in file.keys()}, story  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"it is not a safetensors file, or damaged: {error}") from None
 

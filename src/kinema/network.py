@@ -47,6 +47,13 @@ class Network(Model):
         if not self.architecture:
             object.__setattr__(self, "architecture", _chain_of(self))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Networks in pipelines that were dumped when `architecture` was called `recipe`."""
+        if "recipe" in state:
+            state = {**state, "architecture": state["recipe"]}
+            del state["recipe"]
+        self.__dict__.update(state)
+
     @property
     def layer_names(self) -> tuple[str, ...]:
         return tuple(layer.name for layer in self.layers)

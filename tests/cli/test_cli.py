@@ -132,9 +132,9 @@ def test_weights_list_and_info(capsys, weights):
     assert "fc6      Linear" in out
     assert "128, 128, 128 (B, G, R)" in out
     _, out, _ = run(capsys, "weights", "info", "c3d-mini", "--json")
-    story = json.loads(out)
-    assert story["trained"] is False
-    assert story["num_parameters"] == networks.c3d_mini().num_parameters
+    metadata = json.loads(out)
+    assert metadata["trained"] is False
+    assert metadata["num_parameters"] == networks.c3d_mini().num_parameters
 
 
 def test_weights_convert_keeps_mean_labels_and_story(capsys, tmp_path):

@@ -38,7 +38,7 @@ FUNCTIONS = {
     "dataset info": [
         "datasets.loaders.load",
         "datasets.inspection.inspect",
-        "datasets.near_duplicates.find_copies",
+        "datasets.near_duplicates.find_near_duplicates",
         "video.loop.Reading",
     ],
 }
@@ -52,7 +52,7 @@ RENAMED = {
 OWN = {
     "compactness": {"model", "max_skipped"},
     "compare": {"max_skipped", "method", "model", "out"},
-    "dataset info": {"all", "copies", "json", "max_skipped"},
+    "dataset info": {"all", "json", "max_skipped", "near_duplicates"},
     "embed": {"max_skipped", "model"},
     "extract": {"model"},
     "excite": {"max_skipped"},

@@ -1,4 +1,4 @@
-"""Near-copies: drawn scenes and what becomes of videos, found; other scenes, not."""
+"""Near-duplicates: drawn scenes and what becomes of videos, found; other scenes, not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from kinema.cli.app import main
 from kinema.datasets import near_duplicates as copies
 from kinema.datasets.folds import make_folds, plan_folds
 from kinema.datasets.loaders import load
-from kinema.datasets.near_duplicates import find_copies, group_copies, similar_pairs
+from kinema.datasets.near_duplicates import (
+    find_near_duplicates,
+    group_near_duplicates,
+    similar_pairs,
+)
 from kinema.datasets.types import Dataset, Sample, Split
 from kinema.evaluation.compare import compare
 from kinema.video.synthetic import write_video
@@ -70,7 +74,7 @@ def folder(tmp_path_factory):
 
 def test_copies_are_found_and_other_scenes_are_not(folder):
     dataset = load(folder)
-    found = find_copies(dataset)
+    found = find_near_duplicates(dataset)
     groups = dict(zip(found.names, found.groups, strict=True))
     for name in (*CHANGES, "later"):
         assert groups[f"second/{name}.mp4"] == "first/scene0.mp4", name
@@ -88,7 +92,7 @@ def test_a_moving_camera_is_found_where_it_shows_the_same(tmp_path):
     for name, start in (("a", 0), ("b", 60), ("c", 400)):
         frames = [wide[:, start + 3 * time : start + 3 * time + 160] for time in range(25)]
         write_video(tmp_path / "v" / "x" / f"{name}.mp4", frames)
-    assert find_copies(load(tmp_path / "v")).groups == ("x/a.mp4", "x/a.mp4", "x/c.mp4")
+    assert find_near_duplicates(load(tmp_path / "v")).groups == ("x/a.mp4", "x/a.mp4", "x/c.mp4")
 
 
 def test_frames_without_contrast_link_nothing(tmp_path):
@@ -98,7 +102,7 @@ def test_frames_without_contrast_link_nothing(tmp_path):
         grey = np.full((10, 120, 160, 3), 90, np.uint8)
         write_video(tmp_path / "v" / "x" / f"dark{index}.mp4", black)
         write_video(tmp_path / "v" / "x" / f"opens{index}.mp4", [*black, *film(index), *grey])
-    found = find_copies(load(tmp_path / "v"))
+    found = find_near_duplicates(load(tmp_path / "v"))
     assert found.groups == found.names
 
 
@@ -134,13 +138,13 @@ def test_pairs_are_those_of_the_definition(monkeypatch):
 
 def test_the_same_whatever_the_threads_and_the_cache(folder, tmp_path):
     dataset = load(folder)
-    one = find_copies(dataset, threads=1)
-    filled = find_copies(dataset, threads=4, cache=tmp_path)
+    one = find_near_duplicates(dataset, threads=1)
+    filled = find_near_duplicates(dataset, threads=4, cache=tmp_path)
     kept = sorted(tmp_path.iterdir())
     assert len(kept) == 21  # `same` has the bytes of scene 0
     before = kept[0].read_bytes()
     kept[0].write_bytes(b"damaged")
-    for other in (filled, find_copies(dataset, threads=2, cache=tmp_path)):
+    for other in (filled, find_near_duplicates(dataset, threads=2, cache=tmp_path)):
         assert other.groups == one.groups
         np.testing.assert_array_equal(other.similarities, one.similarities)
     assert kept[0].read_bytes() == before
@@ -152,19 +156,21 @@ def test_videos_that_cannot_be_read_stand_alone(folder, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"no video")
     (tmp_path / "v" / "x" / "c.mp4").write_bytes((folder / "first/scene0.mp4").read_bytes())
-    found = find_copies(load(tmp_path / "v"))
+    found = find_near_duplicates(load(tmp_path / "v"))
     assert found.groups == found.names
     assert list(found.unreadable) == ["x/a.mp4", "x/b.mp4"]
     assert found.summary().endswith("; 2 could not be read and stand alone.")
 
 
-def test_folds_do_not_tear_near_copies_apart(folder, tmp_path):
+def test_folds_do_not_tear_near_duplicates_apart(folder, tmp_path):
     """In two classes, as a camera before and during a fight."""
     result = compare(
         folder, methods=["c3d", "chance"], weights=[NET], folds=3, cost=1.0, cache=tmp_path,
         timed=False,
     )  # fmt: skip
-    assert any(note.startswith("groups by near-copies: 10 of 22 videos") for note in result.notes)
+    assert any(
+        note.startswith("groups by near-duplicates: 10 of 22 videos") for note in result.notes
+    )
     alike = {"first/scene0.mp4", *(f"second/{name}.mp4" for name in (*CHANGES, "later"))}
     tested = [{result.videos[index] for index in o.test} for o in result.rows[0].outcomes]
     assert sorted(name for fold in tested for name in fold) == list(result.videos)
@@ -176,18 +182,20 @@ def test_groups_and_splits_of_its_own_are_kept(folder, tmp_path):
     rows = [f"{folder}/first/scene{i}.mp4,a,{'one' if i < 3 else 'two'}" for i in range(6)]
     listed.write_text("\n".join(["path,label,group", *rows]))
     dataset = load(listed)
-    assert group_copies(dataset) is dataset
+    assert group_near_duplicates(dataset) is dataset
     plain = load(folder)
     given = Dataset("folder", plain.root, plain.classes, plain.samples, {"1": Split((0, 1), (7,))})
-    assert group_copies(given) is given
-    assert {s.group for s in group_copies(plain).samples} == set(find_copies(plain).groups)
+    assert group_near_duplicates(given) is given
+    assert {s.group for s in group_near_duplicates(plain).samples} == set(
+        find_near_duplicates(plain).groups
+    )
 
 
 def test_one_scene_in_all_videos_is_told_and_taken_apart(tmp_path):
     for index in range(12):
         video = tmp_path / "v" / "ab"[index % 2] / f"{index:02d}.mp4"
         write_video(video, film(0, index, index + 9))
-    dataset = group_copies(load(tmp_path / "v"))
+    dataset = group_near_duplicates(load(tmp_path / "v"))
     assert any(note.startswith("12 of 12 videos hang together") for note in dataset.notes)
     assert dataset.notes[-1].endswith("so this measures scenes.")
     assert len(make_folds(dataset)) == 5
@@ -198,7 +206,7 @@ def test_a_class_of_one_scene_stays_one_group_also_if_it_is_the_larger_one(tmp_p
     for index in range(11):
         video = tmp_path / "v" / "ba"[index < 7] / f"{index:02d}.mp4"
         write_video(video, film(int(index >= 7), index, index + 9))
-    dataset = group_copies(load(tmp_path / "v"))
+    dataset = group_near_duplicates(load(tmp_path / "v"))
     assert len({sample.group for sample in dataset.samples}) == 2
     assert not any("hang together" in note for note in dataset.notes)
     folds = plan_folds(dataset, 4)
@@ -210,16 +218,16 @@ def test_fewer_scenes_than_folds(tmp_path):
     for index in range(12):
         video = tmp_path / "v" / "ab"[index // 3 % 2] / f"{index:02d}.mp4"
         write_video(video, film(index % 3, index, index + 9))
-    dataset = group_copies(load(tmp_path / "v"))
+    dataset = group_near_duplicates(load(tmp_path / "v"))
     folds = plan_folds(dataset)
     assert [len(split.test) for split in folds.splits] == [4, 4, 4]
     assert folds.notes == ("3 folds in place of 5: 2 classes (a, b) have 3 groups only.",)
 
 
-def test_near_copies_on_both_sides_of_a_split():
+def test_near_duplicates_on_both_sides_of_a_split():
     names = ("a", "b", "c", "d")
     pairs = np.array([[0, 2], [1, 2], [0, 3], [0, 1]])
-    found = copies.Copies(names, pairs, np.array([0.9, 0.8, 0.75, 0.6]), {})
+    found = copies.NearDuplicates(names, pairs, np.array([0.9, 0.8, 0.75, 0.6]), {})
     assert found.straddling(Split((0, 1), (2, 3))) == [("c", "a", 0.9), ("d", "a", 0.75)]
     assert found.straddling(Split((0, 2), (1,))) == [("b", "c", 0.8)]
     assert found.straddling(Split((0, 1, 2), ())) == []
@@ -236,9 +244,11 @@ def test_near_copies_on_both_sides_of_a_split():
     assert found.as_mapping({})["pairs"][1] == ["b", "c", 0.8]
 
 
-def test_near_copies_without_what_cannot_be_read():
+def test_near_duplicates_without_what_cannot_be_read():
     pairs, similarities = np.array([[0, 3], [3, 4]]), np.array([0.9, 0.7])
-    found = copies.Copies(("a", "b", "c", "d", "e"), pairs, similarities, {"b": "torn", "c": "x"})
+    found = copies.NearDuplicates(
+        ("a", "b", "c", "d", "e"), pairs, similarities, {"b": "torn", "c": "x"}
+    )
     left = found.of_readable()
     assert left.names == ("a", "d", "e")
     assert left.pairs.tolist() == [[0, 1], [1, 2]]
@@ -251,23 +261,23 @@ def test_the_command_tells_of_leaks(tmp_path, capsys):
             path = tmp_path / "v" / side / "x" / f"{side}{seed}.mp4"
             write_video(path, film(seed, 0 if side == "train" else 11))
     command = ["dataset", "info", str(tmp_path / "v")]
-    assert main([*command, "--copies"]) == 0
+    assert main([*command, "--near-duplicates"]) == 0
     out = capsys.readouterr().out
-    assert "near-copies 2 of 4 videos look like another one" in out
+    assert "near-duplicates 2 of 4 videos look like another one" in out
     assert "split given 1 of 2 test videos look like one to train on" in out
     assert "test/x/test1.mp4 ~ train/x/train1.mp4" in out
     assert main([*command, "--copies", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)["copies"]
     assert facts["straddling"]["given"][0][:2] == ["test/x/test1.mp4", "train/x/train1.mp4"]
     assert main(command) == 0
-    assert "near-copies" not in capsys.readouterr().out
+    assert "near-duplicates" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("similarity", [0.0, 1.1, float("nan")])
 def test_wrong_similarity(similarity):
     dataset = Dataset("folder", Path(), ("x",), (Sample(Path("a"), "a", (0,), "a"),))
     with pytest.raises(ValueError, match="`similarity` must be more than 0"):
-        find_copies(dataset, similarity=similarity)
+        find_near_duplicates(dataset, similarity=similarity)
 
 
 def test_on_real_videos_links_stay_within_ucf101s_groups():
@@ -276,14 +286,14 @@ def test_on_real_videos_links_stay_within_ucf101s_groups():
         pytest.skip("KINEMA_DATA names no folder with ucf101-3")
     whole = load(data, kind="folder")
     samples = tuple(s for s in whole.samples if s.name < "BabyCrawling/v_BabyCrawling_g12")
-    found = find_copies(Dataset("folder", data, whole.classes, samples))
+    found = find_near_duplicates(Dataset("folder", data, whole.classes, samples))
     groups = {sample.name: sample.group for sample in samples}
     assert len(found.pairs) > 10
     for pair in found.pairs:
         assert len({groups[found.names[index]] for index in pair}) == 1
 
 
-def test_groups_of_some_videos_do_not_hide_near_copies_of_others(tmp_path):
+def test_groups_of_some_videos_do_not_hide_near_duplicates_of_others(tmp_path):
     """A class whose files are named as UCF101's has groups by these names, the other has none."""
     from kinema.datasets.types import Dataset, Sample
 
@@ -296,10 +306,12 @@ def test_groups_of_some_videos_do_not_hide_near_copies_of_others(tmp_path):
     )  # fmt: skip
     assert copies.needs_groups(dataset)
     pairs = np.array([[0, 1], [3, 4]])
-    found = copies.Copies(tuple(names), pairs, np.array([0.9, 0.8]), {})
-    grouped = group_copies(dataset, found)
+    found = copies.NearDuplicates(tuple(names), pairs, np.array([0.9, 0.8]), {})
+    grouped = group_near_duplicates(dataset, found)
     groups = [sample.group for sample in grouped.samples]
     assert groups == ["a/1", "a/1", "X/g01", "X/g01", "X/g01"]  # g02 looks like one of g01
-    apart = group_copies(dataset, copies.Copies(tuple(names), pairs[:1], np.array([0.9]), {}))
+    apart = group_near_duplicates(
+        dataset, copies.NearDuplicates(tuple(names), pairs[:1], np.array([0.9]), {})
+    )
     groups = [sample.group for sample in apart.samples]
     assert groups == ["a/1", "a/1", "X/g01", "X/g01", "X/g02"]

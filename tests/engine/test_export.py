@@ -76,9 +76,9 @@ def test_an_onnx_file_tells_its_story(tmp_path):
     )
     export(weights, tmp_path / "x.onnx")
     model = onnx.load(tmp_path / "x.onnx")
-    story = json.loads({entry.key: entry.value for entry in model.metadata_props}["kinema"])
-    assert story["labels"] == list("abcde")
-    assert story["sha256"] == weights.sha256
+    metadata = json.loads({entry.key: entry.value for entry in model.metadata_props}["kinema"])
+    assert metadata["labels"] == list("abcde")
+    assert metadata["sha256"] == weights.sha256
     assert [output.name for output in model.graph.output] == ["prob"]
 
 

@@ -425,7 +425,7 @@ def test_wrong_settings(folder, change, message):
         compare(folder, **{"methods": ["c3d"], "weights": [NET], "timed": False, **change})
 
 
-def test_what_left_a_class_lonely_is_named(tmp_path):
+def test_what_left_a_class_single_is_named(tmp_path):
     for label, count in {"red": 3, "blue": 1}.items():
         for number in range(count):
             write_video(tmp_path / "v" / label / f"{number}.mp4", draw(label, number, 16))

@@ -562,9 +562,9 @@ def test_a_run_is_not_shortened(clips, tmp_path, capsys):
 def as_an_older_version_left_it(out):
     """Without what newer versions add: columns of the log, and entries of the checkpoint."""
     path = out / "checkpoint.safetensors"
-    tensors, story = read_tensors(path, format="kinema-checkpoint-1")
-    story.pop("raised", None)
-    write_tensors(path, tensors, story)
+    tensors, metadata = read_tensors(path, format="kinema-checkpoint-1")
+    metadata.pop("raised", None)
+    write_tensors(path, tensors, metadata)
     columns = [
         "iteration",
         "epoch",

@@ -58,7 +58,7 @@ def test_it_learns_and_its_file_names_it_without_its_code(trained):
     weights = Weights.load(trained, models={"mine": Net})
     assert weights.labels == ("blue", "green", "red")
     assert isinstance(weights.network, UserModel)
-    assert weights.story()["network"] == {
+    assert weights.metadata()["network"] == {
         "name": "mine",
         "class": "Net",
         "num_classes": 3,

@@ -213,7 +213,7 @@ def place(tab, video):
     return box["x"] + x, box["y"] + y
 
 
-def lonely(tab):
+def single(tab):
     """The video whose point is farthest from all others."""
     return tab.evaluate("""(() => {
         const at = D.videos.map((_, v) => project(maps[0], v));
@@ -225,7 +225,7 @@ def lonely(tab):
 
 def test_pointing_at_a_video_shows_it_and_a_click_keeps_it(opened, result):
     tab = opened()
-    video = lonely(tab)
+    video = single(tab)
     x, y = place(tab, video)
     tip, detail = tab.locator("#tip"), tab.locator("#detail")
     assert tip.is_hidden()
@@ -291,7 +291,7 @@ def test_filter_by_class(opened, result):
     cards = tab.locator(".card").evaluate_all("cards => cards.map(card => +card.dataset.video)")
     assert sorted(cards) == [v for v in range(24) if result.labels[v] == 1]
     # A point of another class is not there any more.
-    video = lonely(tab)
+    video = single(tab)
     tab.select_option("#class", str((result.labels[video] + 1) % 3))
     tab.mouse.move(*place(tab, video))
     assert tab.locator("#tip").is_hidden()
@@ -346,7 +346,7 @@ def test_the_method_can_be_chosen(opened, result):
 
 def test_a_map_can_be_looked_at_closer(opened):
     tab = opened()
-    video = lonely(tab)
+    video = single(tab)
     before = place(tab, video)
     tab.locator(".map .tools button").first.click()
     x, y = place(tab, video)
@@ -365,7 +365,7 @@ def test_a_map_can_be_looked_at_closer(opened):
 def test_it_fits_a_phone(opened):
     tab = opened(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
-    video = lonely(tab)
+    video = single(tab)
     tab.touchscreen.tap(*place(tab, video))
     box = tab.locator("#detail").bounding_box()
     assert box["x"] >= 0

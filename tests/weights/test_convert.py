@@ -402,8 +402,8 @@ def test_our_own_files_need_no_converting(tmp_path):
     with pytest.raises(ValueError, match="Kinema's weights already; nothing has to be converted"):
         convert(tmp_path / "w.safetensors")
     table = {"features": np.zeros((1, 2), np.float32)}
-    story = json.dumps({"format": "kinema-features-1"})
-    save_file(table, tmp_path / "t.safetensors", metadata={"kinema": story})
+    metadata = json.dumps({"format": "kinema-features-1"})
+    save_file(table, tmp_path / "t.safetensors", metadata={"kinema": metadata})
     with pytest.raises(ValueError, match="a file of Kinema's .kinema-features-1., and no weights"):
         convert(tmp_path / "t.safetensors")
     with pytest.raises(

@@ -45,7 +45,7 @@ def test_everything_comes_back_from_a_file(tmp_path):
     )
     weights.save(tmp_path / "w.safetensors")
     again = Weights.load(tmp_path / "w.safetensors")
-    assert again.story() == weights.story()
+    assert again.metadata() == weights.metadata()
     assert again.network == MINI
     np.testing.assert_array_equal(again.mean, weights.mean)
     for name, array in weights.arrays.items():

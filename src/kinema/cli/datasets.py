@@ -18,7 +18,7 @@ def info(
     *,
     labels: Labels = Labels(),
     decode: Switch = False,
-    copies: Switch = False,
+    near_duplicates: Switch = False,
     threads: options.Readers = None,
     video_seconds: options.VideoSeconds = None,
     max_skipped: Annotated[int | None, options.MAX_SKIPPED] = None,
@@ -35,22 +35,22 @@ def info(
         labels.lists: Folder with the official lists, if it is not beside or below PATH.
         labels.kind: What it is, if that is not to be found out by its lists.
         decode: Read every frame, to find damage further on.
-        copies: Look for near-copies (same recording or scene), and for those that are on both sides
-            of an official split.
+        near_duplicates: Look for videos of one recording or scene, and for those that are on both
+            sides of an official split.
         all: Show all classes and all that is missing or cannot be read.
         json: Print it as JSON.
     """
     from kinema.datasets.inspection import inspect
     from kinema.datasets.loaders import load
-    from kinema.datasets.near_duplicates import find_copies
+    from kinema.datasets.near_duplicates import find_near_duplicates
     from kinema.video import loop
 
     reading = loop.Reading(video_seconds=video_seconds)
     dataset = load(path, **vars(labels))
     report = inspect(dataset, decode=decode, reading=reading, threads=threads, progress=True)
     found = None
-    if copies:
-        found = find_copies(dataset, reading=reading, threads=threads, progress=True)
+    if near_duplicates:
+        found = find_near_duplicates(dataset, reading=reading, threads=threads, progress=True)
         report = report.with_unreadable(found.unreadable)  # it has read them to their ends
     if json:
         facts = report.as_mapping()

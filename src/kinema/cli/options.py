@@ -175,7 +175,7 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED: dict[str, dict[str, str]] = {"dataset info": {"--copies": "--near-duplicates"}}
 """Old flags that still work, by command: {"train": {"--old": "--new"}}; for one minor version."""
 
 

@@ -25,7 +25,7 @@ def known() -> Done:
 
 
 def info(file: str, *, json: Switch = False, model: OwnModel = None) -> Done:
-    """Tell the story of weights: network, source, checksum, mean, labels.
+    """Tell what is known of weights: network, source, checksum, mean, labels.
 
     Args:
         file: Name or file.
@@ -35,11 +35,11 @@ def info(file: str, *, json: Switch = False, model: OwnModel = None) -> Done:
 
     weights = resolve(loaded(file, model))
     mean = weights.mean
-    story = weights.story()
-    story["mean"] = None if mean is None else [*mean.shape]
-    story["num_parameters"] = weights.network.num_parameters
+    metadata = weights.metadata()
+    metadata["mean"] = None if mean is None else [*mean.shape]
+    metadata["num_parameters"] = weights.network.num_parameters
     if json:
-        return Done(lines=[json_module.dumps(story)])
+        return Done(lines=[json_module.dumps(metadata)])
     if mean is None:
         of_mean = "none: extraction needs --mean"
     elif mean.ndim == 1:
@@ -52,7 +52,7 @@ def info(file: str, *, json: Switch = False, model: OwnModel = None) -> Done:
             f"name       {weights.name}",
             f"source     {weights.source}",
             f"trained    {'yes' if weights.trained else 'no, random'}",
-            f"sha256     {story['sha256']}",
+            f"sha256     {metadata['sha256']}",
             f"mean       {of_mean}",
             f"labels     {len(weights.labels) if weights.labels else 'none'}",
             f"trained on {'not recorded' if seen is None else f'{len(seen)} videos'}",

@@ -46,7 +46,7 @@ def plan_folds(dataset: Dataset, num_folds: int = 5, seed: int = 0) -> Folds:
 
     Where no folds keep a class's groups whole, its videos are parted singly, and a note says so: a
     class that is one group, and one whose groups hold other classes in such a way that all of them
-    would be in one fold. `near_duplicates.group_copies` makes groups for a dataset that has none.
+    would be in one fold. `group_near_duplicates` makes groups for a dataset that has none.
 
     Args:
         dataset: what to part.
@@ -122,9 +122,9 @@ def _fold_notes(
         has = "has" if len(few) == 1 else "have"
         why = f": {classes(few)} {has} {sizes[few[0]]} {what} only" if few else ""
         yield f"{count} folds in place of {num_folds}{why}."
-    lonely = [label for label, number in num_videos.items() if number == 1]
-    if lonely:
-        yield f"one video only, so never both learned and tested: {classes(lonely)}."
+    single = [label for label, number in num_videos.items() if number == 1]
+    if single:
+        yield f"one video only, so never both learned and tested: {classes(single)}."
 
 
 def _spread(

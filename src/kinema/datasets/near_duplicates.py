@@ -1,12 +1,12 @@
-"""Near-copies: videos of one recording or one fixed scene, told by what their frames look like.
+"""Near-duplicates: videos of one recording or one fixed scene, told by what their frames look like.
 
     videos --sketch--> thumbnails --similarity of each pair--> links --connected--> groups
 
 A classifier that learned from one clip of a recording knows the next one by its background. Where
-a dataset does not say which videos belong together, `group_copies` finds out, and folds keep them
-on one side.
+a dataset does not say which videos belong together, `group_near_duplicates` finds out, and folds
+keep them on one side.
 
-Note [What counts as a near-copy]
+Note [What counts as a near-duplicate]
     A video is sketched by `NUM_FRAMES` evenly spaced frames, grey, without black borders, brought
     to 24x18 pixels. Two frames are compared by the directions of their edges: the correlation of
     their horizontal and vertical gradients, whose lengths are square-rooted so that one strong edge
@@ -52,7 +52,7 @@ NUM_FRAMES = 8
 HEIGHT, WIDTH = 18, 24
 
 SIMILARITY = 0.55
-"""From which on two videos count as near-copies (docs/results/README.md shows why)."""
+"""From which on two videos count as near-duplicates (docs/results/README.md shows why)."""
 
 _BORDER = 32
 """Rows and columns at the edge with no pixel brighter than this in any frame are no picture."""
@@ -65,12 +65,12 @@ _BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Copies:
-    """Which videos of a dataset are near-copies of which.
+class NearDuplicates:
+    """Which videos of a dataset are near-duplicates of which.
 
     Attributes:
         names: of the n videos, sorted.
-        pairs: (m, 2) indices of near-copies, most similar first.
+        pairs: (m, 2) indices of near-duplicates, most similar first.
         similarities: (m,) of each pair, up to 1.
         unreadable: why videos could not be looked at, by name; they are linked to nothing.
     """
@@ -89,16 +89,16 @@ class Copies:
         _, first, of = np.unique(component, return_index=True, return_inverse=True)
         return tuple(self.names[index] for index in first[of])
 
-    def of_readable(self) -> Copies:
+    def of_readable(self) -> NearDuplicates:
         """The same of the videos alone that could be read."""
         kept = [index for index, name in enumerate(self.names) if name not in self.unreadable]
         place = np.zeros(len(self.names), int)
         place[kept] = np.arange(len(kept))
         names = tuple(self.names[index] for index in kept)
-        return Copies(names, place[self.pairs], self.similarities, {})
+        return NearDuplicates(names, place[self.pairs], self.similarities, {})
 
     def straddling(self, split: Split) -> list[tuple[str, str, float]]:
-        """Test videos with a near-copy among the training videos: both and how similar.
+        """Test videos with a near-duplicate among the training videos: both and how similar.
 
         Each test video is there once, with its nearest; the most similar ones come first.
         """
@@ -143,13 +143,13 @@ class Copies:
     def text(self, splits: Mapping[str, Split], *, max_names: int | None = 5) -> str:
         """What was found to read: the pairs and how similar they are, most similar first.
 
-        Then, for each split, the test videos with a near-copy among the training videos.
+        Then, for each split, the test videos with a near-duplicate among the training videos.
 
         Args:
             splits: given ones by name.
             max_names: how many pairs are named, and videos for each split; None for all.
         """
-        lines = [f"near-copies {self.summary()}"]
+        lines = [f"near-duplicates {self.summary()}"]
         lines += [
             f"            {self.names[first]} ~ {self.names[second]} ({similarity:.2f})"
             for (first, second), similarity in zip(
@@ -174,7 +174,7 @@ class Copies:
         return "\n".join(lines)
 
 
-def find_copies(
+def find_near_duplicates(
     dataset: Dataset,
     *,
     similarity: float = SIMILARITY,
@@ -182,12 +182,12 @@ def find_copies(
     reading: Reading = PLAIN,
     threads: int | None = None,
     progress: bool = False,
-) -> Copies:
-    """Look at every video and compare each with each. See Note [What counts as a near-copy].
+) -> NearDuplicates:
+    """Look at every video and compare each with each. See Note [What counts as a near-duplicate].
 
     Args:
         dataset: labelled videos; labels, groups and splits play no part.
-        similarity: from which on two videos count as near-copies, more than 0, at most 1.
+        similarity: from which on two videos count as near-duplicates, more than 0, at most 1.
         cache: a folder for the sketches of videos.
         reading: how videos are read.
         threads: videos that are read at once; None for one on each core.
@@ -204,7 +204,7 @@ def find_copies(
         reading=reading,
         threads=threads or num_usable_cores(),
     )
-    with Counted("near-copies", len(samples), enabled=progress) as bar:
+    with Counted("near-duplicates", len(samples), enabled=progress) as bar:
         for index, (_, (made,)) in enumerate(looked):
             if isinstance(made, Skipped):
                 unreadable[samples[index].name] = made.reason
@@ -212,11 +212,11 @@ def find_copies(
                 sketches[index] = made.value
             bar.advance()
     pairs, similarities = similar_pairs(sketches, similarity)
-    return Copies(tuple(sample.name for sample in samples), pairs, similarities, unreadable)
+    return NearDuplicates(tuple(sample.name for sample in samples), pairs, similarities, unreadable)
 
 
 def needs_groups(dataset: Dataset) -> bool:
-    """Whether nothing but near-copies tells of some videos which belong together."""
+    """Whether nothing but near-duplicates tells of some videos which belong together."""
     return not dataset.splits and any(sample.group == sample.name for sample in dataset.samples)
 
 
@@ -232,8 +232,8 @@ def _joined(own: Sequence[str], found: Sequence[str]) -> list[str]:
     return [own[index] for index in first[of]]
 
 
-def group_copies(dataset: Dataset, copies: Copies | None = None) -> Dataset:
-    """A dataset whose groups are its near-copies, with a note that says so.
+def group_near_duplicates(dataset: Dataset, copies: NearDuplicates | None = None) -> Dataset:
+    """A dataset whose groups are its near-duplicates, with a note that says so.
 
     Videos that have groups of their own keep them, and so do those of an official split. A group is
     called after its first video. Videos of a scene that more than half of all show stand alone, as
@@ -242,13 +242,13 @@ def group_copies(dataset: Dataset, copies: Copies | None = None) -> Dataset:
 
     Args:
         dataset: labelled videos.
-        copies: what `find_copies` gives for them; None looks for them here.
+        copies: what `find_near_duplicates` gives for them; None looks for them here.
     """
     if not needs_groups(dataset):
         return dataset
     if copies is None:
-        copies = find_copies(dataset)
-    notes = [f"groups by near-copies: {copies.summary()}"]
+        copies = find_near_duplicates(dataset)
+    notes = [f"groups by near-duplicates: {copies.summary()}"]
     groups = _joined([sample.group for sample in dataset.samples], copies.groups)
     sizes = Counter(groups)
     too_large = {group for group, size in sizes.items() if size > len(copies.names) / 2}
@@ -260,8 +260,8 @@ def group_copies(dataset: Dataset, copies: Copies | None = None) -> Dataset:
             too_large.remove(group)
     if too_large:
         notes.append(
-            f"{max(sizes.values())} of {len(copies.names)} videos hang together as near-copies, "
-            f"too many for one side of a fold, and are taken apart: {SAME_SCENE}."
+            f"{max(sizes.values())} of {len(copies.names)} videos hang together as near-duplicates"
+            f", too many for one side of a fold, and are taken apart: {SAME_SCENE}."
         )
     return dataclasses.replace(
         dataset,
@@ -288,7 +288,7 @@ def sketch(video: str | os.PathLike[str] | Video) -> np.ndarray:
 
 
 def step(cache: str | os.PathLike[str] | None = None, *, reading: Reading = PLAIN) -> Step:
-    """The sketch of each video, as a step of a walk over videos; what `find_copies` finds again.
+    """The sketch of each video, as a step of a walk; what `find_near_duplicates` finds again.
 
     Args:
         cache: a folder for sketches; None keeps none.

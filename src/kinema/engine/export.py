@@ -169,8 +169,8 @@ def write_onnx(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8, producer_name="kinema"
     )
     if isinstance(weights, Weights):
-        story = {key: value for key, value in weights.story().items() if key != "trained_on"}
-        helper.set_model_props(model, {"kinema": json.dumps(story)})
+        metadata = {key: value for key, value in weights.metadata().items() if key != "trained_on"}
+        helper.set_model_props(model, {"kinema": json.dumps(metadata)})
     checker.check_model(model)
     save(model, path)
 

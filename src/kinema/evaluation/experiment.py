@@ -148,10 +148,10 @@ def open_dataset(
         check(dataset, skipped)
         sketch = near_duplicates.step(options.cache, reading=options.reading)
         dataset, more = _filled(dataset, methods, options, lambda num: [sketch, *also(num)])
-        copies = near_duplicates.find_copies(dataset, cache=options.cache, **how)
+        copies = near_duplicates.find_near_duplicates(dataset, cache=options.cache, **how)
         dataset, still_more = without(dataset, copies.unreadable)
         skipped += [*more, *still_more]
-        dataset = near_duplicates.group_copies(dataset, copies.of_readable())
+        dataset = near_duplicates.group_near_duplicates(dataset, copies.of_readable())
     check(dataset, skipped)
     return Opened(dataset, tuple(skipped))
 

@@ -229,7 +229,7 @@ class _Run:
         else:
             content = {
                 "settings": settings,
-                "weights": self.extractor.weights.story(),
+                "weights": self.extractor.weights.metadata(),
                 "versions": versions(),
             }
             with atomic_path(path) as partial:

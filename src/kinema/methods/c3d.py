@@ -1,4 +1,8 @@
-"""C3D's rows: one net, several, and rivals that lack its weights, its motion or its frames."""
+"""C3D's rows: one net, several, and rivals that lack its weights, its motion or its frames.
+
+Two of them are of the first net's network with random weights (He's, seed 0): "c3d-random" as it
+is, "depth-1" with every kernel's depth made 1, as in the kernel-depth study (`network.flattened`).
+"""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Checkpoint:
         """
         tensors = dict(self.parameters)
         tensors |= self.state
-        story = {
+        metadata = {
             "format": FORMAT,
             "settings": dict(self.settings),
             "iteration": self.iteration,
@@ -91,7 +91,7 @@ class Checkpoint:
             "log": dict(self.log),
             "raised": [dataclasses.asdict(each) for each in self.raised],
         }
-        write_tensors(path, {**tensors, "mean": self.mean}, story)
+        write_tensors(path, {**tensors, "mean": self.mean}, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
@@ -105,7 +105,7 @@ class Checkpoint:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file.")
         try:
-            tensors, story = read_tensors(path, format=FORMAT)
+            tensors, metadata = read_tensors(path, format=FORMAT)
         except ValueError as error:
             raise ValueError(f"{path} holds no checkpoint ({error}).") from None
         mean = tensors.pop("mean")
@@ -115,14 +115,14 @@ class Checkpoint:
             if name.startswith("momentum.") or ":" in name
         }
         return cls(
-            story["settings"],
-            story["iteration"],
+            metadata["settings"],
+            metadata["iteration"],
             tensors,
             state,
-            story["learning_rate"],
+            metadata["learning_rate"],
             mean,
-            story["log"],
-            tuple(Raised(**each) for each in story.get("raised", ())),
+            metadata["log"],
+            tuple(Raised(**each) for each in metadata.get("raised", ())),
         )
 
     def check_settings(self, wanted: Mapping[str, Any], folder: Path) -> None:

@@ -126,7 +126,7 @@ class Targets:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file.")
         try:
-            tensors, story = read_tensors(path, format=FORMAT)
-            return cls(story["videos"], **tensors)
+            tensors, metadata = read_tensors(path, format=FORMAT)
+            return cls(metadata["videos"], **tensors)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path} holds no targets ({error}).") from None

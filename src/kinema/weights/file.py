@@ -1,4 +1,4 @@
-"""`Weights`: named float32 arrays with the story of where they came from.
+"""`Weights`: named float32 arrays, and where they came from.
 
 Our file is safetensors: the parameters under their names, the mean volume as `mean`, and one
 metadata entry `kinema`, a JSON object with everything else. To make a file known to `kinema
@@ -29,7 +29,7 @@ FORMAT = "kinema-weights-1"
 
 @dataclass(frozen=True, eq=False)
 class Weights(Mapping[str, np.ndarray]):
-    """Parameters of a model, a mapping from their names, and their story.
+    """Parameters of a model, a mapping from their names, and their metadata.
 
     Attributes:
         arrays: parameters by name, float32, as "conv1a.weight"; exactly those of `network`. A
@@ -120,7 +120,7 @@ class Weights(Mapping[str, np.ndarray]):
         """The same weights with another mean."""
         return dataclasses.replace(self, mean=np.asarray(mean, np.float32))
 
-    def story(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON values."""
         return {
             "format": FORMAT,
@@ -140,7 +140,7 @@ class Weights(Mapping[str, np.ndarray]):
         tensors = dict(self.arrays)
         if self.mean is not None:
             tensors["mean"] = self.mean
-        write_tensors(path, tensors, self.story())
+        write_tensors(path, tensors, self.metadata())
 
     @classmethod
     def load(
@@ -166,7 +166,7 @@ class Weights(Mapping[str, np.ndarray]):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file.")
         try:
-            tensors, story = read_tensors(path, format=FORMAT)
+            tensors, metadata = read_tensors(path, format=FORMAT)
         except OtherFormat as error:
             raise ValueError(f"{path} holds no weights ({error}).") from None
         except ValueError as error:
@@ -178,9 +178,9 @@ class Weights(Mapping[str, np.ndarray]):
             return cls(
                 mean=tensors.pop("mean", None),
                 arrays=tensors,
-                network=model_from(story["network"], models),
+                network=model_from(metadata["network"], models),
                 **{
-                    key: story[key]
+                    key: metadata[key]
                     for key in (
                         "name",
                         "source",
@@ -304,13 +304,16 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
             "the small C3D, seeded random weights, not trained; c3d-mini:1 is of seed 1",
             networks.c3d_mini,
         ),
-        "c3d-random": BuiltIn(
+        "c3d-untrained": BuiltIn(
             "C3D, seeded random weights, for tests and timing",
             networks.c3d,
         ),
     }
 )
 """Weights that need no file; `NAME:SEED` is another draw of them."""
+
+_FORMERLY = {"c3d-random": "c3d-untrained"}
+"""Weights by a former name: a row of the comparison is called so, which is something else."""
 
 
 @dataclass(frozen=True)
@@ -397,4 +400,5 @@ def is_name(weights: str) -> bool:
 
 def _name_and_seed(name: str) -> tuple[str, int]:
     plain, _, seed = name.partition(":")
-    return (plain, int(seed)) if seed.isdecimal() else (name, 0)
+    plain, number = (plain, int(seed)) if seed.isdecimal() else (name, 0)
+    return _FORMERLY.get(plain, plain), number

@@ -14,7 +14,7 @@ def pull(name: str, *, progress: bool = False) -> Path:
     """Fetch and convert a file of `file.KNOWN_FILES`, unless it is in the cache already.
 
     Several of them were published without a checksum and are taken as they come; the sha256 of
-    what came is kept in the weights' story, as `source_sha256`.
+    what came is kept in the weights' metadata, as `source_sha256`.
 
     Args:
         name: a name of `file.KNOWN_FILES`.
