@@ -111,7 +111,7 @@ def engine_alone(arguments: argparse.Namespace) -> None:
     """
     weights = Weights.load(cache_folder() / "extraction-c3d.safetensors")
     network = weights.network.up_to(LAYER)
-    engine = Engine(network, weights, kind=arguments.engine, threads=arguments.threads)
+    engine = Engine(network, weights, engine=arguments.engine, threads=arguments.threads)
     clip = np.load(cache_folder() / "extraction-clip.npy")
     clips = np.repeat(clip[None], arguments.batch, axis=0)
     begun = time.perf_counter()

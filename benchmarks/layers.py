@@ -43,7 +43,7 @@ def profile(target: str, peak: float) -> dict:
     """The table of one build."""
     os.environ["KINEMA_PROCESSOR"] = target
     network = c3d()
-    engine = Engine(network, random_weights(network), kind="native")
+    engine = Engine(network, random_weights(network), engine="native")
     clips = np.random.default_rng(0).normal(0, 50, (BATCH, *network.input_shape))
     clips = clips.astype(np.float32)
     engine.run(clips, ("prob",))  # memory is taken
@@ -87,7 +87,7 @@ def packing() -> dict[str, float]:
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        engine = Engine(c3d(), weights, kind="native")
+        engine = Engine(c3d(), weights, engine="native")
         seconds.append(time.perf_counter() - start)
     return {
         "seconds_to_pack": sorted(seconds)[1],

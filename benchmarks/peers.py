@@ -82,7 +82,7 @@ def native_engine(network: Network, weights: Path, threads: int) -> Any:
     from kinema.engine.engine import Engine
     from kinema.weights.file import Weights
 
-    return Engine(network, Weights.load(weights), kind=NATIVE, threads=threads)
+    return Engine(network, Weights.load(weights), engine=NATIVE, threads=threads)
 
 
 def native(job: Job) -> Run:

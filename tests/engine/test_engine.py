@@ -52,7 +52,7 @@ def test_every_layer_of_a_small_network(kind, pool5):
     clips = rng.standard_normal((3, *network.input_shape)).astype(np.float32)
     names = network.layer_names
     expected = reference.run(network, weights, clips, names)
-    got = Engine(network, weights, kind=kind, device="cpu").run(clips, names)
+    got = Engine(network, weights, engine=kind, device="cpu").run(clips, names)
     assert list(got) == list(names)
     for name in names:
         assert got[name].dtype == np.float32
@@ -68,7 +68,7 @@ def test_c3d_on_real_frames(kind, ucf101):
     clips = preprocess(frames, mean=weights.mean)[None]
     names = ("conv5b", "pool5", "fc6", "fc8")
     expected = reference.run(network, weights, clips, names)
-    got = Engine(network, weights, kind=kind, device="cpu").run(clips, names)
+    got = Engine(network, weights, engine=kind, device="cpu").run(clips, names)
     for name in names:
         assert relative_error(got[name], expected[name]) < TOLERANCE, name
     assert (got["fc6"] >= 0).all()
@@ -80,7 +80,7 @@ def test_torch_threads_are_a_matter_of_one_run():
     network = small_network()
     clips = np.zeros((1, *network.input_shape), np.float32)
     before = torch.get_num_threads()
-    Engine(network, random_weights(network), kind="torch", threads=1).run(clips)
+    Engine(network, random_weights(network), engine="torch", threads=1).run(clips)
     assert torch.get_num_threads() == before
 
 
@@ -90,7 +90,7 @@ def test_read_only_arrays_are_taken_quietly(kind, recwarn):
     clips = np.zeros((1, *network.input_shape), np.float32)
     for array in (*weights.values(), clips):
         array.flags.writeable = False
-    Engine(network, weights, kind=kind).run(clips)
+    Engine(network, weights, engine=kind).run(clips)
     assert not recwarn.list
 
 
@@ -98,14 +98,14 @@ def test_a_cut_network_takes_the_whole_networks_weights(kind):
     network = small_network()
     weights = random_weights(network)
     clips = np.ones((1, *network.input_shape), np.float32)
-    whole = Engine(network, weights, kind=kind).run(clips, ("fc6",))["fc6"]
-    cut = Engine(network.up_to("fc6"), weights, kind=kind).run(clips, ("fc6",))["fc6"]
+    whole = Engine(network, weights, engine=kind).run(clips, ("fc6",))["fc6"]
+    cut = Engine(network.up_to("fc6"), weights, engine=kind).run(clips, ("fc6",))["fc6"]
     np.testing.assert_array_equal(whole, cut)
 
 
 def test_no_clips_give_no_rows(kind):
     network = small_network()
-    engine = Engine(network, random_weights(network), kind=kind)
+    engine = Engine(network, random_weights(network), engine=kind)
     empty = engine.run(np.empty((0, *network.input_shape), np.float32), ("fc6", "pool2"))
     assert empty["fc6"].shape == (0, 11)
     assert empty["pool2"].shape == (0, *network.shapes()["pool2"])
@@ -158,9 +158,9 @@ def test_bad_clips_are_named(arguments, error, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "caffe"}, "`kind` must be one of"),
+        ({"engine": "caffe"}, "`engine` must be one of"),
         ({"device": "tpu"}, "`device` must be one of"),
-        ({"kind": "native", "device": "cuda"}, "runs on a CPU"),
+        ({"engine": "native", "device": "cuda"}, "runs on a CPU"),
         ({"threads": 0}, "`threads` must be at least 1"),
         ({"threads": 10**8}, "`threads` must be at least 1 and at most"),
     ],
@@ -173,7 +173,7 @@ def test_bad_options_are_named(options, message):
 
 def test_a_profile_says_how_and_how_long():
     network = small_network()
-    engine = Engine(network, random_weights(network), kind="native")
+    engine = Engine(network, random_weights(network), engine="native")
     assert engine.packed_bytes > 0
     before = engine.profile()
     assert list(before) == list(network.layer_names)
@@ -192,7 +192,13 @@ def test_a_profile_says_how_and_how_long():
 def test_only_the_native_engine_keeps_a_profile():
     pytest.importorskip("torch")
     network = small_network()
-    engine = Engine(network, random_weights(network), kind="torch", device="cpu")
+    engine = Engine(network, random_weights(network), engine="torch", device="cpu")
     with pytest.raises(ValueError, match="the engine torch keeps no profile"):
         engine.profile()
     assert engine.packed_bytes == 4 * network.num_parameters
+
+
+def test_the_former_name_of_engine_works_with_a_note():
+    network = networks.c3d_mini(3, input_shape=(3, 16, 16, 16))
+    with pytest.warns(DeprecationWarning, match="`kind` of Engine is now `engine`"):
+        assert Engine(network, random_weights(network), kind="native").kind == "native"

@@ -63,7 +63,7 @@ def test_the_file_computes_what_the_engine_does(tmp_path, network, ending):
     else:
         module = torch.export.load(tmp_path / "x.pt2").module()
         outputs = [output.detach().numpy() for output in module(torch.from_numpy(inputs))]
-    expected = Engine(network, weights, kind="native").run(inputs, layers)
+    expected = Engine(network, weights, engine="native").run(inputs, layers)
     for layer, output in zip(layers, outputs, strict=True):
         error = np.linalg.norm(output - expected[layer]) / np.linalg.norm(expected[layer])
         assert error < 1e-5, layer
@@ -112,7 +112,7 @@ def test_without_onnx_runtime_it_is_written_and_said(tmp_path, monkeypatch):
     monkeypatch.undo()
     inputs = clips(SMALL, 2)
     (output,) = run_onnx(tmp_path / "x.onnx", inputs)[1]
-    expected = Engine(SMALL, random_weights(SMALL), kind="native").run(inputs, ("prob",))["prob"]
+    expected = Engine(SMALL, random_weights(SMALL), engine="native").run(inputs, ("prob",))["prob"]
     np.testing.assert_allclose(output, expected, atol=1e-5)
 
 

@@ -33,7 +33,7 @@ TOLERANCE = 5e-6
 
 def engine(network, weights, target=TARGETS[0], threads=2):
     with mock.patch.dict(os.environ, KINEMA_PROCESSOR=target):
-        return Engine(network, weights, kind="native", threads=threads)
+        return Engine(network, weights, engine="native", threads=threads)
 
 
 def parameters(network, seed=0):

@@ -63,7 +63,7 @@ def test_the_network_computes_what_the_engine_does():
     clips, _ = batch()
     with torch.no_grad():
         scores = model(torch.from_numpy(clips)).numpy()
-    expected = Engine(NETWORK, weights, kind="native").run(clips, ("fc8", "prob"))
+    expected = Engine(NETWORK, weights, engine="native").run(clips, ("fc8", "prob"))
     np.testing.assert_allclose(scores, expected["fc8"], rtol=1e-4, atol=1e-5)
     assert sorted(model.arrays()) == sorted(NETWORK.parameter_shapes())
 

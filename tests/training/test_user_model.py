@@ -112,7 +112,7 @@ def test_the_engine_runs_it(trained):
     np.testing.assert_allclose(outputs["prob"], logits.softmax(1), rtol=1e-5, atol=1e-6)
     assert engine.run(inputs[:0], ("pool",))["pool"].shape == (0, 8)
     with pytest.raises(ValueError, match="\"native\" knows our layers alone; the model 'mine'"):
-        Engine(weights.network, weights, kind="native")
+        Engine(weights.network, weights, engine="native")
     with pytest.raises(ValueError, match="`layer` must be one of pool, logits, prob; got 'fc6'"):
         engine.run(inputs, ("fc6",))
 

@@ -16,7 +16,7 @@ from kinema.weights.file import random_weights
 
 
 def run(network, weights, clip, layer, position):
-    engine = Engine(network.up_to(layer), weights, kind="native")
+    engine = Engine(network.up_to(layer), weights, engine="native")
     return project(engine, weights, clip.astype(np.float32), position)
 
 
@@ -159,7 +159,7 @@ CLIP = np.random.default_rng(4).normal(0, 1, NETWORK.input_shape).astype(np.floa
 def test_equal_to_the_definition(layer):
     """The strongest activation, and one at the edge, where windows and kernels are cut off."""
     part = NETWORK.up_to(layer)
-    output = Engine(part, WEIGHTS, kind="native").run(CLIP[None], (layer,))[layer][0]
+    output = Engine(part, WEIGHTS, engine="native").run(CLIP[None], (layer,))[layer][0]
     corner = tuple(size - 1 for size in output.shape[1:])
     last = (output[(slice(None), *corner)].argmax(), *corner)
     for position in (np.unravel_index(output.argmax(), output.shape), last):
@@ -198,7 +198,7 @@ def test_a_transposed_convolution_is_the_adjoint():
 
 
 def test_a_silent_activation_projects_to_nothing():
-    output = Engine(NETWORK.up_to("conv2"), WEIGHTS, kind="native").run(CLIP[None], ("conv2",))
+    output = Engine(NETWORK.up_to("conv2"), WEIGHTS, engine="native").run(CLIP[None], ("conv2",))
     silent = np.argwhere(output["conv2"][0] == 0)[0]
     assert not run(NETWORK, WEIGHTS, CLIP, "conv2", silent).any()
 

@@ -15,6 +15,7 @@ import ctypes
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,10 +64,15 @@ class Engine:
         weights: parameters by name, as "conv1a.weight", float32. Every parameter of the network
             must be there with its shape; others are ignored, so a network that was cut with
             `Network.up_to` takes the whole's weights.
-        kind: "native", "torch", or "auto": torch where `device` is a CUDA device or the model is a
+        engine: "native", "torch", or "auto": torch where `device` is a CUDA device or the model is a
             class of its author's own, else native.
         device: "cpu", "cuda", or "auto": a CUDA device if torch is there and sees one, else cpu.
         threads: CPU threads for one run; None for one on each core that this process may use.
+        kind: the former name of `engine`; it goes in the next minor version.
+
+    Attributes:
+        kind: which engine it is, "native" or "torch".
+        device: "cpu" or "cuda".
 
     Raises:
         ValueError: a parameter is missing, misshapen or not finite; it is named. Also an engine
@@ -79,11 +85,15 @@ class Engine:
         network: Model,
         weights: Mapping[str, np.ndarray],
         *,
-        kind: str = "auto",
+        engine: str = "auto",
         device: str = "auto",
         threads: int | None = None,
+        kind: str | None = None,
     ) -> None:
-        for name, value, known in (("kind", kind, KINDS), ("device", device, DEVICES)):
+        if kind is not None:
+            warnings.warn("`kind` of Engine is now `engine`.", DeprecationWarning, stacklevel=2)
+            engine = kind
+        for name, value, known in (("engine", engine, KINDS), ("device", device, DEVICES)):
             if value not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}.")
         if threads is not None and not 1 <= threads <= MOST_THREADS:
@@ -92,13 +102,13 @@ class Engine:
             )
         self.network = network
         if isinstance(network, UserModel):
-            if kind == "native":
+            if engine == "native":
                 raise ValueError(
                     f'the engine "native" knows our layers alone; the model {network.name!r} runs '
                     'on "torch".'
                 )
-            kind = "torch"
-        self.kind, self.device = _resolve(kind, device)
+            engine = "torch"
+        self.kind, self.device = _resolve(engine, device)
         runner = _NativeRunner if self.kind == "native" else _TorchRunner
         self._runner = runner(
             network,

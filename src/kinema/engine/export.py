@@ -90,7 +90,7 @@ def export(
             outputs = run(partial, clips)
             errors = {}
             if outputs is not None:
-                expected = Engine(network, weights, kind="native").run(clips, chosen)
+                expected = Engine(network, weights, engine="native").run(clips, chosen)
                 for layer, output in zip(chosen, outputs, strict=True):
                     difference = np.linalg.norm(output - expected[layer])
                     errors[layer] = float(difference / np.linalg.norm(expected[layer]))

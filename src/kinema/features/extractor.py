@@ -113,7 +113,7 @@ class Extractor:
         self._resize_to = network.frame_size
         self._crop = (crop[0], crop[1])
         self.engine = Engine(
-            network.up_to(layer), self.weights, kind=engine, device=device, threads=threads
+            network.up_to(layer), self.weights, engine=engine, device=device, threads=threads
         )
 
     def settings(self) -> dict[str, Any]:

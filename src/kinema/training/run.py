@@ -319,7 +319,7 @@ class Run:
         engine = Engine(
             self._network,
             self._learner.averaged(),
-            kind="native" if processes.native and isinstance(self._network, Network) else "torch",
+            engine="native" if processes.native and isinstance(self._network, Network) else "torch",
             device=processes.kind,
             threads=processes.threads,
         )
