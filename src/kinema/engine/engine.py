@@ -64,8 +64,8 @@ class Engine:
         weights: parameters by name, as "conv1a.weight", float32. Every parameter of the network
             must be there with its shape; others are ignored, so a network that was cut with
             `Network.up_to` takes the whole's weights.
-        engine: "native", "torch", or "auto": torch where `device` is a CUDA device or the model is a
-            class of its author's own, else native.
+        engine: "native", "torch", or "auto": torch where `device` is a CUDA device or the model is
+            a class of its author's own, else native.
         device: "cpu", "cuda", or "auto": a CUDA device if torch is there and sees one, else cpu.
         threads: CPU threads for one run; None for one on each core that this process may use.
         kind: the former name of `engine`; it goes in the next minor version.
