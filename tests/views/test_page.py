@@ -79,11 +79,6 @@ def test_timelines_are_what_the_method_says_of_single_clips(result):
     assert result.rows[2].points is None
 
 
-def test_pictures_take_a_cache(folder):
-    with pytest.raises(ValueError, match="`pictures` takes a `cache`"):
-        compare(folder, methods=["chance"], pictures=True)
-
-
 def test_segments_by_hand():
     start = np.array([0.0, 0.5, 1.0, 1.5])
     line = Timeline(start, start + 1.0, np.array([2, 2, 0, 1]))
