@@ -27,7 +27,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -284,8 +284,15 @@ class OtherFormat(ValueError):
     """A file is one of Kinema's, but of another format than was asked for."""
 
 
-def read_tensors(path: Path, *, format: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_tensors(
+    path: Path, *, format: str, older: Sequence[str | None] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and metadata that `write_tensors` wrote.
+
+    Args:
+        path: the file.
+        format: what its metadata calls it.
+        older: what earlier versions of it are called; None for those that went without a name.
 
     Raises:
         OtherFormat: its metadata is of another format of Kinema's.
@@ -294,7 +301,7 @@ def read_tensors(path: Path, *, format: str) -> tuple[dict[str, np.ndarray], dic
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get("kinema", "{}"))
-            if not isinstance(metadata, dict) or metadata.get("format") != format:
+            if not isinstance(metadata, dict) or metadata.get("format") not in (format, *older):
                 if isinstance(metadata, dict) and str(metadata.get("format", "")).startswith(
                     "kinema-"
                 ):

@@ -375,6 +375,15 @@ def pickles() -> None:
     )
 
 
+def targets() -> None:
+    """Row r of D = 3 holds r, r / 2 and -r: two clips of a video, then a whole one."""
+    from kinema.training.targets import Targets
+
+    rows = np.arange(3)[:, None] * np.array([1, 0.5, -1])
+    made = Targets(["a/1.mp4", "b/2.mp4"], rows, np.array([0, 0, 1]), np.array([0, 8, -1]))
+    made.save(HERE / "targets-1.safetensors")
+
+
 # --- helpers --------------------------------------------------------------------------------------
 
 
@@ -402,7 +411,7 @@ def remove(path: Path) -> None:
 
 PRESENT = (
     weights, features, features_twice, original, extraction, classifier, clips, training, result,
-    means, pickles,
+    means, pickles, targets,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -215,9 +215,10 @@ class _Run:
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{path} is not of an extraction; choose another `out`.") from None
             for name, value in settings.items():
-                if before.get(name, _DEFAULTS_SINCE.get(name)) != value:
+                was = before.get(name, _DEFAULTS_SINCE.get(name))
+                if was != value:
                     raise ValueError(
-                        f"`out` {self.out} was made with {name} {before.get(name)}, now it is "
+                        f"`out` {self.out} was made with {name} {was}, now it is "
                         f"{value}: choose another folder, or the same settings."
                     )
             for name, version in versions().items():
@@ -317,7 +318,7 @@ class _Run:
         self.report.skipped.append(skipped)
 
 
-_DEFAULTS_SINCE = {"colours": "file"}
+_DEFAULTS_SINCE = {"colours": "file", "engine": "Engine(kind='torch', device='cpu')"}
 """Settings that runs of earlier versions did not write down, as they were."""
 
 _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}

@@ -155,8 +155,9 @@ def _write_safetensors(table: FeatureTable, path: Path) -> None:
 
 
 def _read_safetensors(path: Path) -> FeatureTable:
-    tensors, about = read_tensors(path, format=FORMAT)
-    del about["format"]
+    tensors, about = read_tensors(path, format=FORMAT, older=[None])
+    if about.pop("format", None) is None and tensors.keys() != {"features", *ROW_COLUMNS}:
+        raise ValueError(f"it is not of the format {FORMAT}")
     return FeatureTable(**tensors, about=about)
 
 

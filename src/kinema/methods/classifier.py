@@ -21,6 +21,9 @@ from kinema.files import read_tensors, write_tensors
 
 FORMAT = "kinema-classifier-2"
 
+_FIRST_FORMAT = "kinema-classifier-1"
+"""Of one net, whose features were always normalised."""
+
 
 @dataclass(frozen=True, eq=False)
 class Net:
@@ -146,7 +149,9 @@ class Classifier:
         if not Path(path).is_file():
             raise FileNotFoundError(f"classifier {path}: no such file.")
         try:
-            tensors, about = read_tensors(Path(path), format=FORMAT)
+            tensors, about = read_tensors(Path(path), format=FORMAT, older=[_FIRST_FORMAT])
+            if about["format"] == _FIRST_FORMAT:
+                about |= {"nets": [[about["weights"], about["settings"]]], "l2": True}
             return cls(
                 classes=tuple(about["classes"]),
                 coefficients=tensors["coefficients"],

@@ -128,13 +128,17 @@ class Checkpoint:
     def check_settings(self, wanted: Mapping[str, Any], folder: Path) -> None:
         """Refuse to go on with other settings than those the run was begun with."""
         for key, value in wanted.items():
-            before = self.settings.get(key)
+            before = self.settings.get(key, _DEFAULTS_SINCE.get(key))
             if before != value:
                 was, now = _shown(before), _shown(value)
                 raise ValueError(
                     f"{folder} was begun with {key} {was}, now it is {now}: go on with the same "
                     "settings, or choose another `out`."
                 )
+
+
+_DEFAULTS_SINCE = {"recipe's flip": True}
+"""Settings that runs of earlier versions did not write down, as they were."""
 
 
 def _shown(value: object) -> str:

@@ -125,7 +125,8 @@ class ClipStore:
         try:
             about = _read_about(self._connection)
             if about.get("format") not in (FORMAT, _FIRST_FORMAT):
-                raise ValueError(f"{self.path} holds no prepared clips.")
+                of = f" that this version reads ({name})" if (name := about.get("format")) else ""
+                raise ValueError(f"{self.path} holds no prepared clips{of}.")
             if not about.get("finished"):
                 raise ValueError(self._not_finished())
             self._read(about)
