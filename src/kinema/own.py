@@ -17,7 +17,7 @@ def load_class(place: str) -> type:
     """The class that `FILE.py:ClassName` names; the file is run as a module.
 
     Raises:
-        ValueError: the text is not of this form, or the file has no such class.
+        ValueError: the text is not of this form, the file has no such class, or it fails.
         FileNotFoundError: there is no such file.
     """
     path, _, name = place.rpartition(":")
@@ -29,8 +29,12 @@ def load_class(place: str) -> type:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(spec.name, module)  # classes are found again by it, as pickle does
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # classes are found again by it, as pickle does
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[spec.name]
+        raise ValueError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not inspect.isclass(found):
         raise ValueError(f"{path} has no class {name}.")

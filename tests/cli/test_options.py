@@ -106,7 +106,7 @@ def same(flag, default) -> bool:
 
 
 def test_all_commands_are_held_to_their_functions():
-    assert commands().keys() == FUNCTIONS.keys()
+    assert commands().keys() == FUNCTIONS.keys(), "name each command's functions in FUNCTIONS"
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))

@@ -62,19 +62,18 @@ def test_every_row_keeps_the_contract(row, folder, features):
     labels = np.array([sample.labels[0] for sample in dataset.samples])
     copy = clone(method)
     before = copy.get_params(deep=False)
-    with pytest.raises(AttributeError):
-        copy.decision_function(videos)
+    assert not hasattr(copy, "classes_")
     assert copy.fit(videos[::2], labels[::2]) is copy
     after = copy.get_params(deep=False)
     assert all(after[name] is value for name, value in before.items())  # a fit changes none
-    scores = copy.decision_function(videos)
+    scores = scores_of(row, copy, videos)
     assert scores.shape == (12, 3)
-    np.testing.assert_array_equal(copy.predict(videos), copy.classes_[scores.argmax(axis=1)])
+    if hasattr(copy, "predict"):
+        np.testing.assert_array_equal(copy.predict(videos), copy.classes_[scores.argmax(axis=1)])
     # The order of videos and what else is asked change nothing.
-    np.testing.assert_allclose(copy.decision_function(videos[::-1]), scores[::-1], atol=1e-6)
+    np.testing.assert_allclose(scores_of(row, copy, videos[::-1]), scores[::-1], atol=1e-6)
     if hasattr(copy, "describe"):
         np.testing.assert_array_equal(copy.describe(videos), method.describe(videos))
-        np.testing.assert_allclose(copy.decide(copy.describe(videos)), scores, atol=1e-6)
     if (found := getattr(copy, "timeline", lambda video: None)(videos[0])) is not None:
         start, stop, of_clips = found
         assert (start < stop).all()
@@ -83,7 +82,7 @@ def test_every_row_keeps_the_contract(row, folder, features):
         np.testing.assert_allclose(of_clips[0], scores[0], atol=1e-4)
     two = labels < 2
     copy.fit([v for v, is_in in zip(videos, two, strict=True) if is_in], labels[two])
-    assert copy.decision_function(videos[:3]).shape == (3, 2)
+    assert scores_of(row, copy, videos[:3]).shape == (3, 2)
 
 
 def pipelines(**options):
@@ -215,6 +214,36 @@ class Takes(BaseEstimator):
 def test_what_is_no_method_is_refused_before_a_video_is_read(tmp_path, method, message):
     with pytest.raises(ValueError, match=message):
         compare(tmp_path / "not there", methods={"mine": method}, weights=[NET])
+
+
+class Broken(Takes):
+    def __init__(self, error=None):
+        self.error = error
+
+    def fit(self, X, y):
+        if self.error:
+            raise self.error
+        return self
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (None, r"^the method mine, fold 1: its `fit` must set `classes_`, the sorted labels\.$"),
+        (ValueError("no"), "^the method mine, fold 1: no$"),
+        (KeyError("x"), "^the method mine failed in fold 1, KeyError: 'x'$"),
+    ],
+)
+def test_a_method_that_fails_is_named(folder, error, message):
+    methods = {"mine": Broken(error)}
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        compare(folder, methods=methods, weights=[NET], folds=2, timed=False)
+
+
+def test_a_file_that_cannot_be_run_is_named(tmp_path):
+    (tmp_path / "own.py").write_text("import nothing_there\n")
+    with pytest.raises(ValueError, match=r"own.py cannot be run: ModuleNotFoundError: No module"):
+        load_class(f"{tmp_path / 'own.py'}:A")
 
 
 class Shaped(BaseEstimator):

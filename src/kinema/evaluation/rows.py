@@ -5,10 +5,11 @@ See Note [Method] in `kinema.methods` for what a method may have.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,9 @@ def row_of(
     labels, groups = experiment.labels, experiment.groups
     outcomes = []
     for split_name, split in experiment.splits.items():
-        fitted = fit(method, experiment, split.train)
-        outcomes.append(_outcome(name, fitted, experiment, split_name, split, pictures))
+        with _named(name, split_name):
+            fitted = fit(method, experiment, split.train)
+            outcomes.append(_outcome(name, fitted, experiment, split_name, split, pictures))
     right = np.concatenate([outcome.right for outcome in outcomes]).astype(float)
     tested = np.concatenate([outcome.test for outcome in outcomes])
     points = purity = None
@@ -79,6 +81,20 @@ def row_of(
     )
 
 
+@contextlib.contextmanager
+def _named(name: str, split: str) -> Iterator[None]:
+    """Whose fault an error is: a method can be anyone's."""
+    try:
+        yield
+    except OSError:  # of the disk
+        raise
+    except ValueError as error:
+        raise ValueError(f"the method {name}, {split}: {error}") from error
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise RuntimeError(f"the method {name} failed in {split}, {what}") from error
+
+
 def num_leaked(method: Any, dataset: Dataset, splits: Mapping[str, Split]) -> int:
     """How many of the test videos a method's weights learned from."""
     tested = {dataset.samples[index].name for split in splits.values() for index in split.test}
@@ -101,6 +117,8 @@ def fit(method: Any, experiment: Experiment, chosen: Sequence[int] | None = None
 def _outcome(
     name: str, fitted: Any, experiment: Experiment, split_name: str, split: Split, pictures: bool
 ) -> Outcome:
+    if not hasattr(fitted, "classes_"):
+        raise ValueError("its `fit` must set `classes_`, the sorted labels.")
     test = list(split.test)
     videos = [experiment.sources[index] for index in test]
     classes = np.asarray(fitted.classes_)

@@ -5,10 +5,11 @@ Note [Method]
     `compare` clones it for each split. A video is path-like, and carries the seconds where a sample
     is a part of a file (`video.sources.Source`).
 
-        fit(videos, y)               `groups=` is given where its signature names it
+        fit(videos, y)               sets `classes_`, the sorted labels; `groups=` is given where
+                                     its signature names it
         decision_function(videos)    (n,) or (n, K); else predict_proba; else predict
 
-    What else it has is used, and nothing asks for its class:
+    What else it has is used, and nothing asks for its class. A row of ours has a title.
 
         title, stands_in, seen       before the fit: its name in tables; what of a published method
                                      it approximates; names of the videos that its weights saw

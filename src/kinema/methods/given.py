@@ -103,7 +103,7 @@ def _check(name: str, method: Any) -> None:
     decides = ("decision_function", "predict_proba", "predict")
     if not hasattr(method, "fit") or not any(hasattr(method, way) for way in decides):
         raise ValueError(
-            f"the method {name}, {method!r:.80}, must have `fit(videos, y)` and one of "
+            f"the method {name} ({type(method).__name__}) must have `fit(videos, y)` and one of "
             f"{', '.join(decides)}."
         )
     try:
