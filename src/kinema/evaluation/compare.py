@@ -94,8 +94,7 @@ def compare(
 
         def check(dataset: Dataset, skipped: Sequence[Any]) -> None:
             check_dataset(dataset, splits, folds, skipped)
-            if not dataset.splits and not force:  # folds test every video
-                check_leaks(built, dataset, {"": Split((), tuple(range(len(dataset.samples))))})
+            check_leaks(built, dataset, force=force)
 
         opened = open_dataset(
             dataset, built, options, kind=kind, lists=lists, check=check, also=also
@@ -106,16 +105,27 @@ def compare(
             options,
             splits=splits,
             folds=folds,
-            check=lambda dataset, chosen: None if force else check_leaks(built, dataset, chosen),
+            check=lambda dataset, chosen: check_leaks(built, dataset, chosen, force=force),
             also=also,
         )
         return result_of(experiment, options, timed=timed, pictures=pictures)
 
 
-def check_leaks(methods: Mapping[str, Any], dataset: Dataset, splits: Mapping[str, Split]) -> None:
-    """Refuse methods whose weights learned from test videos."""
+def check_leaks(
+    methods: Mapping[str, Any],
+    dataset: Dataset,
+    splits: Mapping[str, Split] | None = None,
+    *,
+    force: bool = False,
+) -> None:
+    """Refuse methods whose weights learned from test videos, unless that is asked for.
+
+    Before the splits are chosen it is known only of folds, which test every video.
+    """
+    if splits is None:
+        splits = {} if dataset.splits else {"": Split((), tuple(range(len(dataset.samples))))}
     for name, method in methods.items():
-        if count := num_leaked(method, dataset, splits):
+        if not force and (count := num_leaked(method, dataset, splits)):
             raise ValueError(
                 f"the weights of {name} learned from {count} of the test videos, so its "
                 "accuracy would say nothing: choose other weights or splits; `force` marks the "

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kinema.datasets.types import Dataset, Split
+from kinema.datasets.types import Dataset
 from kinema.evaluation.compare import check_leaks, result_of
 from kinema.evaluation.experiment import (
     Also,
@@ -92,9 +92,7 @@ def transfer(
         def check(dataset: Dataset, skipped: Sequence[Skipped]) -> None:
             check_classes(dataset, skipped, tested=False)
             check_splits(dataset, splits, folds, skipped)
-            if not dataset.splits and not force:  # folds test every video
-                everything = Split((), tuple(range(len(dataset.samples))))
-                check_leaks(methods, dataset, {"": everything})
+            check_leaks(methods, dataset, force=force)
 
         opened = open_dataset(
             dataset, methods, options, kind=kind, lists=lists, check=check, also=also
@@ -107,9 +105,7 @@ def transfer(
                 options,
                 splits=splits,
                 folds=folds,
-                check=lambda dataset, chosen: (
-                    None if force else check_leaks(methods, dataset, chosen)
-                ),
+                check=lambda dataset, chosen: check_leaks(methods, dataset, chosen, force=force),
                 also=also,
             )
             result = result_of(experiment, options, timed=timed, pictures=pictures)
