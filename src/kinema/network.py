@@ -199,31 +199,39 @@ def c3d(
             were trained with one row of padding on both sides, {0}{1 2}{3 4}{5 6}.
         input_shape: channels, frames, height and width of a clip.
     """
-    layers: list[Layer] = [
-        Conv3d("conv1a", 64),
-        MaxPool3d("pool1", (1, 2, 2)),
-        Conv3d("conv2a", 128),
-        MaxPool3d("pool2"),
-        Conv3d("conv3a", 256),
-        Conv3d("conv3b", 256),
-        MaxPool3d("pool3"),
-        Conv3d("conv4a", 512),
-        Conv3d("conv4b", 512),
-        MaxPool3d("pool4"),
-        Conv3d("conv5a", 512),
-        Conv3d("conv5b", 512),
-        _pool5(pool5),
-        Linear("fc6", 4096),
-        Linear("fc7", 4096),
-        *_classifier(num_classes),
-    ]
+    layers = _eight_convolutions((64, 128, 256, 512, 512), 4096, pool5, num_classes)
     architecture = {
         "name": "c3d",
         "num_classes": num_classes,
         "pool5": pool5,
         "input_shape": list(input_shape),
     }
-    return Network(input_shape, tuple(layers), architecture)
+    return Network(input_shape, layers, architecture)
+
+
+def _eight_convolutions(
+    channels: Sequence[int], features: int, pool5: str, num_classes: int | None
+) -> tuple[Layer, ...]:
+    """C3D's chain, of five numbers of channels and one of features of fc6 and fc7."""
+    one, two, three, four, five = channels
+    return (
+        Conv3d("conv1a", one),
+        MaxPool3d("pool1", (1, 2, 2)),
+        Conv3d("conv2a", two),
+        MaxPool3d("pool2"),
+        Conv3d("conv3a", three),
+        Conv3d("conv3b", three),
+        MaxPool3d("pool3"),
+        Conv3d("conv4a", four),
+        Conv3d("conv4b", four),
+        MaxPool3d("pool4"),
+        Conv3d("conv5a", five),
+        Conv3d("conv5b", five),
+        _pool5(pool5),
+        Linear("fc6", features),
+        Linear("fc7", features),
+        *_classifier(num_classes),
+    )
 
 
 KERNEL_DEPTHS: Mapping[str, tuple[int, int, int, int, int]] = MappingProxyType(
@@ -293,6 +301,24 @@ def c3d_mini(
     return Network(input_shape, tuple(layers), architecture)
 
 
+def c3d_half(
+    num_classes: int | None = 101, *, input_shape: ClipShape = (3, 16, 112, 112)
+) -> Network:
+    """C3D with half of its channels, of our own: a quarter of the multiply-adds, 512-D fc6 and fc7.
+
+    Args:
+        num_classes: outputs of fc8; None leaves fc8 out.
+        input_shape: channels, frames, height and width of a clip.
+    """
+    layers = _eight_convolutions((32, 64, 128, 256, 256), 512, "caffe", num_classes)
+    architecture = {
+        "name": "c3d_half",
+        "num_classes": num_classes,
+        "input_shape": list(input_shape),
+    }
+    return Network(input_shape, layers, architecture)
+
+
 def chain(layers: Sequence[Mapping[str, Any]], *, input_shape: ClipShape) -> Network:
     """The network of a list of layers, each as `{"type": "Conv3d", "name": "conv1a", ...}`."""
     types: dict[str, Callable[..., Layer]] = {
@@ -319,7 +345,13 @@ def _chain_of(network: Network) -> dict[str, Any]:
 
 
 NETWORKS: Mapping[str, Callable[..., Network]] = MappingProxyType(
-    {"c3d": c3d, "kernel_depth": kernel_depth, "c3d_mini": c3d_mini, "chain": chain}
+    {
+        "c3d": c3d,
+        "c3d_half": c3d_half,
+        "c3d_mini": c3d_mini,
+        "kernel_depth": kernel_depth,
+        "chain": chain,
+    }
 )
 
 

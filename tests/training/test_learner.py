@@ -306,7 +306,7 @@ def test_a_heads_gradient_is_the_sum_of_the_losses():
     ("make_head", "message"),
     [
         (lambda: Head(loss="mse"), "`loss` of a head on labels must be cross-entropy, got 'mse'"),
-        (lambda: Head("t", "fc6"), "on t must be mse or cosine, got 'cross-entropy'"),
+        (lambda: Head("t", "fc6"), "on t must be mse or cosine or similarity, got 'cross-entropy'"),
         (lambda: Head("t", loss="mse"), "`layer` of the head on t must be named"),
         (lambda: Head(layer="fc6"), "`layer` of a head on labels must be None"),
         (lambda: Head(weight=0.0), "`weight` of a head must be more than 0, got 0.0"),
@@ -315,3 +315,69 @@ def test_a_heads_gradient_is_the_sum_of_the_losses():
 def test_heads_that_make_no_sense(make_head, message):
     with pytest.raises(ValueError, match=message):
         make_head()
+
+
+def test_similarities_by_hand():
+    """Centred rows (-1, 0), (1, 0) and (0, 1), (0, -1): products -1 between both, no difference."""
+    head = Head("t", "fc6", "similarity", 2.0)
+    output = torch.tensor([[0.0, 5.0], [2.0, 5.0]])
+    assert float(head_loss(head, output, torch.tensor([[0.0, 3.0], [0.0, 1.0]]))) == 0
+    # Of three: cosines of the centred rows (1, 0), (-1, 1), (0, -1) against (1, 1), (-1, -1), 0.
+    three = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]])
+    other = torch.tensor([[1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]])
+    half = np.sqrt(0.5)
+    expected = 2 * ((1 - half) ** 2 + 0 + half**2) / 3
+    assert float(head_loss(head, three, other)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_a_folded_norm_computes_what_it_did_while_it_learned(engine):
+    learner = make(norm=True, dropout=0.0, engine=engine)
+    before = random_weights(NETWORK, seed=1)
+    for name, array in learner.averaged().items():  # nothing has been learned yet
+        np.testing.assert_allclose(array, before[name], rtol=1e-6, err_msg=name)
+    for step in range(30):
+        learner.step(*batch(step), rate=0.05)
+    clips, _ = batch(99)
+    model = TorchNetwork(NETWORK, norm=True)
+    model.load_arrays(learner.parameters())
+    model.eval()
+    with torch.no_grad():
+        expected = model(torch.from_numpy(clips)).numpy()
+    assert (learner.parameters()["conv1a.running_mean"] != 0).any()
+    scores = Engine(NETWORK, learner.averaged(), engine="native").run(clips, ("fc8",))["fc8"]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_is_pytorchs():
+    """While it learns: against PyTorch's own module, behind the first convolution."""
+    clips, _ = batch()
+    model = TorchNetwork(NETWORK, norm=True, dropout=0.0)
+    model.load_arrays(random_weights(NETWORK, seed=1))
+    norm = torch.nn.BatchNorm3d(5)
+    norm.running_var.fill_(1 - 1e-5)
+    x = torch.from_numpy(clips)
+    expected = norm(torch.nn.functional.conv3d(x, model.conv1a.weight, padding=1)).relu()
+    torch.testing.assert_close(model.outputs(x, ("conv1a",))["conv1a"], expected)
+    torch.testing.assert_close(model.conv1a.running_mean, norm.running_mean)
+    torch.testing.assert_close(model.conv1a.running_var, norm.running_var)
+
+
+def test_a_learner_with_norms_goes_on_as_if_it_had_not_stopped():
+    options = {"norm": True, "average": 0.9, "kind": "adamw", "dropout": 0.0}
+    heads = (Head(), Head("reversed", "fc6"), Head("t", "fc6", "similarity"))
+    options |= {"heads": heads, "sizes": {"t": 4}}
+    vectors = {"reversed": np.array([0, 1] * 3), "t": np.eye(6, 4, dtype=np.float32)}
+    one, two = make(**options), make(**options)
+    two.load(one.parameters(), one.state())  # the heads' own layers are random
+    for step in range(6):
+        one.step(*batch(step), rate=0.01, vectors=vectors)
+    for step in range(3):
+        two.step(*batch(step), rate=0.01, vectors=vectors)
+    other = make(**options)
+    other.load(two.parameters(), two.state(), two.rate)
+    for step in range(3, 6):
+        other.step(*batch(step), rate=0.01, vectors=vectors)
+    for name, array in {**one.parameters(), **one.state()}.items():
+        again = {**other.parameters(), **other.state()}[name]
+        np.testing.assert_array_equal(array, again, err_msg=name)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from kinema import native
 from kinema.network import Conv3d, MaxPool3d
+
+if TYPE_CHECKING:  # who learns with PyTorch's kernels, on a GPU, may have none of ours
+    from kinema import native
 
 Window = tuple[int, int, int]
 
@@ -52,6 +54,8 @@ def conv3d(
     Raises:
         TypeError, ValueError: not such tensors; the argument is named.
     """
+    from kinema import native
+
     _check(x, weight, bias)
     t, h, w = MaxPool3d("pool", pool).kernel
     window = (t, h, w)
@@ -88,6 +92,8 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        from kinema import native
+
         x, weight, y, winners = ctx.saved_tensors
         shapes = (x.shape, weight.shape, weight.shape[:1])
         to_x, to_weight, to_bias = (
@@ -121,6 +127,8 @@ def _forward(
     keep_winners: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The output and, for the way back through a pooling, which sample each maximum was."""
+    from kinema import native
+
     clips, channels = len(x), len(weight)
     sizes = [-(-size // step) for size, step in zip(x.shape[2:], window, strict=True)]
     y = _empty((clips, channels, *sizes))
@@ -144,6 +152,8 @@ def _forward(
 @functools.cache
 def _layer_gradients(processor: str) -> native.LayerGradients:
     """One for all convolutions: its memory is kept from call to call and fits the largest."""
+    from kinema import native
+
     return native.LayerGradients(processor)
 
 

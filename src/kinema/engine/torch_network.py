@@ -1,6 +1,16 @@
 """Models as PyTorch modules: the same data, ready to learn, and what the engine torch runs.
 
 `apply_layer` says what each layer of a `Network` computes, where it learns and where it runs.
+
+Note [Batch normalisation]
+    A network may learn with batch normalisation (Ioffe, Szegedy, ICML 2015) between each layer with
+    a ReLU and that ReLU. It is no part of the network: what is shipped is folded, so that any
+    engine runs it,
+
+        gain * (weight * x - mean) / deviation + bias  =  (weight * gain / deviation) * x + ...
+
+    with the running mean and variance of the clips that were learned from. While it learns a layer
+    has four more arrays, as "conv1a.gain", and its bias is added behind the normalisation.
 """
 
 from __future__ import annotations
@@ -17,6 +27,12 @@ from torch.nn import functional
 from kinema.engine.autograd import conv3d
 from kinema.model import Model, UserModel
 from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax, as_network
+
+NORM_EPSILON = 1e-5
+"""Added to variances, as PyTorch's norms do."""
+
+NORM_MOMENTUM = 0.1
+"""The share of a batch in the running mean and variance, as in PyTorch's norms."""
 
 
 def apply_layer(
@@ -59,10 +75,16 @@ class TorchNetwork(nn.Module):
         network: what to compute.
         dropout: None for each layer's own probability, or one for all; 0 switches it off.
         native: compute convolutions and poolings with Kinema's own kernels, on a CPU.
+        norm: learn with batch normalisation, see the Note.
     """
 
     def __init__(
-        self, network: Network, *, dropout: float | None = None, native: bool = False
+        self,
+        network: Network,
+        *,
+        dropout: float | None = None,
+        native: bool = False,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -75,6 +97,11 @@ class TorchNetwork(nn.Module):
                 for kind in ("weight", "bias"):
                     shape = names[f"{layer.name}.{kind}"]
                     part.register_parameter(kind, nn.Parameter(torch.zeros(shape)))
+                if norm and _has_relu(layer):
+                    part.register_parameter("gain", nn.Parameter(torch.ones(shape)))
+                    part.register_buffer("running_mean", torch.zeros(shape))
+                    # So that folding what has not learned yet changes nothing.
+                    part.register_buffer("running_var", torch.full(shape, 1 - NORM_EPSILON))
                 self.add_module(layer.name, part)
 
     def load_state_dict(
@@ -92,11 +119,11 @@ class TorchNetwork(nn.Module):
         return dict(self.named_parameters())
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take parameters by name."""
-        _load_arrays(self, arrays)
+        """Take parameters by name; those of the normalisation may be missing, and then stay."""
+        _load_arrays(self, {**self.arrays(), **arrays})
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """A copy of the parameters by name, float32."""
+        """A copy of all that it holds by name, float32; `folded` gives the network's parameters."""
         return _arrays_of(self)
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -113,7 +140,9 @@ class TorchNetwork(nn.Module):
             layer = ahead.pop(0)
             part = getattr(self, layer.name, None)
             weight, bias = (None, None) if part is None else (part.weight, part.bias)
-            if self._native and isinstance(layer, Conv3d) and layer.name not in layers:
+            if hasattr(part, "gain"):
+                x = self._normalised(layer, part, x)
+            elif self._native and isinstance(layer, Conv3d) and layer.name not in layers:
                 pool, kernel = _taken_pool(ahead)
                 x = conv3d(x, weight, bias, relu=True, pool=kernel)
                 layer = pool or layer
@@ -125,10 +154,60 @@ class TorchNetwork(nn.Module):
                 x = functional.dropout(x, self._dropout_of(layer))
         return found
 
+    def _normalised(self, layer: Layer, part: Any, x: Tensor) -> Tensor:
+        """The output of a layer with batch normalisation."""
+        if isinstance(layer, Linear):
+            y = functional.linear(x.flatten(1), part.weight)
+        elif self._native:
+            y = conv3d(x, part.weight)
+        else:
+            assert isinstance(layer, Conv3d)
+            y = functional.conv3d(x, part.weight, padding=layer.padding)
+        y = functional.batch_norm(
+            y,
+            part.running_mean,
+            part.running_var,
+            part.gain,
+            part.bias,
+            training=self.training,
+            momentum=NORM_MOMENTUM,
+            eps=NORM_EPSILON,
+        )
+        return y.relu_()
+
     def _dropout_of(self, layer: Layer) -> float:
         if not self.training or not isinstance(layer, Linear) or not layer.dropout:
             return 0.0
         return layer.dropout if self._dropout is None else self._dropout
+
+
+def _has_relu(layer: Layer) -> bool:
+    return isinstance(layer, Conv3d) or (isinstance(layer, Linear) and layer.relu)
+
+
+def folded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `TorchNetwork.arrays` gives, as the network's parameters: see [Batch normalisation].
+
+    Arrays without normalisation are what they were.
+    """
+    parameters = {}
+    for name, array in arrays.items():
+        layer, _, kind = name.rpartition(".")
+        if kind not in ("weight", "bias"):
+            continue
+        if f"{layer}.gain" in arrays:
+            gain, mean, variance = (
+                arrays[f"{layer}.{each}"].astype(np.float64)
+                for each in ("gain", "running_mean", "running_var")
+            )
+            scale = gain / np.sqrt(variance + NORM_EPSILON)
+            if kind == "bias":
+                array = array - mean * scale
+            else:
+                array = array * scale.reshape(-1, *[1] * (array.ndim - 1))
+            array = array.astype(np.float32)
+        parameters[name] = array
+    return parameters
 
 
 def _taken_pool(layers: list[Layer]) -> tuple[MaxPool3d | None, tuple[int, int, int]]:
@@ -198,17 +277,17 @@ def _arrays_of(module: nn.Module) -> dict[str, np.ndarray]:
 
 
 def module_of(
-    model: Model, *, dropout: float | None = None, native: bool = False
+    model: Model, *, dropout: float | None = None, native: bool = False, norm: bool = False
 ) -> TorchNetwork | UserModule:
     """The module of a model, ready to learn.
 
     Args:
-        model: a network, or a class of one's own, which has its own dropout.
-        dropout, native: see `TorchNetwork`.
+        model: a network, or a class of one's own, which has its own dropout and norms.
+        dropout, native, norm: see `TorchNetwork`.
     """
     if isinstance(model, UserModel):
         return UserModule(model)
-    return TorchNetwork(as_network(model), dropout=dropout, native=native)
+    return TorchNetwork(as_network(model), dropout=dropout, native=native, norm=norm)
 
 
 # --- what the engine torch runs -------------------------------------------------------------------

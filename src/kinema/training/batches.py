@@ -6,6 +6,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +28,12 @@ class Batch:
     Attributes:
         clips: (N, C, T, H, W) float32.
         labels: (N,) class indices.
-        vectors: by target, (N, D) float32.
+        vectors: other targets by name: (N, D) float32, or (N,) classes of `heads.PLAYED`.
+
+    All are NumPy's, but the clips of `ResidentBatches` are PyTorch's.
     """
 
-    clips: np.ndarray
+    clips: Any
     labels: np.ndarray
     vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -59,7 +62,7 @@ class Batches:
         processes: Processes,
         targets: Mapping[str, Targets] = MappingProxyType({}),
     ) -> None:
-        self._targets = targets
+        self._targets, self._processes = targets, processes
         self._store, self._sampler, self._mean, self._batch = store, sampler, mean, batch
         self._shape, self._stream = network.input_shape, network.stream
         self._share = batch // processes.size
@@ -71,12 +74,15 @@ class Batches:
         begins = (
             iteration * self._batch + self._rank * self._share for iteration in range(first, stop)
         )
-        draws = ([self._sampler[n] for n in range(begin, begin + self._share)] for begin in begins)
         in_memory = _MOST_BYTES // (4 * self._share * math.prod(self._shape))
         ahead = max(min(2 * self._threads, in_memory), 1)
-        return mapped(self._read, draws, threads=self._threads, ahead=ahead)
+        return mapped(self._read, begins, threads=self._threads, ahead=ahead)
 
-    def _read(self, draws: Sequence[Draw]) -> Batch:
+    def _read(self, begin: int) -> Batch:
+        draws = [self._sampler[n] for n in range(begin, begin + self._share)]
+        return Batch(self._clips(draws), *self._targets_of(draws))
+
+    def _clips(self, draws: Sequence[Draw]) -> Any:
         _, length, height, width = self._shape
         clips = np.empty((len(draws), *self._shape), np.float32)
         for clip, draw in zip(clips, draws, strict=True):
@@ -90,13 +96,25 @@ class Batches:
                 offset=draw.offset,
                 flip=draw.flip,
                 stream=self._stream,
+                step=draw.step,
+                reversed=draw.reversed,
             )
+            if draw.gain != 1 or draw.shift:
+                clip *= np.float32(draw.gain)
+                clip += np.float32(draw.shift)
+        return clips
+
+    def _targets_of(self, draws: Sequence[Draw]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Labels and vectors of some clips."""
         vectors = {
-            name: np.stack([self._vector(targets, draw) for draw in draws])
+            name: targets.vectors[[self._row(targets, draw) for draw in draws]]
             for name, targets in self._targets.items()
         }
-        return Batch(clips, np.array([draw.label for draw in draws]), vectors)
+        vectors["reversed"] = np.array([draw.reversed for draw in draws], np.int64)
+        vectors["speed"] = np.array([draw.step > 1 for draw in draws], np.int64)
+        return np.array([draw.label for draw in draws]), vectors
 
-    def _vector(self, targets: Targets, draw: Draw) -> np.ndarray:
+    def _row(self, targets: Targets, draw: Draw) -> int:
         video = self._sampler.videos[draw.video]
-        return targets.of(video.name, video.segments.index(draw.segment), draw.start)
+        segment = video.segments.index(draw.segment)
+        return targets.row(video.name, segment, draw.start, draw.variant)

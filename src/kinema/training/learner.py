@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from kinema.engine.torch_network import TorchNetwork, UserModule, module_of
+from kinema.engine.torch_network import TorchNetwork, UserModule, folded, module_of
 from kinema.model import Model, UserModel
 from kinema.training.descent import Descent, Optimiser, RunningMean, named_arrays
 from kinema.training.heads import Head
@@ -38,6 +38,7 @@ class Learner:
         dropout: None for each layer's own probability, or one for all.
         accumulate: parts that a batch is computed in.
         compile: let PyTorch compile the network.
+        norm: learn with batch normalisation, see Note [Batch normalisation] in `torch_network`.
     """
 
     def __init__(
@@ -53,13 +54,15 @@ class Learner:
         dropout: float | None = None,
         accumulate: int = 1,
         compile: bool = False,
+        norm: bool = False,
     ) -> None:
         self._processes = processes
         self._accumulate = accumulate
         self._pixel_scale = np.float32(1 if isinstance(model, UserModel) else pixel_scale)
         self._first = next(iter(model.parameter_shapes()))
         self._heads = tuple(heads)
-        self._model = module_of(model, dropout=dropout, native=processes.native)
+        self._model = module_of(model, dropout=dropout, native=processes.native, norm=norm)
+        self._fold = dict if isinstance(model, UserModel) else folded
         whole = _WithHeads(model, self._model, heads, sizes)
         if processes.kind == "cuda":
             whole = whole.to(processes.device, memory_format=torch.channels_last_3d)
@@ -90,7 +93,7 @@ class Learner:
         *,
         rate: float,
         seed: int = 0,
-        vectors: Mapping[str, np.ndarray] = NO_VECTORS,
+        vectors: Mapping[str, np.ndarray | Tensor] = NO_VECTORS,
     ) -> Tensor:
         """Learn from this process's part of a batch.
 
@@ -99,7 +102,7 @@ class Learner:
             labels: (N,) class indices.
             rate: of learning.
             seed: which outputs are dropped is a function of it.
-            vectors: by target, (N, D) float32.
+            vectors: other targets than labels by name: (N, D) float32, or (N,) classes.
 
         Returns:
             The mean loss of this process's part, on its device.
@@ -166,11 +169,14 @@ class Learner:
         return self._descent.rate
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """A copy of the parameters by name, float32."""
+        """A copy of all that the model holds by name, float32; with norms, these beside it."""
         return self._for_plain_pixels(self._model.arrays())
 
     def averaged(self) -> dict[str, np.ndarray]:
-        """The running mean of the parameters; without one the parameters themselves."""
+        """The running mean of the parameters, norms folded; without one the parameters of now."""
+        return self._fold(self._averaged())
+
+    def _averaged(self) -> dict[str, np.ndarray]:
         if self._average is None:
             return self.parameters()
         return self._for_plain_pixels(self._average.arrays())
@@ -179,7 +185,7 @@ class Learner:
         """A copy of what it needs besides the parameters to go on, by name."""
         state = {**self._descent.state(), **named_arrays("head:", self._projections.state_dict())}
         if self._average is not None:
-            state |= {f"average:{name}": array for name, array in self.averaged().items()}
+            state |= {f"average:{name}": array for name, array in self._averaged().items()}
         return state
 
     def load(
@@ -190,7 +196,8 @@ class Learner:
     ) -> None:
         """Go on from parameters, and from the state after a step at a rate."""
         if self._average is not None:
-            mean = {name: state.get(f"average:{name}", array) for name, array in parameters.items()}
+            now = {**self.parameters(), **parameters}
+            mean = {name: state.get(f"average:{name}", array) for name, array in now.items()}
             self._average.load(self._for_own_pixels(mean))
         self._model.load_arrays(self._for_own_pixels(parameters))
         with torch.no_grad():
@@ -222,20 +229,23 @@ class _WithHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.module = module
+        self.heads = tuple(heads)
         self.layers = [head.layer or model.logits for head in heads]
         self.projections = nn.ModuleDict()
         for number, (head, layer) in enumerate(zip(heads, self.layers, strict=True)):
-            if head.target != "labels":
+            if head.is_linear:
                 width = math.prod(model.feature_shape(layer))
-                self.projections[str(number)] = nn.Linear(width, sizes[head.target])
+                self.projections[str(number)] = nn.Linear(width, head.size(sizes))
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         outputs = self.module.outputs(clips, tuple(dict.fromkeys(self.layers)))
         results = []
         for number, layer in enumerate(self.layers):
             output, key = outputs[layer], str(number)
+            if self.heads[number].target != "labels":
+                output = output.flatten(1)
             if key in self.projections:
-                output = self.projections[key](output.flatten(1))
+                output = self.projections[key](output)
             results.append(output)
         return tuple(results)
 
@@ -247,11 +257,24 @@ def head_loss(head: Head, output: Tensor, target: Tensor) -> Tensor:
         head: which loss.
         output: (N, K) class scores, or (N, D) vectors.
         target: (N,) class indices, or (N, D) vectors.
+
+    Returns:
+        Its mean over the clips.
     """
     if head.loss == "cross-entropy":
         loss = functional.cross_entropy(output, target)
     elif head.loss == "mse":
         loss = functional.mse_loss(output, target)
+    elif head.loss == "similarity":
+        ours, theirs = _similarities(output), _similarities(target)
+        pairs = ~torch.eye(len(ours), dtype=torch.bool, device=ours.device)
+        loss = (ours - theirs)[pairs].square().mean()
     else:
         loss = (1 - functional.cosine_similarity(output, target, dim=1)).mean()
     return loss if head.weight == 1 else loss * head.weight
+
+
+def _similarities(vectors: Tensor) -> Tensor:
+    """(N, N) cosines between the rows of a batch, less their mean."""
+    centred = functional.normalize(vectors - vectors.mean(0), dim=1)
+    return centred @ centred.T

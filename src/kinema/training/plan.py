@@ -20,7 +20,10 @@ from kinema.weights.file import Weights, check_mean
 LENGTH_SETTINGS = ("recipe's epochs", "recipe's iterations")
 """Settings that a run may be gone on with at a larger value."""
 
-_LATER = ("optimiser", "betas", "schedule", "warm_up", "average", "heads")
+_LATER = (
+    *("optimiser", "betas", "schedule", "warm_up", "average", "heads"),
+    *("norm", "reversed", "fast", "brightness"),
+)
 """Fields of a recipe that the first checkpoints did not know."""
 
 

@@ -91,6 +91,8 @@ class Processes:
         torch.set_num_threads(self.threads)
         if self.kind == "cuda":
             torch.cuda.set_device(self.device)
+            # In fp32 the search for the fastest algorithm takes minutes; in bf16 a second.
+            torch.backends.cudnn.benchmark = self.precision == "bf16"
         if self.size > 1:
             # The others wait while the first one prepares or evaluates, which may take days; if one
             # fails, it is torchrun that ends the others.

@@ -55,6 +55,12 @@ class Recipe:
         average: what a running mean of the weights keeps of itself at each step, as 0.999; it is
             what is evaluated and written. None for the weights of the last step.
         heads: what is learned, see `Head`.
+        norm: "batch" to learn with batch normalisation, which is folded into the weights that are
+            written; see Note [Batch normalisation] in `torch_network`. None for none.
+        reversed, fast: shares of the clips that are played backwards, and at double speed (every
+            other frame).
+        brightness: pixels, less the mean, are multiplied by 1 +- this, and 128 times +- this is
+            added; drawn anew for each clip.
 
     Raises:
         ValueError: a value that is unknown or out of its range.
@@ -83,6 +89,10 @@ class Recipe:
     warm_up: float = 0.0
     average: float | None = None
     heads: tuple[Head, ...] = (Head(),)
+    norm: str | None = None
+    reversed: float = 0.0
+    fast: float = 0.0
+    brightness: float = 0.0
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -101,6 +111,11 @@ class Recipe:
             raise ValueError(f"`average` must be more than 0 and less than 1, got {self.average}.")
         if not self.heads:
             raise ValueError("`heads` must hold at least one head.")
+        if self.norm not in (None, "batch"):
+            raise ValueError(f'`norm` must be "batch" or None; got {self.norm!r}.')
+        for name in ("reversed", "fast", "brightness"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be 0 to less than 1, got {getattr(self, name)}.")
 
     @property
     def learns_labels(self) -> bool:
@@ -110,7 +125,7 @@ class Recipe:
     @property
     def vectors(self) -> tuple[str, ...]:
         """The targets of the heads that learn vectors."""
-        names = (head.target for head in self.heads if head.target != "labels")
+        names = (head.target for head in self.heads if not head.tells_classes)
         return tuple(dict.fromkeys(names))
 
     @property
@@ -147,6 +162,7 @@ class Recipe:
 NETWORK_NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "c3d": ("c3d", {}),
+        "c3d_half": ("c3d_half", {}),
         "c3d_mini": ("c3d_mini", {}),
         **{name: ("kernel_depth", {"depths": depths}) for name, depths in KERNEL_DEPTHS.items()},
     }

@@ -112,7 +112,15 @@ class Run:
             seed=plan.seed,
             flip=recipe.flip,
             once=store.about["clips"] == "five",
+            reversed=recipe.reversed,
+            fast=recipe.fast,
+            brightness=recipe.brightness,
         )
+        if self._network.stream != "rgb" and (recipe.reversed or recipe.fast):
+            raise ValueError(
+                f"clips of {self._network.stream} cannot be played backwards or at double speed: "
+                "set the recipe's `reversed` and `fast` to 0."
+            )
         self._iterations = steps(plan, len(self._sampler), (recipe.epochs, recipe.iterations))
         self._settings = self._all_settings()
         self._length_before, self._raised = self._lengths(checkpoint)
@@ -142,6 +150,7 @@ class Run:
             dropout=plan.dropout,
             accumulate=options.accumulate,
             compile=options.compile,
+            norm=recipe.norm == "batch",
         )
         self._learner.load(checkpoint.parameters, checkpoint.state, checkpoint.learning_rate)
 
@@ -220,9 +229,9 @@ class Run:
         """The heads' own layers before the first step: N(0, 1 / their inputs), biases 0."""
         state = {}
         for number, head in enumerate(self._plan.recipe.heads):
-            if head.layer is not None:
+            if head.layer is not None and head.is_linear:
                 width = math.prod(self._network.feature_shape(head.layer))
-                size = self._plan.targets[head.target].size
+                size = head.size({name: each.size for name, each in self._plan.targets.items()})
                 generator = np.random.default_rng([self._plan.seed, _HEADS, number])
                 weight = generator.standard_normal((size, width), np.float32)
                 state[f"head:{number}.weight"] = weight / np.float32(math.sqrt(width))
@@ -239,7 +248,12 @@ class Run:
         points = self._evaluation_points()
         saved = self._begun
         evaluation = None
-        batches = Batches(
+        make = Batches
+        if processes.kind == "cuda":
+            from kinema.training.resident import batches_on
+
+            make = batches_on(processes, self._material)
+        batches = make(
             self._material.store,
             self._sampler,
             self._network,

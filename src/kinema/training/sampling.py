@@ -12,6 +12,7 @@ Note [Order]
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,11 @@ import numpy as np
 
 from kinema.threads import mapped
 from kinema.training.clip_store import ClipStore, Segment, StoredVideo
+from kinema.training.targets import variant_of
 from kinema.video.clips import Mean, preprocess
+
+SHIFT = 128
+"""Of pixels, where `Recipe.brightness` is 1."""
 
 MOST_MEAN_CLIPS = 10_000
 """Clips that a mean volume is taken over: its average over more would hardly differ."""
@@ -36,6 +41,9 @@ class Draw:
         offset: (top, left) of its crop.
         flip: whether it is mirrored.
         label: one of the video's classes, at random if it has several.
+        reversed: whether it is played backwards.
+        step: frames from one of its frames to the next: 2 at double speed.
+        gain, shift: what its pixels, less the mean, are multiplied by, and what is added.
     """
 
     video: int
@@ -44,6 +52,15 @@ class Draw:
     offset: tuple[int, int]
     flip: bool
     label: int
+    reversed: bool = False
+    step: int = 1
+    gain: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def variant(self) -> int:
+        """How it is played, see Note [The format of targets] in `targets`."""
+        return variant_of(mirrored=self.flip, reversed=self.reversed, fast=self.step > 1)
 
 
 class Sampler:
@@ -58,6 +75,8 @@ class Sampler:
         flip: whether to mirror half of the clips.
         once: whether a segment has one turn in an epoch, as the two-second clips of Sports-1M's
             scheme have; else as many as clips fit into it without overlap.
+        reversed, fast, brightness: see `Recipe`. Segments that are too short for double speed are
+            played as they are.
     """
 
     def __init__(
@@ -70,7 +89,11 @@ class Sampler:
         seed: int,
         flip: bool = True,
         once: bool = False,
+        reversed: float = 0.0,
+        fast: float = 0.0,
+        brightness: float = 0.0,
     ) -> None:
+        self._reversed, self._fast, self._brightness = reversed, fast, brightness
         self.videos = videos
         self._length = length
         self._range = (size[0] - crop[0] + 1, size[1] - crop[1] + 1)
@@ -101,13 +124,28 @@ class Sampler:
         generator = np.random.default_rng([self._seed, epoch, place])
         labels = self.videos[video].labels
         top, left = generator.integers(0, self._range)
-        return Draw(
+        draw = Draw(
             video=video,
             segment=segment,
             start=int(generator.integers(0, max(segment.num_frames - self._length, 0) + 1)),
             offset=(int(top), int(left)),
             flip=bool(generator.integers(0, 2)) and self._flip,
             label=labels[int(generator.integers(0, len(labels)))],
+        )
+        if not (self._reversed or self._fast or self._brightness):
+            return draw
+        # Behind the others, so that these are what they are without them.
+        chances = generator.random(2)
+        gain, shift = self._brightness * generator.uniform(-1, 1, 2)
+        span = 2 * (self._length - 1) + 1
+        fast = bool(chances[1] < self._fast) and segment.num_frames >= span
+        return dataclasses.replace(
+            draw,
+            start=min(draw.start, segment.num_frames - span) if fast else draw.start,
+            reversed=bool(chances[0] < self._reversed),
+            step=2 if fast else 1,
+            gain=1 + float(gain),
+            shift=SHIFT * float(shift),
         )
 
 
@@ -122,20 +160,24 @@ def read_clip(
     offset: tuple[int, int] | None = None,
     flip: bool = False,
     stream: str = "rgb",
+    step: int = 1,
+    reversed: bool = False,
 ) -> np.ndarray:
     """A clip as the network's input: (3, length, *crop) float32, B, G, R, mean subtracted.
 
-    Other streams than rgb keep the order of their channels. The horizontal displacements of flow
-    change their sign where it is mirrored (Simonyan, Zisserman, NeurIPS 2014).
+    Of every `step`-th frame, and backwards if it is reversed. Other streams than rgb keep the order
+    of their channels. The horizontal displacements of flow change their sign where it is mirrored
+    (Simonyan, Zisserman, NeurIPS 2014).
 
     The mean is subtracted where the crop was taken, and mirrored with it (C3D v1.0,
     `video_data_layer.cpp`). A segment that is too short is filled up with its last frame.
     """
-    frames = store.frames(segment, start, min(length, segment.num_frames - start), stream=stream)
+    count = min(step * (length - 1) + 1, segment.num_frames - start)
+    frames = store.frames(segment, start, count, stream=stream)[::step]
     if stream != "rgb":
         frames = np.concatenate([frames, frames[-1:].repeat(length - len(frames), axis=0)])
         return _other_clip(frames, mean=mean, crop=crop, offset=offset, flip=flip, stream=stream)
-    images = [*frames, *[frames[-1]] * (length - len(frames))]
+    images = [*frames, *[frames[-1]] * (length - len(frames))][:: -1 if reversed else 1]
     clip = preprocess(images, mean=mean, resize_to=None, crop=crop, offset=offset)
     return clip[..., ::-1] if flip else clip
 
