@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -215,8 +215,9 @@ class _Run:
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{path} is not of an extraction; choose another `out`.") from None
             for name, value in settings.items():
-                was = before.get(name, _DEFAULTS_SINCE.get(name))
-                if was != value:
+                may_be = [before[name]] if name in before else _DEFAULTS_SINCE.get(name, [None])
+                if value not in may_be:
+                    was = " or ".join(map(str, may_be))
                     raise ValueError(
                         f"`out` {self.out} was made with {name} {was}, now it is "
                         f"{value}: choose another folder, or the same settings."
@@ -318,8 +319,11 @@ class _Run:
         self.report.skipped.append(skipped)
 
 
-_DEFAULTS_SINCE = {"colours": "file", "engine": "Engine(kind='torch', device='cpu')"}
-"""Settings that runs of earlier versions did not write down, as they were."""
+_DEFAULTS_SINCE: Mapping[str, Sequence[Any]] = {
+    "colours": ["file"],
+    "engine": ["Engine(kind='torch', device='cpu')", "Engine(kind='torch', device='cuda')"],
+}
+"""Settings that runs of earlier versions did not write down, as they were or may have been."""
 
 _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 """Errors of writing that concern one video; others (a full disk) would meet the next one too."""
