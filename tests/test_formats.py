@@ -636,12 +636,13 @@ def test_a_newer_checkpoint_is_refused_by_its_version(tmp_path, capsys):
 
 
 def test_newer_clips_are_refused(tmp_path):
-    from kinema.training.clip_store import ClipStore
+    from kinema.training.clip_store import ClipStore, ClipWriter
 
     file = of_version(unpacked("clips-1.clips", tmp_path), tmp_path / "new.clips", 9)
-    with pytest.raises(ValueError, match="holds no prepared clips .*kinema-clips-9") as error:
-        ClipStore(file)
-    assert_one_clear_line(error.value, file, "prepared clips")
+    for opened in (lambda: ClipStore(file), lambda: ClipWriter(file, {})):
+        with pytest.raises(ValueError, match=r"newer version of .*kinema-clips-9\)") as error:
+            opened()
+        assert_one_clear_line(error.value, file, "prepared clips")
 
 
 def test_a_network_that_is_not_known_yet_is_named(tmp_path):
