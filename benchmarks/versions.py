@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("new")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="*", help="tasks that begin so; the others' figures stay")
+    parser.add_argument("--note", default="", help="what else the machine did")
     arguments = parser.parse_args()
     data = Path(os.environ["KINEMA_DATA"], "ucf101-3", "UCF-101")
     videos = sorted(data.glob("*/*.avi"))[::15]
@@ -111,7 +112,7 @@ def main() -> None:
                 "ratios": [round(ratio, 3) for ratio in sorted(ratios)],
             }
             print(task, found[task], flush=True)
-    write("versions", {"tasks": found})
+    write("versions", {"note": arguments.note, "tasks": found})
 
 
 if __name__ == "__main__":

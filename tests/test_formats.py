@@ -174,9 +174,13 @@ def needs(name: str) -> None:
         pytest.importorskip("h5py")
 
 
+NAMED = [
+    "features-1.safetensors", "features-1-named.npy", "features-1-named.parquet",
+    "features-1-named.hdf5", "features-1-named-c3d",
+]  # fmt: skip
+
 FEATURES_1 = [
-    "features-1.safetensors", "features-1.npy", "features-1.parquet", "features-1.hdf5",
-    "features-1-c3d",
+    *NAMED, "features-1.npy", "features-1.parquet", "features-1.hdf5", "features-1-c3d",
 ]  # fmt: skip
 
 
@@ -264,7 +268,8 @@ def test_the_grey_video_is_what_the_formula_takes_it_for(grey):
 
 
 @pytest.mark.parametrize(
-    ("name", "engine"), [("extraction", "native"), ("extraction-3a55533", "torch")]
+    ("name", "engine"),
+    [("extraction-1", "native"), ("extraction", "native"), ("extraction-3a55533", "torch")],
 )
 def test_an_extraction_goes_on_in_its_folder(grey, capsys, name, engine):
     if engine == "torch":
@@ -289,17 +294,22 @@ def test_an_extraction_goes_on_in_its_folder(grey, capsys, name, engine):
     assert "was made with stride 2, now it is 4" in err
 
 
-def test_an_extraction_that_kept_no_engine_was_of_torch(grey, capsys):
+def test_an_extraction_that_kept_no_engine_was_of_torch(grey, capsys, monkeypatch):
     """run.json of before 3a55533 does not say which engine made the rows: there was one."""
     out = copied("extraction-80234fe", grey)
     pytest.importorskip("torch")
     code, told, err = run(capsys, *EXTRACT, "--engine", "torch", "--out", out)
     assert code == 0, err
     assert "0 of 1 videos extracted, 1 were there" in told
+    with monkeypatch.context() as patch:  # nor on which device
+        patch.setattr(Engine, "__repr__", lambda engine: "Engine(kind='torch', device='cuda')")
+        code, told, err = run(capsys, *EXTRACT, "--engine", "torch", "--out", out)
+    assert code == 0, err
+    assert "0 of 1 videos extracted, 1 were there" in told
     code, _, err = run(capsys, *EXTRACT, "--engine", "native", "--out", out)
     assert code == 2
     assert len(err.strip().splitlines()) == 1
-    assert "was made with engine Engine(kind='torch', device='cpu'), now it is" in err
+    assert "was made with engine Engine(kind='torch', device='cpu') or Engine(kind=" in err
 
 
 # --- classifiers ----------------------------------------------------------------------------------
@@ -605,11 +615,58 @@ def test_newer_weights_are_refused_by_their_version(tmp_path):
     assert_one_clear_line(error.value, file, "kinema-weights-9")
 
 
-def test_a_newer_table_is_refused_by_its_version(tmp_path):
-    file = of_version(FILES / "features-1.safetensors", tmp_path / "new.safetensors", 9)
+@pytest.mark.parametrize("name", NAMED)
+def test_a_newer_table_is_refused_by_its_version(tmp_path, name):
+    needs(name)
+    file = tmp_path / name
+    if (FILES / name).is_dir():
+        shutil.copytree(FILES / name, file)
+    else:
+        shutil.copy(FILES / name, file)
+    about = file
+    if name.endswith("-c3d"):
+        about = file / "rows.json"
+    elif name.endswith(".npy"):
+        about = Path(shutil.copy((FILES / name).with_suffix(".json"), tmp_path))
+    if name.endswith(".parquet"):  # it keeps its metadata twice, once as base64
+        from pyarrow import parquet
+
+        table = parquet.read_table(file)
+        newer = table.schema.metadata[b"kinema"].replace(b"kinema-features-1", b"kinema-features-9")
+        parquet.write_table(table.replace_schema_metadata({"kinema": newer}), file)
+    else:
+        of_version(about, about, 9)
     with pytest.raises(ValueError, match="is not a feature table") as error:
         kinema.FeatureTable.load(file)
     assert_one_clear_line(error.value, file, "kinema-features-9")
+
+
+@pytest.mark.parametrize("name", ["run.json", "grey.safetensors"])
+def test_a_folder_of_a_newer_extraction_is_left_as_it_is(grey, capsys, name):
+    out = copied("extraction-1", grey)
+    of_version(out / name, out / name, 9)
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    code, _, err = run(capsys, *EXTRACT, "--engine", "native", "--out", out)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert f"`out` {out} cannot be gone on with (" in err
+    assert "a newer version of Kinema wrote it" in err
+    assert "update Kinema, or choose another folder" in err
+    for path, content in before.items():
+        assert (out / path).read_bytes() == content
+
+
+def test_one_newer_table_among_others_costs_its_video_and_is_left(grey, capsys):
+    shutil.copytree("grey", "grey2")
+    out = copied("extraction-1", grey)
+    code, _, err = run(capsys, *EXTRACT, "grey2", "--engine", "native", "--out", out)
+    assert code == 0, err
+    file = of_version(out / "grey2.safetensors", out / "grey2.safetensors", 9)
+    content = file.read_bytes()
+    code, _, err = run(capsys, *EXTRACT, "grey2", "--engine", "native", "--out", out)
+    assert code == 1
+    assert "kinema-features-9" in (out / "skipped.jsonl").read_text()
+    assert file.read_bytes() == content
 
 
 def test_a_newer_classifier_is_refused_by_its_version(grey, capsys):
@@ -631,12 +688,13 @@ def test_a_newer_checkpoint_is_refused_by_its_version(tmp_path, capsys):
 
 
 def test_newer_clips_are_refused(tmp_path):
-    from kinema.training.clip_store import ClipStore
+    from kinema.training.clip_store import ClipStore, ClipWriter
 
     file = of_version(unpacked("clips-1.clips", tmp_path), tmp_path / "new.clips", 9)
-    with pytest.raises(ValueError, match="holds no prepared clips .*kinema-clips-9") as error:
-        ClipStore(file)
-    assert_one_clear_line(error.value, file, "prepared clips")
+    for opened in (lambda: ClipStore(file), lambda: ClipWriter(file, {})):
+        with pytest.raises(ValueError, match=r"newer version of .*kinema-clips-9\)") as error:
+            opened()
+        assert_one_clear_line(error.value, file, "prepared clips")
 
 
 def test_a_network_that_is_not_known_yet_is_named(tmp_path):

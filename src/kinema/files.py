@@ -284,6 +284,26 @@ class OtherFormat(ValueError):
     """A file is one of Kinema's, but of another format than was asked for."""
 
 
+class NewerFormat(OtherFormat):
+    """A file is of a later version of the format that was asked for: a newer Kinema wrote it."""
+
+
+def check_not_newer(found: object, format: str) -> None:
+    """Refuse "kinema-clips-3" where "kinema-clips-2" is the latest version that is read.
+
+    Args:
+        found: what a file says that its format is.
+        format: the latest version that is read.
+
+    Raises:
+        NewerFormat: it is a later one.
+    """
+    kind, _, number = format.rpartition("-")
+    its_kind, _, its_number = found.rpartition("-") if isinstance(found, str) else ("", "", "")
+    if its_kind == kind and its_number.isdecimal() and int(its_number) > int(number):
+        raise NewerFormat(f"a newer version of Kinema wrote it, in the format {found}")
+
+
 def read_tensors(
     path: Path, *, format: str, older: Sequence[str | None] = ()
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -295,19 +315,18 @@ def read_tensors(
         older: what earlier versions of it are called; None for those that went without a name.
 
     Raises:
+        NewerFormat: its metadata is of a later version of the format.
         OtherFormat: its metadata is of another format of Kinema's.
         ValueError: the file is damaged, or not one of Kinema's.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get("kinema", "{}"))
-            if not isinstance(metadata, dict) or metadata.get("format") not in (format, *older):
-                if isinstance(metadata, dict) and str(metadata.get("format", "")).startswith(
-                    "kinema-"
-                ):
-                    raise OtherFormat(
-                        f"it is a file of Kinema's of the format {metadata['format']}"
-                    )
+            name = metadata.get("format") if isinstance(metadata, dict) else ""
+            if name not in (format, *older):
+                check_not_newer(name, format)
+                if str(name).startswith("kinema-"):
+                    raise OtherFormat(f"it is a file of Kinema's of the format {name}")
                 raise ValueError(f"it is not of the format {format}")
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except SafetensorError as error:

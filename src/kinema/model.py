@@ -127,8 +127,9 @@ class Model:
     def check_layer(self, layer: str) -> None:
         """Refuse a layer that it does not have."""
         if layer not in self.layer_names:
+            default = ", the default: name another one" if layer == "fc6" else ""
             raise ValueError(
-                f"`layer` must be one of {', '.join(self.layer_names)}; got {layer!r}."
+                f"`layer` must be one of {', '.join(self.layer_names)}; got {layer!r}{default}."
             )
 
 

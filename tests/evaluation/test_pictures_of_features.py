@@ -15,6 +15,7 @@ from kinema import network as networks
 from kinema.cli.app import main
 from kinema.datasets.folds import make_folds
 from kinema.datasets.loaders import load
+from kinema.evaluation import embedding
 from kinema.evaluation.compactness import compactness
 from kinema.evaluation.embedding import embed, tsne
 from kinema.metrics import knn_purity
@@ -72,6 +73,14 @@ def test_embed_draws_and_counts(folder, tmp_path):
     assert "<svg" in (tmp_path / "embedding.svg").read_text()
     with pytest.raises(ValueError, match="the method chance has no features"):
         embed(folder, out=tmp_path, methods=["chance"], weights=[NET])
+
+
+def test_tsne_gives_the_same_points_by_one_thread_and_by_several(monkeypatch):
+    vectors = np.random.default_rng(0).standard_normal((40, 5)).astype(np.float32)
+    one, _ = tsne(vectors)
+    monkeypatch.setattr(embedding, "MANY_POINTS", 0)
+    several, _ = tsne(vectors)
+    np.testing.assert_array_equal(one, several)
 
 
 def test_features_that_are_all_the_same_lie_in_one_place():

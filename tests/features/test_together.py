@@ -9,6 +9,7 @@ import pytest
 
 from kinema import network as networks
 from kinema.datasets import near_duplicates
+from kinema.engine import Engine
 from kinema.features.estimators import C3DFeatures
 from kinema.features.together import fill
 from kinema.methods.c3d import StillFeatures
@@ -107,6 +108,30 @@ def test_imagenets_frames_are_of_the_same_decode(sources, tmp_path, num_decoded)
     found = both[1].transform(sources)
     assert set(num_decoded.values()) == {1}
     np.testing.assert_array_equal(found, ImageNetFeatures().transform(sources))
+
+
+def test_describers_that_keep_the_same_do_their_work_once(sources, tmp_path, monkeypatch):
+    run, num_clips = Engine.run, []
+
+    def counted(engine, clips, *arguments):
+        num_clips.append(len(clips))
+        return run(engine, clips, *arguments)
+
+    monkeypatch.setattr(Engine, "run", counted)
+    again = net(0)  # the same numbers in another object
+    same = [C3DFeatures(weights, cache=tmp_path / "x") for weights in (NETS[0], again, NETS[0])]
+    assert list(fill(same, sources)) == [(source, None) for source in sources]
+    # Clips of 16 frames, every 8: of 24, 70, 5 and 33 frames.
+    assert sum(num_clips) == 2 + 7 + 1 + 3
+    num_clips.clear()
+    other = [
+        C3DFeatures(NETS[0], cache=tmp_path / "y"),
+        C3DFeatures(NETS[0], stride=16, cache=tmp_path / "y"),
+        C3DFeatures(NETS[0], cache=tmp_path / "z"),
+        StillFeatures(NETS[0], cache=tmp_path / "z"),
+    ]
+    list(fill(other, sources))
+    assert sum(num_clips) == 3 * (2 + 7 + 1 + 3) + (1 + 4 + 1 + 2)
 
 
 def test_a_video_that_one_cannot_use_is_told_and_the_others_keep_it(sources, tmp_path):

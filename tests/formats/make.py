@@ -141,6 +141,11 @@ FORMATS = {
 
 
 def features() -> None:
+    tables("features-1", "safetensors")
+    tables("features-1-named", "npy", "parquet", "hdf5", "c3d")
+
+
+def features_33ec907() -> None:
     tables("features-1", *FORMATS)
 
 
@@ -164,7 +169,7 @@ def tables(name: str, *formats: str) -> None:
         table.save(HERE / f"{name}{FORMATS[format]}", format)
 
 
-def features_twice() -> None:
+def features_twice_33ec907() -> None:
     """Since 3a55533 clips of a list may start at the same frame: they share an original file."""
     from kinema.features.table import FeatureTable
 
@@ -189,6 +194,10 @@ def original() -> None:
 
 
 def extraction() -> None:
+    extracted("extraction-1", engine="native")
+
+
+def extraction_33ec907() -> None:
     extracted("extraction", engine="native")
 
 
@@ -410,7 +419,7 @@ def remove(path: Path) -> None:
 
 
 PRESENT = (
-    weights, features, features_twice, original, extraction, classifier, clips, training, result,
+    weights, features, original, extraction, classifier, clips, training, result,
     means, pickles, targets,
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits  # scikit-learn's own, always beside it
 
 from kinema import plots
 from kinema.datasets.types import Dataset
@@ -28,6 +29,9 @@ whose usual value this is."""
 
 FEWEST_POINTS = 4
 """Of which a picture is made."""
+
+MANY_POINTS = 1000
+"""From which on t-SNE takes several threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,11 @@ def tsne(
     perplexity = min(perplexity, (len(vectors) - 1) / 3)
     if not np.ptp(vectors, axis=0).any():  # scikit-learn's would divide by zero, and crash
         return np.zeros((len(vectors), 2), np.float32), perplexity
-    points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+    # A few points keep no two threads busy, which wait for each other: on a busy machine that took
+    # twenty times as long as one thread, for the same points.
+    limits = threadpool_limits(1 if len(vectors) < MANY_POINTS else None, user_api="openmp")
+    with limits:
+        points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
     return points, perplexity
 
 

@@ -12,14 +12,22 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kinema.features.extractor import Batch, Extractor, versions
 from kinema.features.table import FORMATS, FeatureTable, check_format
-from kinema.files import append_line, atomic_path, exclusively, locked_folder, remove_partial_files
+from kinema.files import (
+    NewerFormat,
+    append_line,
+    atomic_path,
+    check_not_newer,
+    exclusively,
+    locked_folder,
+    remove_partial_files,
+)
 from kinema.progress import Progress
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import ClipPlan
@@ -28,6 +36,9 @@ from kinema.video.sources import Source, find_videos, size_in_bytes
 from kinema.video.steps import walk
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
+
+FORMAT = "kinema-extraction-1"
+"""Of the folder: what run.json and the files beside it hold."""
 
 
 @dataclass
@@ -211,12 +222,19 @@ class _Run:
         if path.is_file():
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
+                self._check_not_newer(content)
                 before, used = dict(content["settings"]), dict(content["versions"])
+            except NewerFormat as error:
+                raise NewerFormat(
+                    f"`out` {self.out} cannot be gone on with ({error}): update Kinema, or choose "
+                    "another folder."
+                ) from None
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{path} is not of an extraction; choose another `out`.") from None
             for name, value in settings.items():
-                was = before.get(name, _DEFAULTS_SINCE.get(name))
-                if was != value:
+                may_be = [before[name]] if name in before else _DEFAULTS_SINCE.get(name, [None])
+                if value not in may_be:
+                    was = " or ".join(map(str, may_be))
                     raise ValueError(
                         f"`out` {self.out} was made with {name} {was}, now it is "
                         f"{value}: choose another folder, or the same settings."
@@ -229,12 +247,25 @@ class _Run:
                     )
         else:
             content = {
+                "format": FORMAT,
                 "settings": settings,
                 "weights": self.extractor.weights.metadata(),
                 "versions": versions(),
             }
             with atomic_path(path) as partial:
                 partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+
+    def _check_not_newer(self, content: Mapping[str, Any]) -> None:
+        """Refuse a folder that a newer version wrote, by its run.json or the first table there."""
+        check_not_newer(dict(content).get("format"), FORMAT)
+        tables = map(self._path, self.sources)
+        if (first := next(filter(os.path.exists, tables), None)) is not None:
+            try:
+                FeatureTable.load(first)
+            except NewerFormat:
+                raise
+            except Exception:  # told when it is this video's turn
+                pass
 
     def _rewrite_skipped(self, is_kept: Callable[[str], bool]) -> None:
         """Keep the lines of some videos, by path, each once and sorted."""
@@ -281,6 +312,8 @@ class _Run:
             return None
         try:
             table = FeatureTable.load(path)
+        except NewerFormat as error:
+            raise VideoError(f"{error} Update Kinema, or choose another `out`.") from None
         except ValueError:  # damaged since: it is made anew
             _remove_table(path)
             return None
@@ -318,8 +351,11 @@ class _Run:
         self.report.skipped.append(skipped)
 
 
-_DEFAULTS_SINCE = {"colours": "file", "engine": "Engine(kind='torch', device='cpu')"}
-"""Settings that runs of earlier versions did not write down, as they were."""
+_DEFAULTS_SINCE: Mapping[str, Sequence[Any]] = {
+    "colours": ["file"],
+    "engine": ["Engine(kind='torch', device='cpu')", "Engine(kind='torch', device='cuda')"],
+}
+"""Settings that runs of earlier versions did not write down, as they were or may have been."""
 
 _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 """Errors of writing that concern one video; others (a full disk) would meet the next one too."""

@@ -17,8 +17,9 @@ import contextlib
 import copy
 import functools
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -226,11 +227,12 @@ class Extractor:
         keep_partial: bool = False,
         rearrange: Rearrange | None = None,
         advance: Callable[[Source, Batch], object] = lambda source, batch: None,
+        what: Hashable = None,
     ) -> Step:
         """The table of each video, as a step of a walk over videos.
 
         Args:
-            find, keep: see `Step`.
+            find, keep, what: see `Step`.
             keep_partial: of a video that breaks, keep the rows before that.
             rearrange: changes clips (N, 3, T, H, W) before they go into the network, for
                 experiments.
@@ -248,7 +250,7 @@ class Extractor:
         def making(source: Source, mark: str) -> Making:
             return _TableMaking(self, source, mark, run, keep_partial=keep_partial)
 
-        return Step(self.batches, self.shrink, making, find, keep)
+        return Step(self.batches, self.shrink, making, find, keep, what)
 
     def __call__(
         self, video: str | os.PathLike[str] | Source, *, rearrange: Rearrange | None = None
@@ -322,6 +324,11 @@ class TableCache:
         self._folder = folder
         self._key = {"settings": extractor.settings(), "engine": repr(extractor.engine), **key}
 
+    @property
+    def what(self) -> Hashable:
+        """Equal for caches that keep the same tables at the same places, see `Step`."""
+        return os.path.abspath(self._folder), json.dumps(self._key, sort_keys=True)
+
     def find(self, source: Source, mark: str) -> FeatureTable | None:
         """The table of a video with this fingerprint; None if there is none, or a damaged one."""
         kept = self._file(source, mark)
@@ -344,7 +351,7 @@ def kept_step(
     """`Extractor.step` with tables found and kept in the cache, if there is one."""
     if cache is None:
         return extractor.step(rearrange=rearrange)
-    return extractor.step(find=cache.find, keep=cache.keep, rearrange=rearrange)
+    return extractor.step(find=cache.find, keep=cache.keep, rearrange=rearrange, what=cache.what)
 
 
 def kept_tables(

@@ -105,8 +105,11 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
         """
         _network()  # whether it is there is no matter of one video
         items = at_places(_places(self.num_frames), lambda images: images)
+        what = None
+        if self.cache is not None:
+            what = (FORMAT, os.path.abspath(self.cache), self.num_frames, self.colours)
         return Step(
-            items, _shrunk, lambda source, mark: _Mean(self.threads), self._find, self._keep
+            items, _shrunk, lambda source, mark: _Mean(self.threads), self._find, self._keep, what
         )
 
     def _find(self, source: Source, mark: str) -> np.ndarray | None:

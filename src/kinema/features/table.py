@@ -2,6 +2,10 @@
 
 To add a file format, write its two functions and name them in `FORMATS`.
 
+Note [Versions of a table]
+    Beside `about` every file names its version, "format": "kinema-features-1", so that a later one
+    is told from a damaged file. Those of before the name came went without, and are read.
+
 Note [Original feature files]
     C3D v1.0 wrote one file a clip and layer (`extract_image_features.cpp`): five little-endian
     int32 (num = 1, channels, length, height, width), then the values as float32, width fastest.
@@ -23,7 +27,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kinema.files import atomic_path, read_tensors, write_tensors
+from kinema.files import (
+    NewerFormat,
+    atomic_path,
+    check_not_newer,
+    read_tensors,
+    write_tensors,
+)
 
 FORMAT = "kinema-features-1"
 
@@ -110,6 +120,7 @@ class FeatureTable:
 
         Raises:
             FileNotFoundError: there is nothing at `path`.
+            NewerFormat: a newer version of Kinema wrote it.
             ValueError: it is no feature table; the message names the file.
         """
         path = Path(path)
@@ -120,6 +131,10 @@ class FeatureTable:
             if format.ending == ending:
                 try:
                     return format.read(path)
+                except NewerFormat as error:
+                    raise NewerFormat(
+                        f"{path} is not a feature table that this version reads ({error})."
+                    ) from None
                 except (KeyError, EOFError, json.JSONDecodeError, ValueError) as error:
                     raise ValueError(f"{path} is not a feature table ({error}).") from None
         raise ValueError(
@@ -151,7 +166,7 @@ def check_format(format: str) -> None:
 
 def _write_safetensors(table: FeatureTable, path: Path) -> None:
     tensors = {"features": table.features, **table._columns()}
-    write_tensors(path, tensors, {"format": FORMAT, **table.about})
+    write_tensors(path, tensors, _versioned(table.about))
 
 
 def _read_safetensors(path: Path) -> FeatureTable:
@@ -183,8 +198,9 @@ def _read_npy(path: Path) -> FeatureTable:
     rows = path.with_suffix(".json")
     if not rows.is_file():
         raise ValueError(f"{rows.name} with its rows is missing beside it")
-    features = np.load(path, allow_pickle=False)
-    return _with_rows(features, rows.read_text(encoding="utf-8"))
+    text = rows.read_text(encoding="utf-8")
+    _checked(json.loads(text))
+    return _with_rows(np.load(path, allow_pickle=False), text)
 
 
 def _rows_to_json(table: FeatureTable) -> str:
@@ -193,11 +209,11 @@ def _rows_to_json(table: FeatureTable) -> str:
         name: [None if isinstance(v, float) and math.isnan(v) else v for v in column.tolist()]
         for name, column in table._columns().items()
     }
-    return _to_json({**table.about, "rows": columns}, indent=1) + "\n"
+    return _to_json({**_versioned(table.about), "rows": columns}, indent=1) + "\n"
 
 
 def _with_rows(features: np.ndarray, text: str) -> FeatureTable:
-    about = json.loads(text)
+    about = _checked(json.loads(text))
     columns = {
         name: np.array([math.nan if value is None else value for value in column])
         for name, column in about.pop("rows").items()
@@ -216,7 +232,7 @@ def _write_parquet(table: FeatureTable, path: Path) -> None:
     columns = {"clip_index": pa.array(table.clip_index)}
     columns |= {name: pa.array(column) for name, column in table._columns().items()}
     columns["features"] = pa.FixedSizeListArray.from_arrays(table.features.reshape(-1), width)
-    arrow = pa.table(columns).replace_schema_metadata({"kinema": _to_json(table.about)})
+    arrow = pa.table(columns).replace_schema_metadata({"kinema": _to_json(_versioned(table.about))})
     # A file, not its name: Arrow takes only names that are UTF-8.
     with atomic_path(path) as partial, open(partial, "wb") as file:
         parquet.write_table(arrow, file)
@@ -227,11 +243,12 @@ def _read_parquet(path: Path) -> FeatureTable:
 
     with open(path, "rb") as file:
         arrow = parquet.read_table(file)
+    about = _checked(json.loads((arrow.schema.metadata or {})[b"kinema"]))
     features = arrow["features"].combine_chunks()
     return FeatureTable(
         features=features.flatten().to_numpy().reshape(len(features), -1),
         **{name: arrow[name].to_numpy() for name in ROW_COLUMNS},
-        about=json.loads((arrow.schema.metadata or {})[b"kinema"]),
+        about=about,
     )
 
 
@@ -242,7 +259,7 @@ def _write_hdf5(table: FeatureTable, path: Path) -> None:
     import h5py
 
     with atomic_path(path) as partial, h5py.File(partial, "w") as file:
-        file.attrs["kinema"] = _to_json(table.about)
+        file.attrs["kinema"] = _to_json(_versioned(table.about))
         file["features"] = table.features
         for name, column in table._columns().items():
             file[name] = column
@@ -253,8 +270,8 @@ def _read_hdf5(path: Path) -> FeatureTable:
 
     try:
         with h5py.File(path, "r") as file:
+            about = _checked(json.loads(file.attrs["kinema"]))
             columns = {name: file[name][()] for name in ("features", *ROW_COLUMNS)}
-            about = json.loads(file.attrs["kinema"])
     except OSError as error:
         raise ValueError(str(error)) from None
     return FeatureTable(**columns, about=about)
@@ -297,6 +314,9 @@ def _write_c3d(table: FeatureTable, path: Path) -> None:
 
 
 def _read_c3d(path: Path) -> FeatureTable:
+    rows = path / "rows.json"
+    text = rows.read_text(encoding="utf-8") if rows.is_file() else ""
+    starts = _checked(json.loads(text))["rows"]["start_frame"] if text else []
     files = [file for file in path.iterdir() if file.stem.isdecimal()]
     files.sort(key=lambda file: int(file.stem))
     endings = sorted({file.suffix for file in files})
@@ -304,10 +324,7 @@ def _read_c3d(path: Path) -> FeatureTable:
         raise ValueError(
             f"it holds files of {len(endings)} layers {', '.join(endings)}; one is needed"
         )
-    rows = path / "rows.json"
-    if rows.is_file():
-        text = rows.read_text(encoding="utf-8")
-        starts = json.loads(text)["rows"]["start_frame"]
+    if text:
         files = [path / f"{start:06d}{endings[0]}" for start in starts]
         return _with_rows(np.stack([read_c3d_blob(file).reshape(-1) for file in files]), text)
     # Files of the original itself: clips of 16 frames, and no times.
@@ -329,6 +346,21 @@ def _read_c3d(path: Path) -> FeatureTable:
             "layer_shape": list(blobs[0].shape),
         },
     )
+
+
+def _versioned(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written of `about`, see Note [Versions of a table]."""
+    return {"format": FORMAT, **about}
+
+
+def _checked(about: Any) -> dict[str, Any]:
+    """What `_versioned` was given; one of a later version is refused."""
+    if not isinstance(about, dict):
+        raise ValueError("what its rows share is no JSON object")
+    check_not_newer(name := about.pop("format", FORMAT), FORMAT)
+    if name != FORMAT:
+        raise ValueError(f"it is of the format {name}, not {FORMAT}")
+    return about
 
 
 def _to_json(value: Any, *, indent: int | None = None) -> str:

@@ -9,7 +9,7 @@ from kinema.progress import Counted
 from kinema.skipped import Skipped
 from kinema.video.loop import PLAIN, Reading
 from kinema.video.sources import Source
-from kinema.video.steps import Step, walk
+from kinema.video.steps import Step, distinct, walk
 
 
 def fill(
@@ -25,6 +25,8 @@ def fill(
 
     A describer takes part that has a method `step() -> Step` and a folder `cache`. One without
     `step` is passed over: it reads videos by itself when its rows are asked for.
+
+    Describers that keep the same, as c3d's and those of c3d+imagenet, do their work once.
 
     Args:
         describers: `C3DFeatures`, `ImageNetFeatures` and the like.
@@ -53,9 +55,8 @@ def fill(
             raise ValueError(
                 f'{name} has `colours` "{colours}", but videos are read with "{reading.colours}".'
             )
-    return _filled(
-        [describer.step() for describer in parts], [*videos], reading, also, threads, progress
-    )
+    steps = distinct(describer.step() for describer in parts)
+    return _filled(steps, [*videos], reading, also, threads, progress)
 
 
 def _filled(

@@ -41,6 +41,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from kinema.files import NewerFormat, check_not_newer
 from kinema.training.pictures import decode
 
 FORMAT = "kinema-clips-2"
@@ -124,6 +125,7 @@ class ClipStore:
         self._threads = threading.local()
         try:
             about = _read_about(self._connection)
+            _check_not_newer(self.path, about)
             if about.get("format") not in (FORMAT, _FIRST_FORMAT):
                 of = f" that this version reads ({name})" if (name := about.get("format")) else ""
                 raise ValueError(f"{self.path} holds no prepared clips{of}.")
@@ -300,6 +302,7 @@ class ClipWriter:
                 )
                 return
             before = _read_about(database)
+            _check_not_newer(self.path, before)
             wanted = json.loads(json.dumps(dict(about)))
             if before.get("format") == _FIRST_FORMAT:  # it is gone on with as what it is
                 wanted["format"], before["streams"] = _FIRST_FORMAT, dict(RGB)
@@ -398,6 +401,16 @@ class ClipWriter:
 def _read_about(database: sqlite3.Connection) -> dict[str, Any]:
     rows = database.execute("SELECT key, value FROM about")
     return {key: json.loads(value) for key, value in rows}
+
+
+def _check_not_newer(path: Path, about: Mapping[str, Any]) -> None:
+    try:
+        check_not_newer(about.get("format"), FORMAT)
+    except NewerFormat as error:
+        raise NewerFormat(
+            f"{path} holds no prepared clips that this version reads ({error}): update Kinema, or "
+            "choose another file."
+        ) from None
 
 
 def _is_short(value: object) -> bool:

@@ -22,7 +22,7 @@ Note [What waits for the slowest step]
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,8 @@ class Step:
         find: of a source and its fingerprint, what was made before; None if there is nothing. Runs
             in the thread.
         keep: keeps what is new, where the loop is used. What it raises ends the loop.
+        what: steps of equal ones find, make and keep the same, so one of them will do; None is like
+            no other.
     """
 
     items: Callable[[Source, VideoInfo, Iterator[Any]], Iterator[Any]]
@@ -96,6 +98,15 @@ class Step:
     making: Callable[[Source, str], Making] = lambda source, mark: Making()
     find: Callable[[Source, str], Any] = nothing_kept
     keep: Callable[[Source, Made], object] = lambda source, made: None
+    what: Hashable = None
+
+
+def distinct(steps: Iterable[Step]) -> list[Step]:
+    """The first of each `what`, in order."""
+    found: dict[Hashable, Step] = {}
+    for step in steps:
+        found.setdefault(step if step.what is None else step.what, step)
+    return [*found.values()]
 
 
 def at_places(
