@@ -21,6 +21,7 @@ ORDER = (
     "layers",
     "model",
     "network",
+    "picture_network",
     "files",
     "progress",
     "download",
