@@ -50,7 +50,6 @@ MAY_IMPORT_TORCH = {
     "engine.autograd",
     "engine.engine",
     "engine.torch_network",
-    "features.imagenet",
     "model",
     "training.clip_dataset",
     "training.descent",
