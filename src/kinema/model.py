@@ -55,12 +55,14 @@ class Model:
         num_classes: how many; None of what tells no classes.
         class_parameters: names of the parameters that other classes have no use for.
         sees: what of a clip goes in: all its "frames", or its "middle frame".
+        only_layer: the layer that is asked for, whatever is named; None where there is a choice.
     """
 
     input_shape: ClipShape
     architecture: Mapping[str, Any]
     num_classes: int | None
     sees: ClassVar[str] = "frames"
+    only_layer: ClassVar[str | None] = None
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -106,6 +106,7 @@ class PictureModel(Model):
     logits = LAYER
     class_parameters = ()
     sees: ClassVar[str] = "middle frame"
+    only_layer: ClassVar[str | None] = LAYER
 
     def parameter_shapes(self) -> dict[str, Shape]:
         """Kernels, and four vectors of each batch normalisation."""

@@ -177,6 +177,7 @@ def test_a_classifier_names_its_parts_and_finds_them_again(
     command = ["transfer", str(folder), "--out", str(out), "--folds", "3", "--C", "1", *flags]
     assert main(command) == 0
     captured = capsys.readouterr().out
+    assert f"; layer {'fc6+pool' if len(named) > 1 or '+' in named[0] else 'pool'}, " in captured
     title = "efficientnet-lite0, imagenet" if len(named) == 1 and "+" not in named[0] else None
     assert f"| {title or '2 nets (small (random), imagenet)'} + linear SVM |" in captured
     classifier = Classifier.load(out / "classifier.safetensors")

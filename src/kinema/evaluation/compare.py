@@ -155,7 +155,9 @@ def result_of(
                 {"name": net.name, "sha256": net.sha256, "trained": net.trained}
                 for net in options.weights
             ],
-            "layer": options.layer,
+            "layer": "+".join(
+                dict.fromkeys(net.network.only_layer or options.layer for net in options.weights)
+            ),
             "stride": options.stride,
             "l2": options.l2,
             "cost": options.cost,
