@@ -104,14 +104,14 @@ class Extractor:
         self.reading = reading
         self.plan = plan or ClipPlan()
         nets = resolve_all(weights)
+        self.features = clip_features(
+            nets, layer=layer, mean=mean, device=device, engine=engine, threads=threads
+        )
         length = nets[0].network.input_shape[1]
         if self.plan.length != length:
             raise ValueError(
                 f"`length` of a clip must be the network's {length} frames, got {self.plan.length}."
             )
-        self.features = clip_features(
-            nets, layer=layer, mean=mean, device=device, engine=engine, threads=threads
-        )
         first = self.features[0]
         self.weights, self.engine = first.weights, first.engine
         self.layer = "+".join(one.layer for one in self.features)
