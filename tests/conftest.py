@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import servers
@@ -26,6 +27,36 @@ def ucf101(kinema_data: Path) -> list[Path]:
     if not videos:
         pytest.skip("no UCF101 videos in KINEMA_DATA")
     return videos
+
+
+@pytest.fixture(scope="session")
+def picture_weights():
+    """ImageNet's network with random weights, for which no package is needed."""
+    from kinema.picture_network import PictureModel
+    from kinema.weights.file import Weights
+
+    generator, model = np.random.default_rng(0), PictureModel()
+    arrays = {}
+    for name, shape in model.parameter_shapes().items():
+        arrays[name] = generator.standard_normal(shape, np.float32)
+        if len(shape) > 1:
+            arrays[name] *= np.float32(np.sqrt(2 / np.prod(shape[1:])))
+        elif name.endswith(("weight", "running_var")):
+            arrays[name] = 1 + np.abs(arrays[name]) / 2
+        else:
+            arrays[name] /= 4
+    mean = np.full(3, 127, np.float32)
+    return Weights(arrays, model, name="imagenet", source="random, for tests", mean=mean)
+
+
+@pytest.fixture
+def imagenet_is_random(picture_weights, monkeypatch):
+    """The name imagenet stands for `picture_weights`."""
+    from kinema.weights import file
+
+    given = {name: getattr(picture_weights, name) for name in ("arrays", "network", "mean")}
+    packaged = file.Packaged("random, for tests", lambda: given, lambda: True)
+    monkeypatch.setattr(file, "PACKAGED", {"imagenet": packaged})
 
 
 @pytest.fixture

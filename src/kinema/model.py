@@ -34,7 +34,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -54,11 +54,15 @@ class Model:
         logits: the layer whose output are the class scores, before the softmax.
         num_classes: how many; None of what tells no classes.
         class_parameters: names of the parameters that other classes have no use for.
+        sees: what of a clip goes in: all its "frames", or its "middle frame".
+        only_layer: the layer that is asked for, whatever is named; None where there is a choice.
     """
 
     input_shape: ClipShape
     architecture: Mapping[str, Any]
     num_classes: int | None
+    sees: ClassVar[str] = "frames"
+    only_layer: ClassVar[str | None] = None
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ def as_network(model: Model) -> Network:
     if not isinstance(model, Network):
         raise ValueError(
             f"this takes a network that is a chain of layers; the model "
-            f"{model.architecture['name']!r}, a class of its author's own, tells none."
+            f"{model.architecture['name']!r} is none."
         )
     return model
 

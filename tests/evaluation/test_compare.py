@@ -353,7 +353,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch, number, kind,
 
 def test_nets_of_other_clips_are_refused_before_a_video_is_read(tmp_path, no_video_is_read):
     other = random_weights(networks.c3d_mini(3, input_shape=(3, 8, 16, 16)), name="short", seed=1)
-    with pytest.raises(ValueError, match="small sees clips of 16 frames, short of 8; a classifier"):
+    with pytest.raises(ValueError, match="small sees clips of 16 frames, short of 8; what is put"):
         transfer(tmp_path, weights=[NET, other])
 
 

@@ -21,12 +21,12 @@ from kinema.datasets.folds import make_folds
 from kinema.datasets.loaders import load
 from kinema.evaluation.compare import compare
 from kinema.evaluation.rows import scores_of
-from kinema.features.imagenet import check_installed
 from kinema.methods import METHODS
 from kinema.methods.given import build, describers_of
 from kinema.methods.options import Options
 from kinema.own import load_class
 from kinema.weights.file import random_weights
+from kinema.weights.imagenet import check_installed
 
 from small_videos import write_folder
 

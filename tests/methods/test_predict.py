@@ -231,7 +231,7 @@ def test_nets_of_different_clips_are_refused(colours, nets):
         networks.c3d_mini(3, input_shape=(3, 8, 16, 16)), name="shorter", seed=9
     )
     with pytest.raises(
-        ValueError, match=r"net0 sees clips of 16 frames, shorter of 8; a classifier takes nets"
+        ValueError, match=r"net0 sees clips of 16 frames, shorter of 8; what is put side"
     ):
         transfer(colours, weights=[nets[0], shorter], cost=1.0)
 

@@ -272,7 +272,7 @@ def test_a_stopped_search_goes_on_where_it_stopped(videos, tmp_path, monkeypatch
     runs, run = [], Extractor.run
 
     def counted(self, inputs):
-        runs.append(len(inputs))
+        runs.append(len(inputs[0]))
         if stops and len(runs) == 4:
             raise KeyboardInterrupt
         return run(self, inputs)

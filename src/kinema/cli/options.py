@@ -41,7 +41,13 @@ VideoPath = Annotated[
 ]
 DatasetPath = Annotated[Path, Parameter(help="A folder or CSV file, see `kinema dataset info`.")]
 OutFolder = Annotated[Path, Parameter(help="Folder to write to.")]
-WeightsName = Annotated[str, Parameter(help="Name (see `kinema weights list`) or file.")]
+WeightsName = Annotated[
+    str,
+    Parameter(
+        help="Name (see `kinema weights list`) or file; A+B puts the features of two side by side, "
+        "as c3d-mini+imagenet."
+    ),
+]
 Mean = Annotated[
     str | None,
     Parameter(help="What to subtract, if the weights carry no mean: a file or B,G,R."),
@@ -106,7 +112,7 @@ class Features:
     """Features of labelled videos."""
 
     weights: Annotated[tuple[str, ...], Several, Parameter(show_default=" ".join)] = ("c3d-mini",)
-    """Of C3D, a name or file; may be named several times."""
+    """Name (c3d-mini, imagenet, ...) or file; may be named several times; A+B names two."""
     layer: str = "fc6"
     """Whose output is C3D's feature: fc6, fc7, pool5, prob."""
     stride: int = 8
@@ -164,10 +170,11 @@ def loaded(weights: str, model: str | None) -> Any:
     if model is None:
         return weights
     from kinema.own import load_class
-    from kinema.weights.file import resolve
+    from kinema.weights.several import resolve_all
 
     own = load_class(model)
-    return resolve(weights, {own.__name__: own})
+    found = resolve_all(weights, {own.__name__: own})
+    return found if len(found) > 1 else found[0]
 
 
 def names(text: str) -> list[str]:

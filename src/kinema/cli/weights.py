@@ -14,14 +14,16 @@ from kinema.cli.options import MaxSkipped, OwnModel, Reading, Switch, loaded
 
 def known() -> Done:
     """List the weights that are known by name."""
-    from kinema.weights.file import BUILT_IN, KNOWN_FILES, cache_folder
+    from kinema.weights.file import BUILT_IN, KNOWN_FILES, PACKAGED, cache_folder
 
     rows = [(name, "built in", built_in.what) for name, built_in in BUILT_IN.items()]
+    for name, packaged in PACKAGED.items():
+        rows.append((name, "here" if packaged.is_here() else "to install", packaged.what))
     for name, file in KNOWN_FILES.items():
         here = (cache_folder() / f"{name}.safetensors").is_file()
         rows.append((name, "here" if here else "to pull", file.what))
     width = max(len(name) for name, _, _ in rows)
-    return Done(lines=[f"{name:<{width}}  {state:<8}  {what}" for name, state, what in rows])
+    return Done(lines=[f"{name:<{width}}  {state:<10}  {what}" for name, state, what in rows])
 
 
 def info(file: str, *, json: Switch = False, model: OwnModel = None) -> Done:

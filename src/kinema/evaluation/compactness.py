@@ -20,8 +20,7 @@ from kinema.methods.options import Options
 from kinema.methods.svm import FeatureSVM
 from kinema.skipped import Skipped
 from kinema.video.loop import Reading
-from kinema.weights import file as weights_room
-from kinema.weights.file import Weights
+from kinema.weights.several import AnyWeights, resolve_all
 
 DIMENSIONS = (10, 50, 100, 500)
 """What the paper projects to."""
@@ -68,7 +67,7 @@ def compactness(
     *,
     out: str | os.PathLike[str],
     methods: Methods = ("c3d",),
-    weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
+    weights: AnyWeights | Sequence[AnyWeights] = ("c3d-mini",),
     layer: str = "fc6",
     stride: int = 8,
     cost: float | None = 1.0,
@@ -104,7 +103,7 @@ def compactness(
         raise ValueError(f"`dimensions` must be whole numbers from 1 on, got {dimensions}.")
     out = Path(out)
     options = Options(
-        weights=tuple(weights_room.resolve(source) for source in weights),
+        weights=resolve_all(weights),
         layer=layer,
         stride=stride,
         cost=cost,

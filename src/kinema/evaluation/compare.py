@@ -27,8 +27,7 @@ from kinema.evaluation.rows import num_leaked, row_of
 from kinema.methods.given import Methods, build
 from kinema.methods.options import Options
 from kinema.video.loop import Reading
-from kinema.weights import file as weights_room
-from kinema.weights.file import Weights
+from kinema.weights.several import AnyWeights, resolve_all
 
 FEW_GROUPS = 10
 """With fewer groups among the test videos, resampling them shows too little of what may happen."""
@@ -38,7 +37,7 @@ def compare(
     dataset: str | os.PathLike[str] | Dataset,
     *,
     methods: Methods = ("c3d", "c3d-random", "one-frame", "chance"),
-    weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
+    weights: AnyWeights | Sequence[AnyWeights] = ("c3d-mini",),
     layer: str = "fc6",
     stride: int = 8,
     l2: bool = True,
@@ -64,7 +63,7 @@ def compare(
         methods: names of `methods.METHODS`, or estimators by the name of their row, {"mine":
             estimator}: anything of scikit-learn's face over videos, see Note [Method] in
             `kinema.methods`. Differences are to the first.
-        weights: of C3D: one net, or several for the rows that take all.
+        weights: of C3D: one net, or several for the rows that take all; "A+B" names two.
         layer: whose output is C3D's feature: fc6, fc7, pool5, prob.
         stride: frames from clip to clip.
         l2: whether video vectors are L2-normalised.
@@ -87,7 +86,7 @@ def compare(
         ValueError: a setting is wrong, the dataset cannot be split, or weights saw test videos.
     """
     reading = Reading(colours, video_seconds)
-    nets = tuple(weights_room.resolve(source) for source in weights)
+    nets = resolve_all(weights)
     with features_folder(cache) as folder:
         options = Options(nets, layer, stride, l2, cost, folder, threads, progress, reading)
         built = build(methods, options)
@@ -156,7 +155,9 @@ def result_of(
                 {"name": net.name, "sha256": net.sha256, "trained": net.trained}
                 for net in options.weights
             ],
-            "layer": options.layer,
+            "layer": "+".join(
+                dict.fromkeys(net.network.only_layer or options.layer for net in options.weights)
+            ),
             "stride": options.stride,
             "l2": options.l2,
             "cost": options.cost,

@@ -20,8 +20,7 @@ from kinema.methods.options import Options
 from kinema.metrics import NUM_NEIGHBOURS, knn_purity, purity_note
 from kinema.skipped import Skipped
 from kinema.video.loop import Reading
-from kinema.weights import file as weights_room
-from kinema.weights.file import Weights
+from kinema.weights.several import AnyWeights, resolve_all
 
 PERPLEXITY = 30.0
 """Of t-SNE. The paper does not state its own; its author points to the reference implementations,
@@ -89,7 +88,7 @@ def embed(
     *,
     out: str | os.PathLike[str],
     methods: Methods = ("c3d",),
-    weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
+    weights: AnyWeights | Sequence[AnyWeights] = ("c3d-mini",),
     layer: str = "fc6",
     stride: int = 8,
     perplexity: float = PERPLEXITY,
@@ -121,7 +120,7 @@ def embed(
         raise ValueError(f"`seed` must be from 0 to {2**32 - 1}, got {seed}.")
     out = Path(out)
     options = Options(
-        weights=tuple(weights_room.resolve(source) for source in weights),
+        weights=resolve_all(weights),
         layer=layer,
         stride=stride,
         cache=out / "features",

@@ -11,7 +11,6 @@ from kinema.datasets.folds import SAME_SCENE, plan_folds
 from kinema.datasets.loaders import about_split, load
 from kinema.datasets.types import Dataset, Split
 from kinema.skipped import Skipped
-from kinema.weights.file import Weights
 from kinema.words import some
 
 NUM_FOLDS = 5
@@ -57,21 +56,6 @@ def without(dataset: Dataset, unreadable: Mapping[str, str]) -> tuple[Dataset, l
         },
     )
     return left, skipped
-
-
-def check_same_clips(weights: Sequence[Weights]) -> None:
-    """Refuse nets that cannot be in one classifier: its clips are the same for all.
-
-    Raises:
-        ValueError: they see clips of different lengths.
-    """
-    lengths = {net.network.input_shape[1]: net.name for net in weights}
-    if len(lengths) > 1:
-        (one, first), (other, second), *_ = lengths.items()
-        raise ValueError(
-            f"`weights`: {first} sees clips of {one} frames, {second} of {other}; a classifier "
-            "takes nets that see the same clips."
-        )
 
 
 class NothingToTest(ValueError):

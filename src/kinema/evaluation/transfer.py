@@ -21,11 +21,11 @@ from kinema.evaluation.protocol import (
     NUM_FOLDS,
     NothingToTest,
     check_classes,
-    check_same_clips,
     check_splits,
 )
 from kinema.evaluation.result import Result
 from kinema.evaluation.rows import fit
+from kinema.features.clip_features import check_same_clips
 from kinema.methods.classifier import Classifier, Net
 from kinema.methods.given import build
 from kinema.methods.options import Options
@@ -33,6 +33,7 @@ from kinema.skipped import Skipped
 from kinema.video.loop import Reading
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
+from kinema.weights.several import AnyWeights, parts, resolve_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Transfer:
 def transfer(
     dataset: str | os.PathLike[str] | Dataset,
     *,
-    weights: Sequence[str | os.PathLike[str] | Weights] = ("c3d-mini",),
+    weights: AnyWeights | Sequence[AnyWeights] = ("c3d-mini",),
     layer: str = "fc6",
     stride: int = 8,
     l2: bool = True,
@@ -82,7 +83,8 @@ def transfer(
     Raises:
         ValueError: as `compare`; or the nets see clips of different lengths.
     """
-    nets = tuple(weights_room.resolve(source) for source in weights)
+    named = parts(weights)
+    nets = resolve_all(named)
     reading = Reading(colours, video_seconds)
     with features_folder(cache) as folder:
         options = Options(nets, layer, stride, l2, cost, folder, threads, progress, reading)
@@ -114,13 +116,11 @@ def transfer(
             experiment = describe(opened, methods, options)
             check_classes(experiment.dataset, experiment.skipped, tested=False)
             notes = (f"{error.summary()}; the classifier of all videos was trained.",)
-        classifier = _classifier_of(experiment, weights)
+        classifier = _classifier_of(experiment, named)
     return Transfer(classifier, result, experiment.skipped, notes)
 
 
-def _classifier_of(
-    experiment: Experiment, weights: Sequence[str | os.PathLike[str] | Weights]
-) -> Classifier:
+def _classifier_of(experiment: Experiment, weights: Sequence[AnyWeights]) -> Classifier:
     (method,) = experiment.methods.values()
     fitted = fit(method, experiment)
     coefficients, intercepts = fitted.coefficients()
@@ -136,7 +136,7 @@ def _classifier_of(
     )
 
 
-def _name(weights: str | os.PathLike[str] | Weights) -> str:
+def _name(weights: AnyWeights) -> str:
     """What finds weights again, also from another folder."""
     if isinstance(weights, Weights):
         return weights.name

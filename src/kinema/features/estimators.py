@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,8 +21,7 @@ from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, as_source
 from kinema.video.steps import Step, walk
-from kinema.weights import file as weights_room
-from kinema.weights.file import Weights
+from kinema.weights.several import AnyWeights, parts, resolve_all
 
 ON_ERROR = ("raise", "nan")
 """What a video that cannot be read comes to: an error, or a row of NaN and a warning."""
@@ -35,7 +34,8 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     through the network once, whatever the folds; without one, each time that it is asked for.
 
     Args:
-        weights: a name (`kinema weights list`), a file, or `Weights`; they must carry a mean.
+        weights: a name (`kinema weights list`), a file, or `Weights`; they must carry a mean. "A+B"
+            puts the features of two nets side by side in each row of a table, each of length 1.
         layer: whose output is the feature.
         stride: frames from the start of one clip to the start of the next.
         l2: whether rows are brought to length 1.
@@ -57,7 +57,7 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def __init__(
         self,
-        weights: str | os.PathLike[str] | Weights = "c3d-mini",
+        weights: AnyWeights | Sequence[AnyWeights] = "c3d-mini",
         layer: str = "fc6",
         stride: int = 8,
         cache: str | os.PathLike[str] | None = None,
@@ -160,14 +160,11 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return self._extractor().settings()
 
     def _extractor(self) -> Extractor:
-        weights = self.weights
-        if isinstance(weights, str | os.PathLike) and Path(weights).is_file():
-            changed = Path(weights).stat().st_mtime_ns
-        else:
-            changed = 0
-        hashable: Any = weights
+        nets = parts(self.weights)
+        files = [net for net in nets if isinstance(net, str | os.PathLike) and Path(net).is_file()]
+        changed = tuple(Path(file).stat().st_mtime_ns for file in files)
         reading = Reading(self.colours, self.video_seconds)
-        return _make_extractor(hashable, changed, self.layer, self.stride, self.threads, reading)
+        return _make_extractor(nets, changed, self.layer, self.stride, self.threads, reading)
 
     def _check(self, sources: Iterable[Source]) -> None:
         """Refuse what is wrong before the first video is read."""
@@ -226,12 +223,17 @@ def _column(X: Any) -> list[Any]:
 
 @functools.lru_cache(maxsize=4)
 def _make_extractor(
-    weights: Any, changed: int, layer: str, stride: int, threads: int | None, reading: Reading
+    weights: tuple[AnyWeights, ...],
+    changed: tuple[int, ...],
+    layer: str,
+    stride: int,
+    threads: int | None,
+    reading: Reading,
 ) -> Extractor:
     """Kept between calls, three nets and one more: packing weights takes longer than a short video.
 
-    `changed` is the time of a weight file's last change, so that a new file is seen.
+    `changed` are the times of the weight files' last changes, so that a new file is seen.
     """
-    resolved = weights_room.resolve(weights)
-    plan = ClipPlan(length=resolved.network.input_shape[1], stride=stride)
-    return Extractor(resolved, layer=layer, plan=plan, threads=threads, reading=reading)
+    nets = resolve_all(weights)
+    plan = ClipPlan(length=nets[0].network.input_shape[1], stride=stride)
+    return Extractor(nets, layer=layer, plan=plan, threads=threads, reading=reading)

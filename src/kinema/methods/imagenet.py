@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kinema.features.imagenet import ImageNetFeatures, check_installed
+from kinema.features.imagenet import ImageNetFeatures
 from kinema.methods import c3d
 from kinema.methods.options import Options
 from kinema.methods.svm import SUFFIX, FeatureSVM, feature_svm
+from kinema.weights.imagenet import check_installed
 
 NAME = "ImageNet (EfficientNet-Lite0)"
 STANDS_IN = "EfficientNet-Lite0 for CaffeNet's fc6"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kinema.features.clip_features import meant_for_each
 from kinema.features.extractor import Extractor, TableCache, kept_step
 from kinema.features.table import FeatureTable
 from kinema.files import atomic_path, locked_folder, write_json
@@ -24,8 +25,7 @@ from kinema.video.sources import Source, as_source, find_videos
 from kinema.video.steps import Made, Step, walk
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
-
-AnyWeights = str | os.PathLike[str] | Weights
+from kinema.weights.several import AnyWeights, resolve_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,12 +147,7 @@ class Predictor:
             "reading": Reading(colours, video_seconds),
         }
         self._cache = cache
-        if weights is None:
-            given = []
-        elif isinstance(weights, str | os.PathLike | Weights):
-            given = [weights_room.resolve(weights)]
-        else:
-            given = [weights_room.resolve(one) for one in weights]
+        given = resolve_all(weights) if weights else ()
         self._svm: Classifier | None = None
         if classifier is not None:
             self._svm = (
@@ -362,7 +357,7 @@ def _extractors_for(
                 f"weights {weights.name!r} (sha256 {checksum[:12]}) are none that the classifier "
                 f"was trained on: {', '.join(map(str, svm.nets))}."
             )
-    extractors = []
+    nets = []
     for net in svm.nets:
         resolved = by_checksum.get(net.settings["weights_sha256"])
         if resolved is None:
@@ -373,11 +368,12 @@ def _extractors_for(
                     f"the classifier was trained on features of {net}, which is not there: name "
                     "its file with `weights`."
                 ) from None
+        nets.append(resolved)
+    extractors = []
+    for net, resolved, asked in zip(svm.nets, nets, meant_for_each(nets, how), strict=True):
+        asked["reading"] = replace(how["reading"], colours=net.settings.get("colours", "file"))
         plan = ClipPlan(**net.clips)
-        reading = replace(how["reading"], colours=net.settings.get("colours", "file"))
-        extractor = Extractor(
-            resolved, layer=net.settings["layer"], plan=plan, **{**how, "reading": reading}
-        )
+        extractor = Extractor(resolved, layer=net.settings["layer"], plan=plan, **asked)
         net.check_made_for(extractor.settings())
         extractors.append(extractor)
     return extractors

@@ -121,7 +121,7 @@ def how(result: Result) -> list[str]:
         for net in settings["weights"]
     )
     lines = [
-        f"Weights of C3D: {nets}; layer {settings['layer']}, stride {settings['stride']}, "
+        f"Weights: {nets}; layer {settings['layer']}, stride {settings['stride']}, "
         f"L2 {'on' if settings['l2'] else 'off'}.",
     ]
     if settings["cost"] is not None:

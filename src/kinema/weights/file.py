@@ -23,6 +23,7 @@ from kinema import network as networks
 from kinema.files import OtherFormat, read_tensors, write_tensors
 from kinema.model import Model, UserModel
 from kinema.network import Network, model_from
+from kinema.weights import imagenet
 
 FORMAT = "kinema-weights-1"
 
@@ -312,6 +313,26 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
 )
 """Weights that need no file; `NAME:SEED` is another draw of them."""
 
+
+class Packaged(NamedTuple):
+    """Weights that a package of others brings: one line on what they are, and how they are read."""
+
+    what: str
+    read: Callable[[], Mapping[str, Any]]
+    is_here: Callable[[], bool]
+
+
+PACKAGED: Mapping[str, Packaged] = MappingProxyType(
+    {
+        "imagenet": Packaged(
+            "EfficientNet-Lite0, ImageNet, of a clip's middle frame; c3d-mini+imagenet: both",
+            imagenet.read,
+            imagenet.is_here,
+        ),
+    }
+)
+"""Weights that describe clips and are not C3D's."""
+
 _FORMERLY = {"c3d-random": "c3d-untrained"}
 """Weights by a former name: a row of the comparison is called so, which is something else."""
 
@@ -380,6 +401,8 @@ def resolve(
     plain, seed = _name_and_seed(name)
     if plain in BUILT_IN:
         return random_weights(BUILT_IN[plain].network(), seed=seed, name=name)
+    if name in PACKAGED:
+        return Weights(**PACKAGED[name].read(), name=name)
     if name in KNOWN_FILES:
         path = cache_folder() / f"{name}.safetensors"
         if not path.is_file():
@@ -388,14 +411,14 @@ def resolve(
             )
         return Weights.load(path)
     if not Path(name).is_file():
-        known = ", ".join([*BUILT_IN, *KNOWN_FILES])
+        known = ", ".join([*BUILT_IN, *PACKAGED, *KNOWN_FILES])
         raise FileNotFoundError(f"`weights` {name!r} is neither a file nor one of: {known}.")
     return Weights.load(name, models=models)
 
 
 def is_name(weights: str) -> bool:
     """Whether this names weights wherever one is, and is no file."""
-    return _name_and_seed(weights)[0] in BUILT_IN or weights in KNOWN_FILES
+    return _name_and_seed(weights)[0] in BUILT_IN or weights in {*PACKAGED, *KNOWN_FILES}
 
 
 def _name_and_seed(name: str) -> tuple[str, int]:
