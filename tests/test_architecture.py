@@ -56,6 +56,7 @@ MAY_IMPORT_TORCH = {
     "training.learner",
     "training.log",
     "training.processes",
+    "training.resident",
 }
 IMPORT_TORCH_AT_ONCE = {
     "engine.autograd",

@@ -702,4 +702,4 @@ def test_a_network_that_is_not_known_yet_is_named(tmp_path):
     file.write_bytes(file.read_bytes().replace(b"c3d_mini", b"c3d_maxi"))
     with pytest.raises(ValueError, match="unknown network 'c3d_maxi'") as error:
         Weights.load(file)
-    assert_one_clear_line(error.value, file, "known: c3d, kernel_depth, c3d_mini")
+    assert_one_clear_line(error.value, file, "known: c3d, c3d_half, c3d_mini")
