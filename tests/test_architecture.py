@@ -66,6 +66,7 @@ IMPORT_TORCH_AT_ONCE = {
     "training.clip_dataset",
     "training.descent",
     "training.processes",
+    "training.resident",
     "training.run",
     "training.train",
 }
