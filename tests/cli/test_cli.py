@@ -50,9 +50,12 @@ def test_extract_prints_a_summary_and_exits_with_0(capsys, video, weights, tmp_p
     assert "not trained" not in err
 
 
-def test_extract_says_that_the_default_weights_are_not_trained(capsys, video, tmp_path):
+def test_extract_says_that_random_weights_are_not_trained(capsys, video, tmp_path):
     _, _, err = run(capsys, "extract", video, "--out", tmp_path / "f")
-    assert "c3d-mini has seeded random weights, not trained ones" in err
+    assert "not trained" not in err
+    options = ("--weights", "c3d-mini-random:1")
+    _, _, err = run(capsys, "extract", video, "--out", tmp_path / "g", *options)
+    assert "c3d-mini-random:1 has seeded random weights, not trained ones" in err
 
 
 def test_more_skipped_than_allowed_exits_with_1(capsys, video, weights, tmp_path):
@@ -133,8 +136,11 @@ def test_weights_list_and_info(capsys, weights):
     assert "128, 128, 128 (B, G, R)" in out
     _, out, _ = run(capsys, "weights", "info", "c3d-mini", "--json")
     metadata = json.loads(out)
-    assert metadata["trained"] is False
-    assert metadata["num_parameters"] == networks.c3d_mini().num_parameters
+    assert metadata["trained"] is True
+    assert metadata["learned_from"] == ["ImageNet", "Kinetics-400", "surveillance fights"]
+    assert metadata["num_parameters"] == networks.c3d_mini(None).num_parameters
+    _, out, _ = run(capsys, "weights", "info", "c3d-mini")
+    assert "taught by  a net of Kinetics-400" in out
 
 
 def test_weights_convert_keeps_mean_labels_and_story(capsys, tmp_path):

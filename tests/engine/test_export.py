@@ -126,5 +126,5 @@ def test_command(tmp_path, capsys):
     assert "relative L2 against the engine, by ONNX Runtime: fc6 " in capsys.readouterr().out
     assert main(["export", str(tmp_path / "w.safetensors"), str(tmp_path / "x.tflite")]) == 2
     assert "must end in one of .onnx, .pt2" in capsys.readouterr().err
-    assert main(["export", "c3d-mini", target, "--layer", "conv9"]) == 2
+    assert main(["export", "c3d-mini-random", target, "--layer", "conv9"]) == 2
     assert "`layer` must be one of conv1a" in capsys.readouterr().err

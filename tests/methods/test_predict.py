@@ -28,7 +28,7 @@ SETTINGS = {"layer": "fc6", "length": 16, "stride": 8, "sampling_rate": 1, "shor
 def table(features):
     n = len(features)
     starts = np.arange(n) * 8
-    about = {"video": "v.avi", "weights": "c3d-mini", "settings": SETTINGS, "layer": "fc6"}
+    about = {"video": "v.avi", "weights": "c3d-mini-random", "settings": SETTINGS, "layer": "fc6"}
     return FeatureTable(
         features, starts, starts + 16, starts / 25, (starts + 16) / 25, np.zeros(n), about
     )
@@ -58,7 +58,7 @@ def test_scores_are_liblinears(num_classes, tmp_path):
     again = Classifier.load(tmp_path / "c.safetensors")
     np.testing.assert_array_equal(again.scores(vectors), classifier.scores(vectors))
     assert again.classes == classifier.classes
-    assert [(net.weights, net.settings) for net in again.nets] == [("c3d-mini", SETTINGS)]
+    assert [(net.weights, net.settings) for net in again.nets] == [("c3d-mini-random", SETTINGS)]
 
 
 def test_features_are_normalised_first():
@@ -150,7 +150,7 @@ def test_probabilities_of_trained_weights(video):
 
 
 def test_a_classifier_brings_its_own_features(video, tmp_path):
-    whole = Extractor("c3d-mini")(video)
+    whole = Extractor("c3d-mini-random")(video)
     other = FeatureTable(
         whole.features[:, ::-1],
         *(getattr(whole, n) for n in ("start_frame", "stop_frame", "start_seconds")),
@@ -163,7 +163,7 @@ def test_a_classifier_brings_its_own_features(video, tmp_path):
     found = Predictor(classifier=tmp_path / "c.safetensors")(video)
     assert found.top(1)[0][0] == "this"
     assert found.score_kind == "distance"
-    with pytest.raises(ValueError, match="are none that the classifier was trained on: c3d-mini"):
+    with pytest.raises(ValueError, match="none that the classifier was trained on: c3d-mini"):
         Predictor(classifier=classifier, weights=random_weights(networks.c3d_mini(), seed=5))
 
 
@@ -219,8 +219,8 @@ def test_nets_that_moved_or_changed_are_named(colours, nets, tmp_path):
     np.testing.assert_array_equal(
         Predictor(classifier=classifier, weights=some)(video).scores, scores
     )
-    with pytest.raises(ValueError, match="weights 'c3d-mini' .* are none that the classifier was"):
-        Predictor(classifier=classifier, weights=[*some, "c3d-mini"])
+    with pytest.raises(ValueError, match="weights 'c3d-mini-random' .* are none that the"):
+        Predictor(classifier=classifier, weights=[*some, "c3d-mini-random"])
     random_weights(SMALL, seed=7).save(nets[1])
     with pytest.raises(ValueError, match=r"1.safetensors: the classifier was .* weights_sha256"):
         Predictor(classifier=classifier)
@@ -253,7 +253,10 @@ def test_the_command_takes_several_nets(colours, nets, capsys):
     ("options", "message"),
     [
         ({}, "give `weights` that were trained"),
-        ({"weights": "c3d-mini"}, "'c3d-mini' are random: their classes mean nothing"),
+        (
+            {"weights": "c3d-mini-random"},
+            "'c3d-mini-random' are random: their classes",
+        ),
         ({"weights": random_weights(networks.c3d_mini(None))}, "have no fc8"),
     ],
 )

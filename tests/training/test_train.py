@@ -654,7 +654,7 @@ def test_a_recipe_that_needs_weights(clips, tmp_path):
     with pytest.raises(ValueError, match="ucf101-finetune starts from weights: name them"):
         train(clips, out=tmp_path / "run", recipe="ucf101-finetune")
     with pytest.raises(ValueError, match="cannot be chosen with `weights`"):
-        train(clips, out=tmp_path / "run", weights="c3d-mini", crop=16)
+        train(clips, out=tmp_path / "run", weights="c3d-mini-random", crop=16)
 
 
 # --- what goes wrong ------------------------------------------------------------------------------

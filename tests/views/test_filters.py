@@ -121,9 +121,9 @@ def test_imagenet_beside(net, tmp_path):
 
 
 def test_the_command_tells_the_share_and_what_chance_gives(capsys, tmp_path):
-    assert main(["kernels", "c3d-mini", "--out", str(tmp_path)]) == 0
+    assert main(["kernels", "c3d-mini-random", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "conv1a of c3d-mini, not trained: 16 kernels of 3x3x3 on 3 maps" in out
+    assert "conv1a of c3d-mini-random, not trained: 16 kernels of 3x3x3 on 3 maps" in out
     assert "(random numbers: 66.7 +- 1.9 %)" in out
     assert str(tmp_path / "kernels-conv1a.png") in out
 
@@ -131,13 +131,13 @@ def test_the_command_tells_the_share_and_what_chance_gives(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["c3d-mini", "--layer", "conv9"], "`layer` must be one of conv1a, pool1"),
-        (["c3d-mini", "--layer", "pool1"], "`layer` pool1 has no kernels"),
-        (["c3d-mini", "--layer", "fc6"], "conv1a, conv2a, conv3a, conv4a, conv5a"),
-        (["c3d-mini", "--count", "0"], "`count` must be at least 1"),
+        (["c3d-mini-random", "--layer", "conv9"], "`layer` must be one of conv1a, pool1"),
+        (["c3d-mini-random", "--layer", "pool1"], "`layer` pool1 has no kernels"),
+        (["c3d-mini-random", "--layer", "fc6"], "conv1a, conv2a, conv3a, conv4a, conv5a"),
+        (["c3d-mini-random", "--count", "0"], "`count` must be at least 1"),
         (["gone"], "'gone' is neither a file nor one of"),
-        (["c3d-mini", "--beside", "gone"], "'gone' is neither a file nor one of"),
-        (["c3d-mini", "--layer", "conv2a", "--beside", "imagenet"], "first layer"),
+        (["c3d-mini-random", "--beside", "gone"], "'gone' is neither a file nor one of"),
+        (["c3d-mini-random", "--layer", "conv2a", "--beside", "imagenet"], "first layer"),
     ],
 )
 def test_wrong_use_is_one_line(capsys, tmp_path, arguments, message):

@@ -26,9 +26,9 @@ def test_a_plus_names_two_nets_unless_a_file_is_called_so(tmp_path, monkeypatch)
     NET.save("a+b.safetensors")
     assert parts("a+b.safetensors") == ("a+b.safetensors",)
     assert parts(Path("a+b.safetensors")) == (Path("a+b.safetensors"),)
-    assert [net.name for net in resolve_all(["a+b.safetensors", "c3d-mini:1"])] == [
+    assert [net.name for net in resolve_all(["a+b.safetensors", "c3d-mini-random:1"])] == [
         "net",
-        "c3d-mini:1",
+        "c3d-mini-random:1",
     ]
     with pytest.raises(FileNotFoundError, match="`weights` 'a' is neither a file nor one of"):
         resolve_all("a+c3d-mini")

@@ -17,7 +17,7 @@ MINI = networks.c3d_mini(3)
 
 def test_random_weights_are_the_same_everywhere():
     # Written down once: another seed, generator or order of layers would give other features.
-    weights = resolve("c3d-mini")
+    weights = resolve("c3d-mini-random")
     assert weights.sha256 == "63b8118c0eac2db12c156abcf5835b570201a9cb4ed230aadb2f67979c4516b3"
     assert not weights.trained
     assert "not trained" in weights.source
@@ -129,7 +129,7 @@ def test_names(tmp_path, monkeypatch):
         resolve("c3d-sports1m")
     random_weights(MINI, name="stands in").save(tmp_path / "c3d-sports1m.safetensors")
     assert resolve("c3d-sports1m").name == "stands in"
-    with pytest.raises(FileNotFoundError, match="neither a file nor one of: c3d-mini"):
+    with pytest.raises(FileNotFoundError, match="neither a file nor one of: c3d-mini, c3d-mini-r"):
         resolve("c4d")
     weights = random_weights(MINI)
     assert resolve(weights) is weights
@@ -142,15 +142,17 @@ def test_known_files_are_described():
 
 
 def test_another_draw_of_random_weights_has_a_name():
-    first, same, other = (resolve(name) for name in ("c3d-mini", "c3d-mini:0", "c3d-mini:7"))
+    first, same, other = (
+        resolve(name) for name in ("c3d-mini-random", "c3d-mini-random:0", "c3d-mini-random:7")
+    )
     assert first.sha256 == same.sha256 != other.sha256
-    assert other.name == "c3d-mini:7"
+    assert other.name == "c3d-mini-random:7"
     assert not other.trained
     np.testing.assert_array_equal(
         other["conv1a.weight"], random_weights(other.network, seed=7)["conv1a.weight"]
     )
-    with pytest.raises(FileNotFoundError, match="c3d-mini:x"):
-        resolve("c3d-mini:x")
+    with pytest.raises(FileNotFoundError, match="c3d-mini-random:x"):
+        resolve("c3d-mini-random:x")
 
 
 @pytest.mark.parametrize(
@@ -199,3 +201,19 @@ def test_a_modules_state_goes_to_weights_and_back(tmp_path):
     np.testing.assert_array_equal(weights["fc8.bias"], before)
     with pytest.raises(RuntimeError, match="Missing key"):
         other.load_state_dict({"fc8.bias": before})
+
+
+def test_the_shipped_weights_are_learned_and_named():
+    weights = resolve("c3d-mini")
+    assert weights.trained
+    assert weights.name == "c3d-mini"
+    assert weights.network.feature_shape("fc6") == (512,)
+    assert "Kinetics-400" in weights.learned_from
+    assert "BabyCrawling/v_BabyCrawling_g22_c01.avi" in weights.trained_on
+    for array in weights.values():  # a file of half the size
+        np.testing.assert_array_equal(array, array.astype(np.float16).astype(np.float32))
+
+
+def test_former_draws_of_the_default_weights_are_told_their_name():
+    with pytest.raises(ValueError, match="'c3d-mini:2': .* called c3d-mini-random:2"):
+        resolve("c3d-mini:2")

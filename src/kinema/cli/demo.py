@@ -43,7 +43,7 @@ def demo(out: Path) -> dict[str, Any]:
         out / "videos", num_train=NUM_TRAIN, num_test=NUM_TEST, num_frames=NUM_FRAMES
     )
 
-    console.print("Extracting features with c3d-mini (seeded random weights, not trained) ...")
+    console.print("Extracting features with c3d-mini ...")
     extractor = Extractor("c3d-mini")
     report = extract([out / "videos"], out=out / "features", weights="c3d-mini", progress=True)
     console.print(report.summary())
@@ -64,7 +64,7 @@ def demo(out: Path) -> dict[str, Any]:
         "num_train": len(_of(videos, "train")),
         "num_test": len(_of(videos, "test")),
         "classes": list(CLASSES),
-        "weights": "c3d-mini, seeded random",
+        "weights": "c3d-mini",
         "accuracy": {
             "16 frames in order": accuracy,
             **{name: _train_and_test(videos, found)[1] for name, found in rivals.items()},

@@ -81,10 +81,11 @@ def extract(
         *report.notes,
         *(f"partial {name}: it broke, the rows before that were kept." for name in report.partial),
     ]
-    if "c3d-mini" in rows.weights.split("+"):
-        notes.append(
-            "c3d-mini has seeded random weights, not trained ones; --weights takes others."
-        )
+    for name in rows.weights.split("+"):
+        if name.startswith("c3d-mini-random"):
+            notes.append(
+                f"{name} has seeded random weights, not trained ones; --weights takes others."
+            )
     return Done(
         skipped=report.skipped, max_skipped=max_skipped, notes=notes, lines=[report.summary()]
     )

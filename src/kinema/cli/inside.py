@@ -80,9 +80,9 @@ def excite(
         **vars(reading),
     )
     notes = [*report.notes]
-    if weights == "c3d-mini":
+    if weights.startswith("c3d-mini-random"):
         notes.append(
-            "c3d-mini has seeded random weights, not trained ones: its maps have learned nothing."
+            f"{weights} has seeded random weights, not trained ones: its maps have learned nothing."
         )
     return Done(
         skipped=report.skipped, max_skipped=max_skipped, notes=notes, lines=[report.summary()]

@@ -14,9 +14,10 @@ from kinema.cli.options import MaxSkipped, OwnModel, Reading, Switch, loaded
 
 def known() -> Done:
     """List the weights that are known by name."""
-    from kinema.weights.file import BUILT_IN, KNOWN_FILES, PACKAGED, cache_folder
+    from kinema.weights.file import BUILT_IN, KNOWN_FILES, PACKAGED, SHIPPED, cache_folder
 
-    rows = [(name, "built in", built_in.what) for name, built_in in BUILT_IN.items()]
+    rows = [(name, "built in", what) for name, what in SHIPPED.items()]
+    rows += [(name, "built in", built_in.what) for name, built_in in BUILT_IN.items()]
     for name, packaged in PACKAGED.items():
         rows.append((name, "here" if packaged.is_here() else "to install", packaged.what))
     for name, file in KNOWN_FILES.items():
@@ -58,6 +59,7 @@ def info(file: str, *, json: Switch = False, model: OwnModel = None) -> Done:
             f"mean       {of_mean}",
             f"labels     {len(weights.labels) if weights.labels else 'none'}",
             f"trained on {'not recorded' if seen is None else f'{len(seen)} videos'}",
+            *(f"taught by  a net of {each}" for each in weights.learned_from),
             weights.network,
         ]
     )

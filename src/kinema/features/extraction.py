@@ -236,8 +236,8 @@ class _Run:
                 if value not in may_be:
                     was = " or ".join(map(str, may_be))
                     raise ValueError(
-                        f"`out` {self.out} was made with {name} {was}, now it is "
-                        f"{value}: choose another folder, or the same settings."
+                        f"`out` {self.out} was made with {name} {was}{_renamed(name, content)}, "
+                        f"now it is {value}: choose another folder, or the same settings."
                     )
             for name, version in versions().items():
                 if used.get(name) != version:
@@ -359,6 +359,17 @@ _DEFAULTS_SINCE: Mapping[str, Sequence[Any]] = {
 
 _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 """Errors of writing that concern one video; others (a full disk) would meet the next one too."""
+
+
+def _renamed(setting: str, content: Mapping[str, Any]) -> str:
+    """What the weights of a folder are called now, where that is something else."""
+    weights = content.get("weights")
+    if setting != "weights_sha256" or not isinstance(weights, Mapping) or weights.get("trained"):
+        return ""
+    name = str(weights.get("name"))
+    if name.partition(":")[0] != "c3d-mini":
+        return ""
+    return f" ({name.replace('c3d-mini', 'c3d-mini-random')}, as it is called now)"
 
 
 def _remove_table(path: Path) -> None:

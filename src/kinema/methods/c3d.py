@@ -117,12 +117,17 @@ def network_title(network: Model) -> str:
 def net_title(weights: Weights) -> str:
     """The name of weights, behind that of their network, and whether they learned anything."""
     network = network_title(weights.network)
-    untrained = "" if weights.trained else " (random)"
+    untrained = _untrained(weights)
     if not weights.trained and weights.name == "random":
-        return f"{network}{untrained}"
+        return f"{network} (random)"
     if weights.name.lower().startswith(network.lower()):
         return f"{weights.name}{untrained}"
     return f"{network}, {weights.name}{untrained}"
+
+
+def _untrained(weights: Weights) -> str:
+    """What a title says behind a name that does not say it itself."""
+    return "" if weights.trained or "random" in weights.name else " (random)"
 
 
 def nets_title(nets: Sequence[Weights]) -> str:
@@ -130,7 +135,7 @@ def nets_title(nets: Sequence[Weights]) -> str:
     if len(nets) == 1:
         return net_title(nets[0])
     if any(net.trained for net in nets):
-        names = ", ".join(net.name + ("" if net.trained else " (random)") for net in nets)
+        names = ", ".join(net.name + _untrained(net) for net in nets)
     else:
         names = ", ".join(net.name for net in nets) + "; random"
     return f"{len(nets)} nets ({names})"

@@ -17,7 +17,7 @@ from kinema.features.clip_features import meant_for_each
 from kinema.features.extractor import Extractor, TableCache, kept_step
 from kinema.features.table import FeatureTable
 from kinema.files import atomic_path, locked_folder, write_json
-from kinema.methods.classifier import Classifier
+from kinema.methods.classifier import Classifier, Net
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
@@ -362,7 +362,7 @@ def _extractors_for(
         resolved = by_checksum.get(net.settings["weights_sha256"])
         if resolved is None:
             try:
-                resolved = weights_room.resolve(net.weights)
+                resolved = _named(net)
             except FileNotFoundError:
                 raise ValueError(
                     f"the classifier was trained on features of {net}, which is not there: name "
@@ -377,6 +377,19 @@ def _extractors_for(
         net.check_made_for(extractor.settings())
         extractors.append(extractor)
     return extractors
+
+
+def _named(net: Net) -> Weights:
+    """The weights that a classifier's net has the name of.
+
+    c3d-mini and c3d-mini:SEED were random numbers once: what was trained on them finds them.
+    """
+    plain, _, seed = net.weights.partition(":")
+    if plain == "c3d-mini":
+        random = weights_room.resolve(f"c3d-mini-random:{seed or 0}")
+        if random.sha256 == net.settings["weights_sha256"]:
+            return random
+    return weights_room.resolve(net.weights)
 
 
 def _bars(values: np.ndarray, width: int) -> str:

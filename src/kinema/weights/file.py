@@ -44,6 +44,7 @@ class Weights(Mapping[str, np.ndarray]):
         labels: class names in the order of fc8's outputs, if known.
         trained: False for random weights.
         trained_on: the videos that training saw, if known.
+        learned_from: datasets that teachers of these weights had learned from, in words.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -55,6 +56,7 @@ class Weights(Mapping[str, np.ndarray]):
     labels: tuple[str, ...] | None = None
     trained: bool = True
     trained_on: tuple[str, ...] | None = None
+    learned_from: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         given = {name: _as_array(value) for name, value in self.arrays.items()}
@@ -78,6 +80,7 @@ class Weights(Mapping[str, np.ndarray]):
             object.__setattr__(self, "labels", labels)
         if self.trained_on is not None:
             object.__setattr__(self, "trained_on", tuple(self.trained_on))
+        object.__setattr__(self, "learned_from", tuple(self.learned_from))
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
@@ -134,6 +137,7 @@ class Weights(Mapping[str, np.ndarray]):
             "labels": None if self.labels is None else list(self.labels),
             "trained": self.trained,
             "trained_on": None if self.trained_on is None else list(self.trained_on),
+            **({"learned_from": list(self.learned_from)} if self.learned_from else {}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -180,6 +184,7 @@ class Weights(Mapping[str, np.ndarray]):
                 mean=tensors.pop("mean", None),
                 arrays=tensors,
                 network=model_from(metadata["network"], models),
+                learned_from=metadata.get("learned_from", ()),
                 **{
                     key: metadata[key]
                     for key in (
@@ -292,6 +297,12 @@ def random_weights(network: Model, *, seed: int = 0, name: str = "random") -> We
     )
 
 
+SHIPPED: Mapping[str, str] = MappingProxyType(
+    {"c3d-mini": "the small C3D, taught by mc3_18 and EfficientNet-Lite2; see docs/weights.md"}
+)
+"""Weights that stand beside this file, by name, and one line on what they are."""
+
+
 class BuiltIn(NamedTuple):
     """Weights that need no file: one line on what they are, and their network."""
 
@@ -301,8 +312,8 @@ class BuiltIn(NamedTuple):
 
 BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
     {
-        "c3d-mini": BuiltIn(
-            "the small C3D, seeded random weights, not trained; c3d-mini:1 is of seed 1",
+        "c3d-mini-random": BuiltIn(
+            "the small C3D, seeded random weights, not trained; c3d-mini-random:1 is of seed 1",
             networks.c3d_mini,
         ),
         "c3d-untrained": BuiltIn(
@@ -399,6 +410,12 @@ def resolve(
         return weights
     name = os.fspath(weights)
     plain, seed = _name_and_seed(name)
+    if plain in SHIPPED:
+        if plain != name:
+            raise ValueError(
+                f"`weights` {name!r}: draws of random numbers are called {plain}-random:{seed}."
+            )
+        return Weights.load(Path(__file__).with_name(f"{name}.safetensors"))
     if plain in BUILT_IN:
         return random_weights(BUILT_IN[plain].network(), seed=seed, name=name)
     if name in PACKAGED:
@@ -411,14 +428,15 @@ def resolve(
             )
         return Weights.load(path)
     if not Path(name).is_file():
-        known = ", ".join([*BUILT_IN, *PACKAGED, *KNOWN_FILES])
+        known = ", ".join([*SHIPPED, *BUILT_IN, *PACKAGED, *KNOWN_FILES])
         raise FileNotFoundError(f"`weights` {name!r} is neither a file nor one of: {known}.")
     return Weights.load(name, models=models)
 
 
 def is_name(weights: str) -> bool:
     """Whether this names weights wherever one is, and is no file."""
-    return _name_and_seed(weights)[0] in BUILT_IN or weights in {*PACKAGED, *KNOWN_FILES}
+    others = {*SHIPPED, *PACKAGED, *KNOWN_FILES}
+    return _name_and_seed(weights)[0] in BUILT_IN or weights in others
 
 
 def _name_and_seed(name: str) -> tuple[str, int]:
