@@ -31,8 +31,10 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in DATASETS:
         sys.exit(f"usage: python experiments/pictures.py {'|'.join(DATASETS)}")
     name = sys.argv[1]
+    table = TABLES[name]()
     options: dict[str, Any] = {
-        **TABLES[name](),
+        **table,
+        "weights": table["weights"][:1],
         "out": HERE / ".cache" / f"pictures-{name}",
         "methods": METHODS,
         "progress": True,
