@@ -9,8 +9,8 @@ Each step keeps a file below OUT and is not done twice:
     mc3_18.safetensors    what a video network says of each clip (see teachers.py)
     imagenet.safetensors  what an image network says of its frames
     tries/NAME            students of a few clips each, which tell what is worth teaching
-    students/NAME         the students
-    judged.json           what each of them came to on what was held out
+    students/NAME         the students, and in judged.json what they came to on what was held out
+    NAME.safetensors      as they are shipped
 
 A folder of video holds files of 172 x 128 pixels and a table `segments.tsv`: shard, first_frame,
 num_frames, repository, path. Every folder's frames are learned from without labels.
@@ -41,6 +41,7 @@ from sklearn.svm import LinearSVC
 from teachers import MC3, EfficientNetLite2
 
 from kinema.engine.engine import Engine
+from kinema.files import write_tensors
 from kinema.threads import mapped, num_usable_cores
 from kinema.training.checkpoint import Checkpoint
 from kinema.training.clip_store import ClipStore, ClipWriter, StoredVideo
@@ -68,6 +69,9 @@ HELD_OUT = (
     "HimanchalChandra/HumanActivityRecognition",
 )
 """Repositories that no student learns from."""
+
+LEARNED_FROM = ("ImageNet", "Kinetics-400", "surveillance fights")
+"""What the teachers had learned from."""
 
 MEAN = np.array([90, 98, 102], np.float32)  # B, G, R
 GRID, FINE = 3, 27
@@ -585,7 +589,8 @@ def classes_told(
     groups = np.array([video.name.partition("_g")[2][:2] for video in videos])
     classes = np.array([video.name.partition("/")[0] for video in videos])
     results: dict[str, Any] = {}
-    for layer, output in features_of(store, weights, clips, ("fc6", "fc7")).items():
+    layers = [layer for layer in ("fc6", "fc7") if layer in weights.network.layer_names]
+    for layer, output in features_of(store, weights, clips, layers).items():
         means = np.stack([output[owners == n].mean(0) for n in range(2 * len(videos))])
         means /= np.linalg.norm(means, axis=1, keepdims=True)
         forward = means[::2]
@@ -611,6 +616,34 @@ def grouped_accuracy(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> float:
     return round(best, 4)
 
 
+def make_files(options: argparse.Namespace) -> None:
+    """The students as they are shipped: float16, with what they saw and who taught them."""
+    store = ClipStore(options.out / "material.clips")
+    learned, _ = split_videos(store, "held-out", labelled=False)
+    made = ("drawn", "rendered")
+    names = [video.name for video in learned if video.group not in made]
+    for name in STUDENTS:
+        path = options.out / f"{name}.safetensors"
+        if path.is_file():
+            continue
+        run = options.out / "students" / name
+        clips = json.loads((run / "judged.json").read_text())["clips"]
+        half = Weights.load(run / "weights.safetensors")
+        weights = Weights(
+            {key: array.astype(np.float16) for key, array in half.items()},
+            half.network,
+            name=name,
+            mean=MEAN,
+            source=f"taught by mc3_18 and EfficientNet-Lite2 on {clips:,} clips of {len(names):,} "
+            "public videos, rendered people and drawn wheels (experiments/default_weights.py); see "
+            "docs/weights.md",
+            trained_on=tuple(names),
+            learned_from=LEARNED_FROM,
+        )
+        tensors = {key: array.astype(np.float16) for key, array in weights.items()}
+        write_tensors(path, {**tensors, "mean": MEAN}, weights.metadata())
+
+
 STEPS = {
     "material": make_material,
     "motion": make_motion,
@@ -618,6 +651,7 @@ STEPS = {
     "imagenet": make_imagenet,
     "tries": make_tries,
     "students": make_students,
+    "files": make_files,
 }
 
 if __name__ == "__main__":
