@@ -124,6 +124,12 @@ def test_weights_that_saw_test_videos_are_refused(folder):
     assert "(!) c3d-mini, leaky + linear SVM: its weights learned" in as_markdown(result)
 
 
+def test_what_the_teachers_of_weights_learned_from_is_told(folder):
+    net = Weights(NET.arrays, NETWORK, name="pupil", mean=NET.mean, learned_from=["Kinetics-400"])
+    result = compare(folder, methods=["c3d"], weights=[net], folds=4, timed=False)
+    assert "pupil was taught by nets that learned from Kinetics-400: of test" in as_markdown(result)
+
+
 def test_l2_can_be_switched_off(folder):
     options = {"methods": ["c3d"], "weights": [NET], "folds": 4, "cost": 1.0, "timed": False}
     on, off = compare(folder, **options), compare(folder, **options, l2=False)

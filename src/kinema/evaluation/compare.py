@@ -27,6 +27,7 @@ from kinema.evaluation.rows import num_leaked, row_of
 from kinema.methods.given import Methods, build
 from kinema.methods.options import Options
 from kinema.video.loop import Reading
+from kinema.weights.file import Weights
 from kinema.weights.several import AnyWeights, resolve_all
 
 FEW_GROUPS = 10
@@ -165,8 +166,18 @@ def result_of(
             "colours": options.reading.colours,
         },
         skipped=experiment.skipped,
-        notes=(*experiment.notes, *_notes(dataset, splits)),
+        notes=(*experiment.notes, *_notes(dataset, splits), *_teachers(options.weights)),
     )
+
+
+def _teachers(nets: Sequence[Weights]) -> list[str]:
+    """What the test videos must not be of, so that rows of taught weights say something."""
+    return [
+        f"{net.name} was taught by nets that learned from {', '.join(net.learned_from)}: of test "
+        "videos that are of these, its rows tell too much."
+        for net in nets
+        if net.learned_from
+    ]
 
 
 def _notes(dataset: Dataset, splits: Mapping[str, Split]) -> list[str]:
