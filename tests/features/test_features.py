@@ -159,7 +159,19 @@ def test_the_default_is_the_mini_network(videos, tmp_path):
     table = kinema.FeatureTable.load(tmp_path / "out" / "v2.mp4.safetensors")
     assert table.features.shape == (1, 512)
     assert table.about["weights"] == "c3d-mini"
-    assert table.about["trained"] is False
+    assert table.about["trained"] is True
+
+
+def test_a_folder_of_the_former_default_says_what_its_weights_are_called_now(videos, tmp_path):
+    """They were random numbers, and called c3d-mini."""
+    out, video = tmp_path / "out", videos / "a" / "v2.mp4"
+    kinema.extract(video, out=out, weights="c3d-mini-random:1")
+    content = json.loads((out / "run.json").read_text())
+    content["weights"]["name"] = "c3d-mini:1"
+    (out / "run.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"\(c3d-mini-random:1, as it is called now\)"):
+        kinema.extract(video, out=out)
+    assert kinema.extract(video, out=out, weights="c3d-mini-random:1").skipped == []
 
 
 # --- stopping and going on ------------------------------------------------------------------------

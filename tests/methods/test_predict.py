@@ -263,3 +263,27 @@ def test_the_command_takes_several_nets(colours, nets, capsys):
 def test_predictions_that_would_mean_nothing_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Predictor(**options)
+
+
+def test_a_classifier_of_the_former_default_finds_its_weights(video, tmp_path):
+    """They were random numbers, and called c3d-mini."""
+    extractor = Extractor("c3d-mini-random")
+    found = extractor(video)
+    about = {"video": "v", "weights": "c3d-mini:0", "settings": extractor.settings()}
+    named = FeatureTable(
+        found.features,
+        *(getattr(found, n) for n in ("start_frame", "stop_frame", "start_seconds")),
+        found.stop_seconds,
+        found.num_padded_frames,
+        {**found.about, **about},
+    )
+    other = FeatureTable(
+        found.features[:, ::-1],
+        *(getattr(found, n) for n in ("start_frame", "stop_frame", "start_seconds")),
+        found.stop_seconds,
+        found.num_padded_frames,
+        named.about,
+    )
+    classifier = Classifier.train([named, other], ["a", "b"])
+    classifier.save(tmp_path / "c.safetensors")
+    assert Predictor(classifier=tmp_path / "c.safetensors")(video).top(1)[0][0] == "a"

@@ -107,7 +107,7 @@ def test_other_networks_of_a_recipe():
     expected = networks.kernel_depth((3, 3, 5, 5, 7), 5, input_shape=(3, 16, 32, 32))
     assert recipe.make_network(5) == expected
     assert adapted(RECIPES["mini"], model="depth-1").make_network(5).input_shape[2] == 64
-    with pytest.raises(ValueError, match="`model` must be one of c3d, c3d_mini, depth-1"):
+    with pytest.raises(ValueError, match="`model` must be one of c3d, c3d_half, c3d_mini, depth-1"):
         adapted(RECIPES["mini"], model="resnet")
 
 
@@ -436,9 +436,9 @@ def steps_of(monkeypatch):
     made = []
     step = Learner.step
 
-    def noted(self, clips, labels, *, rate, seed):
+    def noted(self, clips, labels, *, rate, seed, vectors):
         made.append((zlib.crc32(clips.tobytes()), labels.tolist(), rate, seed))
-        return step(self, clips, labels, rate=rate, seed=seed)
+        return step(self, clips, labels, rate=rate, seed=seed, vectors=vectors)
 
     monkeypatch.setattr(Learner, "step", noted)
     return made

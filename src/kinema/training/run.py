@@ -271,8 +271,9 @@ class Run:
             for done, part in enumerate(batches, start=self._first_step + 1):
                 rate = plan.recipe.learning_rate_at(done - 1, total)
                 seed = _seed(plan.seed, _DROPOUT, done, processes.rank)
-                vectors = {"vectors": part.vectors} if part.vectors else {}
-                loss = self._learner.step(part.clips, part.labels, rate=rate, seed=seed, **vectors)
+                loss = self._learner.step(
+                    part.clips, part.labels, rate=rate, seed=seed, vectors=part.vectors
+                )
                 # All processes stop at the same step, or none.
                 mean_loss, stopped = processes.mean(loss, stop_came())
                 if not math.isfinite(mean_loss):
