@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import cv2
 import numpy as np
 
+from kinema.engine.folding import fold
 from kinema.picture_network import EPSILON, LAYER, SIDE, Convolution, convolutions
 
 IR_VERSION, OPSET = 6, 10
@@ -105,13 +106,9 @@ def as_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
 
 def folded(weights: Mapping[str, np.ndarray], one: Convolution) -> tuple[np.ndarray, np.ndarray]:
     """Kernels and biases, float32, with the batch normalisation that follows."""
-    scale, shift, mean, variance = (
-        weights[f"{one.normalization}.{part}"].astype(np.float64)
-        for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    factors = scale / np.sqrt(variance + EPSILON)
-    kernels = weights[f"{one.name}.weight"] * factors[:, None, None, None]
-    return kernels.astype(np.float32), (shift - mean * factors).astype(np.float32)
+    parts = ("weight", "bias", "running_mean", "running_var")
+    gain, shift, mean, variance = (weights[f"{one.normalization}.{part}"] for part in parts)
+    return fold(weights[f"{one.name}.weight"], gain, shift, mean, variance, EPSILON)
 
 
 # --- protobuf: onnx.proto3 of the ONNX project ----------------------------------------------------

@@ -10,7 +10,7 @@ Note [Batch normalisation]
         gain * (weight * x - mean) / deviation + bias  =  (weight * gain / deviation) * x + ...
 
     with the running mean and variance of the clips that were learned from. While it learns a layer
-    has four more arrays, as "conv1a.gain", and its bias is added behind the normalisation.
+    has three more arrays, as "conv1a.gain", and its bias is added behind the normalisation.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinema.engine.autograd import conv3d
+from kinema.engine.folding import fold
 from kinema.model import Model, UserModel
 from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax, as_network
 
 NORM_EPSILON = 1e-5
 """Added to variances, as PyTorch's norms do."""
+
+_NORM = ("gain", "bias", "running_mean", "running_var")
 
 NORM_MOMENTUM = 0.1
 """The share of a batch in the running mean and variance, as in PyTorch's norms."""
@@ -195,18 +198,11 @@ def folded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         layer, _, kind = name.rpartition(".")
         if kind not in ("weight", "bias"):
             continue
-        if f"{layer}.gain" in arrays:
-            gain, mean, variance = (
-                arrays[f"{layer}.{each}"].astype(np.float64)
-                for each in ("gain", "running_mean", "running_var")
-            )
-            scale = gain / np.sqrt(variance + NORM_EPSILON)
-            if kind == "bias":
-                array = array - mean * scale
-            else:
-                array = array * scale.reshape(-1, *[1] * (array.ndim - 1))
-            array = array.astype(np.float32)
-        parameters[name] = array
+        if kind == "weight" and f"{layer}.gain" in arrays:
+            gain, shift, mean, variance = (arrays[f"{layer}.{each}"] for each in _NORM)
+            array, bias = fold(array, gain, shift, mean, variance, NORM_EPSILON)
+            parameters[f"{layer}.bias"] = bias
+        parameters.setdefault(name, array)
     return parameters
 
 

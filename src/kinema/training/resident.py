@@ -26,6 +26,8 @@ SHARE = 0.5
 
 def batches_on(processes: Processes, material: Material) -> type[Batches]:
     """`ResidentBatches` where the frames to learn from fit into a GPU's memory; else `Batches`."""
+    if processes.kind != "cuda":
+        return Batches
     free, _ = torch.cuda.mem_get_info(processes.device)
     fits = num_bytes(material.store, material.train) <= SHARE * free
     return ResidentBatches if fits and [*material.store.streams] == ["rgb"] else Batches

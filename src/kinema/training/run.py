@@ -19,7 +19,6 @@ from kinema.engine.engine import Engine
 from kinema.network import Network
 from kinema.progress import TrainingProgress
 from kinema.skipped import Skipped
-from kinema.training.batches import Batches
 from kinema.training.checkpoint import Checkpoint, Raised, length_text
 from kinema.training.descent import Optimiser
 from kinema.training.learner import Learner
@@ -27,6 +26,7 @@ from kinema.training.log import TrainingLog
 from kinema.training.material import Material, num_videos
 from kinema.training.plan import LENGTH_SETTINGS, Options, Plan, as_json, steps, without_length
 from kinema.training.processes import Processes, stop_signal
+from kinema.training.resident import batches_on
 from kinema.training.sampling import Sampler, mean_volume
 from kinema.training.scoring import Evaluation, evaluate
 from kinema.weights.file import Weights
@@ -248,12 +248,7 @@ class Run:
         points = self._evaluation_points()
         saved = self._begun
         evaluation = None
-        make = Batches
-        if processes.kind == "cuda":
-            from kinema.training.resident import batches_on
-
-            make = batches_on(processes, self._material)
-        batches = make(
+        batches = batches_on(processes, self._material)(
             self._material.store,
             self._sampler,
             self._network,
