@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,13 +152,7 @@ def test_probabilities_of_trained_weights(video):
 
 def test_a_classifier_brings_its_own_features(video, tmp_path):
     whole = Extractor("c3d-mini-random")(video)
-    other = FeatureTable(
-        whole.features[:, ::-1],
-        *(getattr(whole, n) for n in ("start_frame", "stop_frame", "start_seconds")),
-        whole.stop_seconds,
-        whole.num_padded_frames,
-        whole.about,
-    )
+    other = replace(whole, features=whole.features[:, ::-1])
     classifier = Classifier.train([whole, other], ["this", "that"])
     classifier.save(tmp_path / "c.safetensors")
     found = Predictor(classifier=tmp_path / "c.safetensors")(video)
@@ -270,20 +265,8 @@ def test_a_classifier_of_the_former_default_finds_its_weights(video, tmp_path):
     extractor = Extractor("c3d-mini-random")
     found = extractor(video)
     about = {"video": "v", "weights": "c3d-mini:0", "settings": extractor.settings()}
-    named = FeatureTable(
-        found.features,
-        *(getattr(found, n) for n in ("start_frame", "stop_frame", "start_seconds")),
-        found.stop_seconds,
-        found.num_padded_frames,
-        {**found.about, **about},
-    )
-    other = FeatureTable(
-        found.features[:, ::-1],
-        *(getattr(found, n) for n in ("start_frame", "stop_frame", "start_seconds")),
-        found.stop_seconds,
-        found.num_padded_frames,
-        named.about,
-    )
+    named = replace(found, about={**found.about, **about})
+    other = replace(named, features=found.features[:, ::-1])
     classifier = Classifier.train([named, other], ["a", "b"])
     classifier.save(tmp_path / "c.safetensors")
     assert Predictor(classifier=tmp_path / "c.safetensors")(video).top(1)[0][0] == "a"

@@ -34,6 +34,7 @@ from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, find_videos, size_in_bytes
 from kinema.video.steps import walk
+from kinema.weights.file import draw_once_called
 from kinema.weights.several import AnyWeights, resolve_all
 
 FORMAT = "kinema-extraction-1"
@@ -366,10 +367,8 @@ def _renamed(setting: str, content: Mapping[str, Any]) -> str:
     weights = content.get("weights")
     if setting != "weights_sha256" or not isinstance(weights, Mapping) or weights.get("trained"):
         return ""
-    name = str(weights.get("name"))
-    if name.partition(":")[0] != "c3d-mini":
-        return ""
-    return f" ({name.replace('c3d-mini', 'c3d-mini-random')}, as it is called now)"
+    draw = draw_once_called(str(weights.get("name")))
+    return "" if draw is None else f" ({draw}, as it is called now)"
 
 
 def _remove_table(path: Path) -> None:

@@ -198,9 +198,8 @@ def _read_npy(path: Path) -> FeatureTable:
     rows = path.with_suffix(".json")
     if not rows.is_file():
         raise ValueError(f"{rows.name} with its rows is missing beside it")
-    text = rows.read_text(encoding="utf-8")
-    _checked(json.loads(text))
-    return _with_rows(np.load(path, allow_pickle=False), text)
+    about = _checked(json.loads(rows.read_text(encoding="utf-8")))
+    return _with_rows(np.load(path, allow_pickle=False), about)
 
 
 def _rows_to_json(table: FeatureTable) -> str:
@@ -212,8 +211,7 @@ def _rows_to_json(table: FeatureTable) -> str:
     return _to_json({**_versioned(table.about), "rows": columns}, indent=1) + "\n"
 
 
-def _with_rows(features: np.ndarray, text: str) -> FeatureTable:
-    about = _checked(json.loads(text))
+def _with_rows(features: np.ndarray, about: dict[str, Any]) -> FeatureTable:
     columns = {
         name: np.array([math.nan if value is None else value for value in column])
         for name, column in about.pop("rows").items()
@@ -315,8 +313,7 @@ def _write_c3d(table: FeatureTable, path: Path) -> None:
 
 def _read_c3d(path: Path) -> FeatureTable:
     rows = path / "rows.json"
-    text = rows.read_text(encoding="utf-8") if rows.is_file() else ""
-    starts = _checked(json.loads(text))["rows"]["start_frame"] if text else []
+    about = _checked(json.loads(rows.read_text(encoding="utf-8"))) if rows.is_file() else None
     files = [file for file in path.iterdir() if file.stem.isdecimal()]
     files.sort(key=lambda file: int(file.stem))
     endings = sorted({file.suffix for file in files})
@@ -324,9 +321,10 @@ def _read_c3d(path: Path) -> FeatureTable:
         raise ValueError(
             f"it holds files of {len(endings)} layers {', '.join(endings)}; one is needed"
         )
-    if text:
+    if about is not None:
+        starts = about["rows"]["start_frame"]
         files = [path / f"{start:06d}{endings[0]}" for start in starts]
-        return _with_rows(np.stack([read_c3d_blob(file).reshape(-1) for file in files]), text)
+        return _with_rows(np.stack([read_c3d_blob(file).reshape(-1) for file in files]), about)
     # Files of the original itself: clips of 16 frames, and no times.
     blobs = [read_c3d_blob(file) for file in files]
     starts = np.array([int(file.stem) for file in files])

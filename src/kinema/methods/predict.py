@@ -384,9 +384,8 @@ def _named(net: Net) -> Weights:
 
     c3d-mini and c3d-mini:SEED were random numbers once: what was trained on them finds them.
     """
-    plain, _, seed = net.weights.partition(":")
-    if plain == "c3d-mini":
-        random = weights_room.resolve(f"c3d-mini-random:{seed or 0}")
+    if (draw := weights_room.draw_once_called(net.weights)) is not None:
+        random = weights_room.resolve(draw)
         if random.sha256 == net.settings["weights_sha256"]:
             return random
     return weights_room.resolve(net.weights)

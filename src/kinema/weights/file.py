@@ -409,13 +409,13 @@ def resolve(
     if isinstance(weights, Weights):
         return weights
     name = os.fspath(weights)
+    if name in SHIPPED:
+        return Weights.load(Path(__file__).with_name(f"{name}.safetensors"))
     plain, seed = _name_and_seed(name)
     if plain in SHIPPED:
-        if plain != name:
-            raise ValueError(
-                f"`weights` {name!r}: draws of random numbers are called {plain}-random:{seed}."
-            )
-        return Weights.load(Path(__file__).with_name(f"{name}.safetensors"))
+        raise ValueError(
+            f"`weights` {name!r}: draws of random numbers are called {draw_once_called(name)}."
+        )
     if plain in BUILT_IN:
         return random_weights(BUILT_IN[plain].network(), seed=seed, name=name)
     if name in PACKAGED:
@@ -433,10 +433,15 @@ def resolve(
     return Weights.load(name, models=models)
 
 
+def draw_once_called(name: str) -> str | None:
+    """The name of the random draw that shipped weights' name, as c3d-mini:1, once stood for."""
+    plain, colon, seed = name.partition(":")
+    return f"{plain}-random{colon}{seed}" if plain in SHIPPED else None
+
+
 def is_name(weights: str) -> bool:
     """Whether this names weights wherever one is, and is no file."""
-    others = {*SHIPPED, *PACKAGED, *KNOWN_FILES}
-    return _name_and_seed(weights)[0] in BUILT_IN or weights in others
+    return _name_and_seed(weights)[0] in BUILT_IN or weights in {*SHIPPED, *PACKAGED, *KNOWN_FILES}
 
 
 def _name_and_seed(name: str) -> tuple[str, int]:
