@@ -37,6 +37,7 @@ ORDER = (
     "features",
     "training",
     "methods",
+    "finding",
     "evaluation",
     "views",
     "cli",
