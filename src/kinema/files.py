@@ -305,7 +305,7 @@ def check_not_newer(found: object, format: str) -> None:
 
 
 def read_tensors(
-    path: Path, *, format: str, older: Sequence[str | None] = ()
+    path: Path, *, format: str, older: Sequence[str | None] = (), without: Sequence[str] = ()
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and metadata that `write_tensors` wrote.
 
@@ -313,6 +313,7 @@ def read_tensors(
         path: the file.
         format: what its metadata calls it.
         older: what earlier versions of it are called; None for those that went without a name.
+        without: names of arrays that are not read.
 
     Raises:
         NewerFormat: its metadata is of a later version of the format.
@@ -328,7 +329,8 @@ def read_tensors(
                 if str(name).startswith("kinema-"):
                     raise OtherFormat(f"it is a file of Kinema's of the format {name}")
                 raise ValueError(f"it is not of the format {format}")
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            names = [name for name in file.keys() if name not in without]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}, metadata
     except SafetensorError as error:
         raise ValueError(f"it is not a safetensors file, or damaged: {error}") from None
 

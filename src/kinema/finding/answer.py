@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ class Answer:
     def to_pandas(self) -> Any:
         """The rows as a data frame. Needs pandas."""
         try:
-            import pandas
+            pandas = importlib.import_module("pandas")
         except ImportError:
             raise ImportError("`to_pandas` needs pandas: pip install pandas.") from None
         return pandas.DataFrame(self.as_rows())

@@ -1,0 +1,294 @@
+"""`search`: the moments of folders of videos that are most like a clip, a video or a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kinema.features.table import FeatureTable, normalized
+from kinema.finding.answer import Answer
+from kinema.finding.library import Library, extractor_for, open_library
+from kinema.finding.query import parse
+from kinema.skipped import VideoError
+from kinema.video.loop import Reading
+from kinema.video.sources import Source, fingerprint
+from kinema.weights.several import AnyWeights
+
+FALL = 0.25
+"""A moment goes on over neighbouring clips until the similarity has fallen by this share of what
+its best clip is above the median of all clips."""
+
+COMPARED_ANEW = 50
+"""Clips, the best by the index, that are compared with the query by the rows themselves; five times
+as many as are asked for, if that is more."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A moment, or a whole video, that is like the query.
+
+    Attributes:
+        path: of the video.
+        start_seconds, stop_seconds: of the moment, on the video's own clock; NaN in a folder of
+            pictures.
+        similarity: the share of pairs of the folder's own clips that are less alike, 0 to 1. See
+            Note [The scale of similarities] of `index`.
+        cosine: of the features of the query and of the moment's best clip.
+        copy: whether it shows the same footage as the query.
+        start_frame, stop_frame: of the moment.
+        peak_seconds: where the best clip is, its middle.
+    """
+
+    path: str
+    start_seconds: float
+    stop_seconds: float
+    similarity: float
+    cosine: float
+    copy: bool
+    start_frame: int
+    stop_frame: int
+    peak_seconds: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Hits(Answer):
+    """What is like a query, the most similar first.
+
+    Attributes:
+        rows: `Hit`s.
+        query: as it was asked for.
+        query_source: what was looked at.
+        videos: whether the hits are whole videos.
+        sources: the hits' videos by path.
+        title_of_weights: what they were compared by.
+        num_clips, num_videos: that were searched.
+    """
+
+    rows: Sequence[Hit]
+    query: str
+    query_source: Source
+    videos: bool
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    title_of_weights: str = ""
+    num_clips: int = 0
+    num_videos: int = 0
+
+    def as_mapping(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        about = {"query": self.query, "weights": self.title_of_weights}
+        return {**about, "num_clips": self.num_clips, "num_videos": self.num_videos} | (
+            super().as_mapping()
+        )
+
+
+def search(
+    query: str | os.PathLike[str],
+    folders: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    videos: bool = False,
+    top: int = 10,
+    suppress: bool = True,
+    weights: AnyWeights | Sequence[AnyWeights] = "c3d-mini",
+    layer: str = "fc6",
+    stride: int = 8,
+    mean: Any = None,
+    cache: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+    colours: str = "file",
+    video_seconds: float | None = None,
+    progress: bool = False,
+) -> Hits:
+    """Find the moments of videos that are most like a query.
+
+    Two clips are as much alike as the cosine of their features says; a query of several clips is
+    their mean, as a video is in the paper. Features are kept, and so is an index of the folders,
+    which is brought up to date first: see Note [What is kept of a folder] of `library`. The query's
+    own moment is left out, and so is what overlaps it.
+
+    Args:
+        query: a video, a folder of pictures or a picture; a moment of a video is PATH@START-STOP,
+            a clip is PATH@START, in seconds or as 1:30.
+        folders: where to search: folders, or videos.
+        videos: whether to find whole videos.
+        top: hits, at most.
+        suppress: whether neighbouring clips of one video are one hit; else each clip is one.
+        weights, layer, stride, mean, device, engine, threads: see `extract`. "imagenet" compares by
+            what is seen, "c3d-mini" by how it moves, too; "c3d-mini+imagenet" by both.
+        cache: a folder for features and indexes; None for $KINEMA_CACHE/finding or
+            ~/.cache/kinema/finding.
+        colours, video_seconds: see `loop.Reading`.
+        progress: whether to show progress on standard error.
+
+    Raises:
+        FileNotFoundError: the query is not there.
+        ValueError: a setting is wrong, the query cannot be read, or no video can be searched.
+    """
+    if top < 1:
+        raise ValueError(f"`top` must be at least 1, got {top}.")
+    named = [folders] if isinstance(folders, str | os.PathLike) else [*folders]
+    if not named:
+        raise ValueError("`folders` must name at least one folder to search.")
+    extractor = extractor_for(
+        weights=weights,
+        layer=layer,
+        stride=stride,
+        mean=mean,
+        device=device,
+        engine=engine,
+        threads=threads,
+        reading=Reading(colours, video_seconds),
+    )
+    try:
+        source = parse(query, extractor.plan)
+    except VideoError as error:
+        raise ValueError(f"`query` {error}") from None
+    library = open_library(named, extractor, cache=cache, progress=progress)
+    table = library.query(source)
+    found = _Search(library, source, table)
+    rows = found.of_videos(top) if videos else found.moments(top, suppress)
+    entries = library.index.entries
+    return Hits(
+        rows=rows,
+        skipped=library.skipped,
+        notes=library.notes,
+        query=os.fspath(query),
+        query_source=source,
+        videos=videos,
+        sources={str(source.path): source for source in library.sources.values()},
+        title_of_weights=extractor.weights_name,
+        num_clips=len(library.index),
+        num_videos=sum(1 for entry in entries if entry.num_clips),
+    )
+
+
+class _Search:
+    """One query against a library."""
+
+    def __init__(self, library: Library, source: Source, table: FeatureTable) -> None:
+        self.library, self.index = library, library.index
+        self.vector = normalized(normalized(table.features).mean(axis=0, dtype=np.float64))
+        self.mark = fingerprint(source.path)
+        self.source = source
+        self.span = (source.start_seconds, _or_infinity(source.stop_seconds))
+        self.first = self.index.first
+        self.scores = self.index.scores(self.vector)
+
+    def moments(self, top: int, suppress: bool) -> list[Hit]:
+        """The best moments."""
+        scores = self.scores
+        median = float(np.median(scores))
+        scores[self._own()] = -np.inf
+        self._compare_anew(scores, max(COMPARED_ANEW, 5 * top))
+        hits = []
+        video = self.index.video
+        while len(hits) < min(top, len(scores)):
+            best = int(scores.argmax())
+            if scores[best] == -np.inf:
+                break
+            low, high = self.first[video[best]], self.first[video[best] + 1]
+            start, stop = best, best + 1
+            if suppress:
+                least = scores[best] - FALL * max(scores[best] - median, 0.0)
+                while start > low and scores[start - 1] >= least:
+                    start -= 1
+                while stop < high and scores[stop] >= least:
+                    stop += 1
+            hits.append(self._hit(int(video[best]), start, stop, best, float(scores[best])))
+            scores[start:stop] = -np.inf
+            if suppress:
+                scores[self._overlapping(low, high, start, stop)] = -np.inf
+        return hits
+
+    def of_videos(self, top: int) -> list[Hit]:
+        """The best whole videos, by their means."""
+        entries = self.index.entries
+        used = np.flatnonzero([entry.num_clips > 0 for entry in entries])
+        sums = np.add.reduceat(self.scores.astype(np.float64), self.first[used])
+        counts = np.array([entries[video].num_clips for video in used])
+        lengths = np.array([entries[video].length for video in used])
+        scores = sums / np.maximum(counts * lengths, 1e-12)
+        own = [self._is_query(video) for video in used]
+        scores[own] = -np.inf
+        for place in np.argsort(-scores, kind="stable")[: max(COMPARED_ANEW, 5 * top)]:
+            rows = None if own[place] else self.library.rows_of(int(used[place]))
+            if rows is not None:
+                scores[place] = normalized(rows.mean(axis=0, dtype=np.float64)) @ self.vector
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [
+            self._hit(
+                int(used[place]),
+                int(self.first[used[place]]),
+                int(self.first[used[place] + 1]),
+                int(self._best_clip(used[place])),
+                float(scores[place]),
+            )
+            for place in order
+            if scores[place] > -np.inf
+        ]
+
+    def _best_clip(self, video: int) -> int:
+        low, high = self.first[video], self.first[video + 1]
+        return int(low + self.scores[low:high].argmax())
+
+    def _is_query(self, video: int) -> bool:
+        """Whether a video is the file that the query is of."""
+        path = self.library.sources[self.index.entries[video].name].path
+        return os.path.realpath(path) == os.path.realpath(self.source.path)
+
+    def _own(self) -> np.ndarray:
+        """(n,) whether a clip shows the query's own moment."""
+        own = np.zeros(len(self.scores), bool)
+        for video, entry in enumerate(self.index.entries):
+            if entry.mark == self.mark and self._is_query(video):
+                rows = slice(self.first[video], self.first[video + 1])
+                start = self.index.columns["start_seconds"][rows]
+                stop = self.index.columns["stop_seconds"][rows]
+                inside = (start < self.span[1]) & (stop > self.span[0])
+                own[rows] = inside if self.source.is_part else True
+        return own
+
+    def _overlapping(self, low: int, high: int, start: int, stop: int) -> np.ndarray:
+        """The rows of a video that share frames with its rows from `start` to `stop`."""
+        rows = np.arange(low, high)
+        first = self.index.columns["start_frame"][low:high]
+        last = self.index.columns["stop_frame"][low:high]
+        shared = (first < last[stop - 1 - low]) & (last > first[start - low])
+        return rows[shared]
+
+    def _compare_anew(self, scores: np.ndarray, count: int) -> None:
+        """Put the cosines of the rows themselves in the place of the best of the index's."""
+        count = min(count, len(scores))
+        best = np.argpartition(-scores, count - 1)[:count]
+        video = self.index.video[best]
+        for one in np.unique(video):
+            rows = self.library.rows_of(int(one))
+            mine = best[(video == one) & (scores[best] > -np.inf)]
+            if rows is not None and len(rows) == self.index.entries[one].num_clips:
+                scores[mine] = rows[mine - self.first[one]] @ self.vector
+
+    def _hit(self, video: int, start: int, stop: int, best: int, cosine: float) -> Hit:
+        columns = self.index.columns
+        assert self.index.basis is not None
+        return Hit(
+            path=self.library.path(video),
+            start_seconds=float(columns["start_seconds"][start]),
+            stop_seconds=float(columns["stop_seconds"][stop - 1]),
+            similarity=float(self.index.basis.share(cosine)),
+            cosine=cosine,
+            copy=self.index.entries[video].mark == self.mark and not self._is_query(video),
+            start_frame=int(columns["start_frame"][start]),
+            stop_frame=int(columns["stop_frame"][stop - 1]),
+            peak_seconds=float(
+                (columns["start_seconds"][best] + columns["stop_seconds"][best]) / 2
+            ),
+        )
+
+
+def _or_infinity(seconds: float | None) -> float:
+    return np.inf if seconds is None else seconds
