@@ -34,7 +34,7 @@ STRIP_QUALITY = 60
 """Of WebP, 1 to 100."""
 
 LONG_SECONDS = 60.0
-"""Of longer stretches `moments` takes each picture by its time. The way in to a file is a key frame,
+"""Of longer stretches `moments` takes each picture by its time. The way into a file is a key frame,
 as a rule ten seconds before the wanted picture at most: from here on it is the cheaper way."""
 
 PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
@@ -167,7 +167,7 @@ def moments(cache: str | os.PathLike[str] | None, height: int, *, reading: Readi
 
     def find(source: Source, mark: str) -> Strip | None:
         kept = read_kept_tensors(file(source, mark), format=FORMAT)
-        return kept and Strip(kept["file"].tobytes(), *kept["seconds"].tolist())
+        return None if kept is None else Strip(kept["file"].tobytes(), *kept["seconds"].tolist())
 
     def keep(source: Source, made: Made) -> None:
         strip: Strip = made.value
