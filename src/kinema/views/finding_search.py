@@ -58,8 +58,8 @@ def search_page(
     )
     found = ['<ol class="cards wide" id="hits">\n', *hits, "</ol>\n"]
     summary = [
-        f"{number_of(len(answer.rows), 'hit')} in {number_of(len(answer.sources), 'video')}, the most "
-        f"similar first. Compared by the features of {names.text(answer.title_of_weights)}."
+        f"{number_of(len(answer.rows), 'hit')} in {number_of(len(answer.sources), 'video')}, the "
+        f"most similar first. Compared by the features of {names.text(answer.title_of_weights)}."
     ]
     shown = [
         f'<div id="query">{strips.html(query)}<div class="row">{names.html(query.path)}'
@@ -75,7 +75,7 @@ def search_page(
         ),
         *left_out(answer, names),
     ]
-    title = f"Like {visible(names.of(query.path))}"
+    title = f"Like {visible(names.of(query.path).rpartition('/')[2])}"
     write(path, title, head(summary, answer, names), body, strips)
 
 
