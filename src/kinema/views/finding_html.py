@@ -263,6 +263,7 @@ def left_out(answer: Answer, names: Names) -> Iterator[str]:
 
 
 def section(title: str, content: Iterable[str], about: str = "") -> Iterator[str]:
+    """A part of the page under its title, with a sentence that says what it is."""
     yield f"<section><h2>{title}</h2>\n"
     if about:
         yield f'<p class="faint">{about}</p>\n'
@@ -278,6 +279,7 @@ def write(
     strips: Strips,
     script: str = "",
 ) -> None:
+    """Write a page of finding.html; title, summary, body and script are HTML."""
     parts = {
         "title": title,
         "heading": title,
