@@ -25,6 +25,7 @@ from playwright.sync_api import sync_playwright
 from kinema.evaluation.result import Outcome, Result, Row, Timeline
 from kinema.metrics import Interval
 from kinema.views import page
+from kinema.views.strips import SMALLEST_STRIP, filmstrip
 
 NUM_VIDEOS, NUM_CLASSES, NUM_SPLITS = 13_320, 101, 3
 CLIPS = 22
@@ -76,7 +77,7 @@ def line(scores: np.ndarray, rng: np.random.Generator) -> Timeline:
 def filmstrips() -> list[bytes]:
     """Those of some real videos, over and over."""
     videos = sorted(Path(os.environ["KINEMA_DATA"], "ucf101-3", "UCF-101").glob("*/*.avi"))
-    made = [page.filmstrip(video, page.SMALLEST_STRIP) for video in videos[::4]]
+    made = [filmstrip(video, SMALLEST_STRIP) for video in videos[::4]]
     return [made[i % len(made)] for i in range(NUM_VIDEOS)]
 
 
@@ -130,7 +131,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder, "report.html")
         strips = filmstrips()
-        page.fill(result(rng), path, strips, page.SMALLEST_STRIP)
+        page.fill(result(rng), path, strips, SMALLEST_STRIP)
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
         )

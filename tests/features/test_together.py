@@ -18,7 +18,7 @@ from kinema.video.loop import Reading
 from kinema.video.reader import VideoReader
 from kinema.video.sources import as_source
 from kinema.video.steps import Step, at_places, walk
-from kinema.views import page
+from kinema.views import strips
 from kinema.weights.file import random_weights
 
 from odd_videos import BAD, make
@@ -72,13 +72,13 @@ def same_files(one, two):
 
 def test_caches_are_those_of_each_describer_alone(sources, tmp_path, num_decoded):
     together, alone = tmp_path / "together", tmp_path / "alone"
-    also = [near_duplicates.step(together), page.step(together, 84)]
+    also = [near_duplicates.step(together), strips.step(together, 84)]
     filled = list(fill(describers(together), sources, also=also))
     assert filled == [(source, None) for source in sources]
     assert num_decoded == {source.path.name: 1 for source in sources}
     for describer in describers(alone):
         describer.transform(sources)
-    for step in (near_duplicates.step(alone), page.step(alone, 84)):
+    for step in (near_duplicates.step(alone), strips.step(alone, 84)):
         list(walk(sources, [step]))
     assert same_files(together, alone) == 7 * len(sources)
     # And all is found again, as rows, sketches and strips.
@@ -92,7 +92,7 @@ def test_caches_are_those_of_each_describer_alone(sources, tmp_path, num_decoded
     found = [made for _, both in walk(sources, also) for made in both]
     assert all(one.found for one in found)
     assert found[0].value.shape == (8, 18, 24)
-    assert found[1].value == page.filmstrip(sources[0], 84)
+    assert found[1].value == strips.filmstrip(sources[0], 84)
     np.testing.assert_array_equal(found[2].value, near_duplicates.sketch(sources[1]))
     assert set(num_decoded.values()) == {1}  # by the last two lines, for two videos
     assert len(num_decoded) == 2

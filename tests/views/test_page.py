@@ -21,6 +21,7 @@ from kinema.methods.svm import FeatureSVM
 from kinema.video.sources import as_source
 from kinema.video.synthetic import write_video
 from kinema.views import page
+from kinema.views.strips import filmstrip
 from kinema.weights.file import random_weights
 
 from small_videos import draw
@@ -94,7 +95,7 @@ def test_a_filmstrip_lies_on_the_time_axis(tmp_path):
     for frame in frames:
         frame[:, :40] = frame[:, 120:] = 255  # is cropped away
     write_video(tmp_path / "v.avi", frames)
-    strip = cv2.imdecode(np.frombuffer(page.filmstrip(tmp_path / "v.avi", 60), np.uint8), 1)
+    strip = cv2.imdecode(np.frombuffer(filmstrip(tmp_path / "v.avi", 60), np.uint8), 1)
     assert strip.shape == (60, 480, 3)
     shades = [strip[20:40, 80 * i + 20 : 80 * i + 60].mean() / 4 for i in range(6)]
     np.testing.assert_allclose(shades, [5, 15, 25, 35, 44, 54], atol=1.5)
@@ -241,7 +242,7 @@ def test_pointing_at_a_video_shows_it_and_a_click_keeps_it(opened, result):
         return sums.map((sum) => sum / data.length * 4);
     })()""")
     )
-    made = page.filmstrip(result.sources[video], 84)
+    made = filmstrip(result.sources[video], 84)
     true = cv2.imdecode(np.frombuffer(made, np.uint8), 1)[:, :, ::-1].mean(axis=(0, 1))
     np.testing.assert_allclose(shown, true, atol=3)
     tab.mouse.move(5, 5)

@@ -225,10 +225,10 @@ def compactness(
 def _filmstrips(out: Path, reading: Reading) -> Callable[[int], list[Any]]:
     """The pictures of the report, made of the videos while they are decoded for their features."""
     from kinema.video import loop
-    from kinema.views import page
+    from kinema.views import strips
 
     how = loop.Reading(**vars(reading))
-    return lambda num: [page.step(out / "features", page.strip_height(num), reading=how)]
+    return lambda num: [strips.step(out / "features", strips.strip_height(num), reading=how)]
 
 
 def _write(result: Result, out: Path) -> None:

@@ -8,39 +8,25 @@ The page's own part, its style and its script, stands in page.html; here is what
 from __future__ import annotations
 
 import base64
-import functools
 import html
 import json
 import math
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
-import kinema
 from kinema.evaluation.result import Outcome, Result, Row, Timeline
-from kinema.files import atomic_path, cache_file
 from kinema.progress import Counted
 from kinema.skipped import Skipped
 from kinema.threads import num_usable_cores
-from kinema.video.loop import PLAIN, Reading, Video
-from kinema.video.reader import Frame, spread
-from kinema.video.sources import Source, as_source
-from kinema.video.steps import Made, Step, at_places, walk
+from kinema.video.loop import Reading
+from kinema.video.sources import Source
+from kinema.video.steps import walk
+from kinema.views import template
 from kinema.views.report import PAPER, costs, how, summary
-
-TEMPLATE = Path(__file__).with_name("page.html")
-
-STRIP_FRAMES = 6
-STRIP_HEIGHTS = {1000: 84, 5000: 60}
-"""Pixels of a filmstrip, by how many videos there are at most."""
-SMALLEST_STRIP = 42
-STRIP_QUALITY = 60
-"""Of WebP, 1 to 100."""
+from kinema.views.strips import STRIP_FRAMES, step, strip_height
 
 STRIPS_PER_CHUNK = 100
 """Filmstrips that the page decodes together, when one of them is first looked at."""
@@ -72,12 +58,6 @@ def write(
     fill(result, path, _strips(result.sources, height, cache, reading, progress), height)
 
 
-def strip_height(num_videos: int) -> int:
-    """Pixels of a filmstrip on a page with so many videos."""
-    heights = (height for most, height in STRIP_HEIGHTS.items() if num_videos <= most)
-    return next(heights, SMALLEST_STRIP)
-
-
 def fill(
     result: Result, path: str | os.PathLike[str], strips: Sequence[bytes], height: int
 ) -> None:
@@ -93,21 +73,10 @@ def fill(
     content = json.dumps(payload(result, height), separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "title": html.escape(f"{result.dataset}: {result.rows[0].title}"),
-        "version": kinema.__version__,
         "data": content,
+        "strips": _chunks(strips),
     }
-    template = re.split(r"\{\{(\w+)\}\}", TEMPLATE.read_text(encoding="utf-8"))
-    with (
-        atomic_path(path) as partial,
-        open(partial, "w", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        for index, text in enumerate(template):
-            if index % 2 == 0:
-                file.write(text)
-            elif text == "strips":
-                file.writelines(_chunks(strips))
-            else:
-                file.write(parts[text])
+    template.fill("page.html", path, parts)
 
 
 def _chunks(strips: Sequence[bytes]) -> Iterator[str]:
@@ -118,7 +87,7 @@ def _chunks(strips: Sequence[bytes]) -> Iterator[str]:
         yield f'<script type="application/json" class="strips">{json.dumps(chunk)}</script>\n'
 
 
-def payload(result: Result, strip_height: int) -> dict[str, Any]:
+def payload(result: Result, height: int) -> dict[str, Any]:
     """What the page's script reads, JSON values."""
     first = result.rows[0]
     return {
@@ -137,8 +106,8 @@ def payload(result: Result, strip_height: int) -> dict[str, Any]:
         "purity_note": next((row.purity_note for row in result.rows if row.purity_note), ""),
         "paper": [list(entry) for entry in PAPER] if result.settings["kind"] == "ucf101" else [],
         "strips_per_chunk": STRIPS_PER_CHUNK,
-        "strip_height": strip_height,
-        "strip_width": strip_height * 4 // 3 * STRIP_FRAMES,
+        "strip_height": height,
+        "strip_width": height * 4 // 3 * STRIP_FRAMES,
     }
 
 
@@ -223,78 +192,3 @@ def _strips(
             made.append(b"" if isinstance(one, Skipped) else one.value)
             bar.advance()
     return made
-
-
-def step(cache: str | os.PathLike[str] | None, height: int, *, reading: Reading = PLAIN) -> Step:
-    """The filmstrip of each video, as a step of a walk over videos; what `write` finds again.
-
-    Args:
-        cache: a folder for filmstrips; None keeps none.
-        height: of a strip, see `strip_height`.
-        reading: how the videos are read.
-    """
-    items = at_places(_PLACES, _filmstrip)
-    if cache is None:
-        return Step(items, _fitting(height))
-    folder = Path(cache)
-    about: dict[str, Any] = {"strip": [height, STRIP_FRAMES, STRIP_QUALITY]}
-    if reading.colours != "file":
-        about["colours"] = reading.colours
-
-    def file(source: Source, mark: str) -> Path:
-        return cache_file(folder, {**about, **source.content_key(mark)}, ".webp")
-
-    def find(source: Source, mark: str) -> bytes | None:
-        kept = file(source, mark)
-        return kept.read_bytes() if kept.is_file() else None
-
-    def keep(source: Source, made: Made) -> None:
-        with atomic_path(file(source, made.mark)) as partial:
-            partial.write_bytes(made.value)
-
-    return Step(items, _fitting(height), find=find, keep=keep)
-
-
-def filmstrip(video: str | os.PathLike[str] | Video, height: int) -> bytes:
-    """Some frames of a video side by side, a WebP file.
-
-    Each is the middle of a part of the video, all parts being equally long, so that the strip lies
-    on the video's time axis.
-
-    Args:
-        video: or its path.
-        height: in pixels; frames are 4:3, and what is wider or narrower is cropped in the middle.
-    """
-    if not isinstance(video, Video):
-        video = Video(as_source(video))
-    return _filmstrip(spread(map(_fitting(height), video.frames()), _PLACES))
-
-
-_PLACES = [(index + 0.5) / STRIP_FRAMES for index in range(STRIP_FRAMES)]
-
-
-def _filmstrip(pictures: Sequence[np.ndarray]) -> bytes:
-    return encoded(np.hstack(pictures))
-
-
-@functools.cache
-def _fitting(height: int) -> Callable[[Frame], np.ndarray]:
-    """What a strip takes of a frame; the same function whenever it is asked for."""
-    return lambda frame: _fitted(frame.image, height * 4 // 3, height)
-
-
-def encoded(strip: np.ndarray) -> bytes:
-    """A (H, W, 3) uint8 RGB picture as a WebP file."""
-    quality = [cv2.IMWRITE_WEBP_QUALITY, STRIP_QUALITY]
-    done, file = cv2.imencode(".webp", strip[:, :, ::-1], quality)
-    if not done:
-        raise ValueError("OpenCV was built without WebP.")
-    return file.tobytes()
-
-
-def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    factor = max(width / image.shape[1], height / image.shape[0])
-    size = max(width, round(image.shape[1] * factor)), max(height, round(image.shape[0] * factor))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return image[top : top + height, left : left + width]
