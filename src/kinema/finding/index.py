@@ -220,8 +220,8 @@ class Index:
             basis, codes = None, np.zeros((0, 0), np.int8)
             if "scale" in tensors:
                 codes = _mapped(Path(path), "codes")
-                names = ("directions", "offset", "scale", "cosines")
-                basis = Basis(*(tensors[name] for name in names), num_rows=about["num_rows"])
+                parts = {name: tensors[name] for name in ("directions", "offset", "scale")}
+                basis = Basis(**parts, cosines=tensors["cosines"], num_rows=about["num_rows"])
             index = cls(entries, basis, codes, columns)
             rows = len(index)
             if len(codes) != rows or any(len(column) != rows for column in columns.values()):

@@ -22,6 +22,9 @@ FALL = 0.25
 """A moment goes on over neighbouring clips until the similarity has fallen by this share of what
 its best clip is above the median of all clips."""
 
+MOST_MERGED = 50
+"""Moments that are looked at for each hit that is asked for: of many one hit may be made."""
+
 COMPARED_ANEW = 50
 """Clips, the best by the index, that are compared with the query by the rows themselves; five times
 as many as are asked for, if that is more."""
@@ -167,6 +170,17 @@ def search(
     )
 
 
+@dataclass
+class _Moment:
+    """Rows of a video: from the first to behind the last, the best of them, its score."""
+
+    video: int
+    start: int
+    stop: int
+    best: int
+    score: float
+
+
 class _Search:
     """One query against a library."""
 
@@ -185,56 +199,76 @@ class _Search:
         median = float(np.median(scores))
         scores[self._own()] = -np.inf
         self._compare_anew(scores, max(COMPARED_ANEW, 5 * top))
-        hits = []
         video = self.index.video
-        while len(hits) < min(top, len(scores)):
+        found: list[_Moment] = []
+        for _ in range(min(MOST_MERGED * top, len(scores))):
             best = int(scores.argmax())
             if scores[best] == -np.inf:
                 break
-            low, high = self.first[video[best]], self.first[video[best] + 1]
+            low, high = (int(self.first[video[best] + side]) for side in (0, 1))
             start, stop = best, best + 1
             if suppress:
-                least = scores[best] - FALL * max(scores[best] - median, 0.0)
+                least = scores[best] - FALL * max(float(scores[best]) - median, 0.0)
                 while start > low and scores[start - 1] >= least:
                     start -= 1
                 while stop < high and scores[stop] >= least:
                     stop += 1
-            hits.append(self._hit(int(video[best]), start, stop, best, float(scores[best])))
+            moment = _Moment(int(video[best]), start, stop, best, float(scores[best]))
+            beside = [one for one in found if suppress and self._touch(one, moment)]
+            if not beside and len(found) == top:
+                break
+            # Moments that it joins are one, at the place of the best, which is the first.
+            for one in beside:
+                moment = _Moment(
+                    one.video,
+                    min(one.start, moment.start),
+                    max(one.stop, moment.stop),
+                    beside[0].best,
+                    beside[0].score,
+                )
+            if beside:
+                found[found.index(beside[0])] = moment
+                found = [one for one in found if one not in beside[1:]]
+            else:
+                found.append(moment)
             scores[start:stop] = -np.inf
             if suppress:
                 scores[self._overlapping(low, high, start, stop)] = -np.inf
-        return hits
+        return [self._hit(one) for one in found]
+
+    def _touch(self, one: _Moment, other: _Moment) -> bool:
+        """Whether two moments of a video share frames, or follow each other without a gap."""
+        if one.video != other.video:
+            return False
+        first, last = (self.index.columns[name] for name in ("start_frame", "stop_frame"))
+        return bool(
+            first[other.start] <= last[one.stop - 1] and first[one.start] <= last[other.stop - 1]
+        )
 
     def of_videos(self, top: int) -> list[Hit]:
         """The best whole videos, by their means."""
         entries = self.index.entries
         used = np.flatnonzero([entry.num_clips > 0 for entry in entries])
         sums = np.add.reduceat(self.scores.astype(np.float64), self.first[used])
-        counts = np.array([entries[video].num_clips for video in used])
-        lengths = np.array([entries[video].length for video in used])
+        counts = np.array([entries[video].num_clips for video in used.tolist()])
+        lengths = np.array([entries[video].length for video in used.tolist()])
         scores = sums / np.maximum(counts * lengths, 1e-12)
-        own = [self._is_query(video) for video in used]
+        own = [self._is_query(video) for video in used.tolist()]
         scores[own] = -np.inf
-        for place in np.argsort(-scores, kind="stable")[: max(COMPARED_ANEW, 5 * top)]:
+        for place in np.argsort(-scores, kind="stable")[: max(COMPARED_ANEW, 5 * top)].tolist():
             rows = None if own[place] else self.library.rows_of(int(used[place]))
             if rows is not None:
                 scores[place] = normalized(rows.mean(axis=0, dtype=np.float64)) @ self.vector
         order = np.argsort(-scores, kind="stable")[:top]
         return [
-            self._hit(
-                int(used[place]),
-                int(self.first[used[place]]),
-                int(self.first[used[place] + 1]),
-                int(self._best_clip(used[place])),
-                float(scores[place]),
-            )
+            self._hit(self._whole(int(used[place]), float(scores[place])))
             for place in order
             if scores[place] > -np.inf
         ]
 
-    def _best_clip(self, video: int) -> int:
-        low, high = self.first[video], self.first[video + 1]
-        return int(low + self.scores[low:high].argmax())
+    def _whole(self, video: int, score: float) -> _Moment:
+        low, high = (int(self.first[video + side]) for side in (0, 1))
+        return _Moment(video, low, high, low + int(self.scores[low:high].argmax()), score)
 
     def _is_query(self, video: int) -> bool:
         """Whether a video is the file that the query is of."""
@@ -272,8 +306,9 @@ class _Search:
             if rows is not None and len(rows) == self.index.entries[one].num_clips:
                 scores[mine] = rows[mine - self.first[one]] @ self.vector
 
-    def _hit(self, video: int, start: int, stop: int, best: int, cosine: float) -> Hit:
-        columns = self.index.columns
+    def _hit(self, moment: _Moment) -> Hit:
+        columns, video = self.index.columns, moment.video
+        start, stop, best, cosine = moment.start, moment.stop, moment.best, moment.score
         assert self.index.basis is not None
         return Hit(
             path=self.library.path(video),
