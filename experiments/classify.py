@@ -10,9 +10,12 @@ stopped run goes on.
 from __future__ import annotations
 
 import csv
+import json
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,37 +202,47 @@ def share_of_time(prediction: Prediction, truth: Sequence[tuple[float, float, st
 
 
 def over_time(net: str) -> dict[str, Any]:
-    """Raw clips against a running mean over about two seconds (seven clips)."""
+    """Single clips against a running mean over two seconds, which `predicted` takes."""
     path, truth = joined()
     found: dict[str, Any] = {"seconds": truth[-1][1], "true_segments": len(truth)}
-    answer = classified(drawn(LEARNED, 20, 0), [path], weights=net)
+    classifier = classified(drawn(LEARNED, 20, 0), [path], weights=net).classifier
     extractors = [Extractor(each, plan=ClipPlan(stride=8)) for each in resolve_all(net)]
     tables = []
     for extractor in extractors:
         cache = TableCache(CACHE / "features", extractor)
         tables += [table for _, table in kept_tables(extractor, [as_source(path)], cache)]
-    raw = predicted(answer.classifier, as_source(path), tables)
-    for name, width, told in (("raw", 1, True), ("raw_always", 1, False), ("mean_of_3", 3, False),
-                              ("mean_of_7", 7, False)):  # fmt: skip
-        window = np.ones(width)
-        scores = np.stack([np.convolve(c, window, "same") for c in raw.clip_scores.T], axis=1)
-        changed = {**vars(raw), "clip_scores": scores, "clip_none": raw.clip_none if told else None}
-        found[name] = share_of_time(Prediction(**changed), truth)
+    mean = predicted(classifier, as_source(path), tables)
+    clips = [table.features for table in tables]
+    single = replace(
+        mean, clip_scores=classifier.shown(*clips), clip_none=classifier.is_none(*clips)
+    )
+    for name, told in (("single", single), ("mean", mean)):
+        found[name] = share_of_time(told, truth)
+        found[f"{name}_without_none"] = share_of_time(replace(told, clip_none=None), truth)
     return found
 
 
 def main() -> None:
-    result: dict[str, Any] = {"labelled": "of split 1's training videos", "told": len(TESTED)}
+    only = sys.argv[1:]  # names of what is measured anew; all without
+    kept = HERE.parent / "docs" / "results" / "classify.json"
+    before = json.loads(kept.read_text()) if only else {}
+    result: dict[str, Any] = {
+        **before,
+        "labelled": "of split 1's training videos",
+        "told": len(TESTED),
+    }
     for name, measured in (
         ("accuracy", accuracies),
         ("over_time", over_time),
         ("none_of_these", none_of_these),
         ("suggestions", suggestions),
     ):
+        if only and name not in only:
+            continue
         nets = NETS[:2] if name == "suggestions" else NETS
         result[name] = {net: measured(net) for net in nets}
         print(name, result[name], flush=True)
-        write_json(HERE.parent / "docs" / "results" / "classify.json", result)
+        write_json(kept, result)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from kinema.features.table import FeatureTable
 from kinema.methods.calibration import fit_sigmoids
 from kinema.methods.classifier import Classifier, Net
-from kinema.methods.seen import Seen, limit_of, parted_groups, remember
+from kinema.methods.seen import Seen, limit_of, parted_groups, remember, steady
 
 
 def test_sigmoids_are_those_of_the_least_log_loss():
@@ -111,3 +112,16 @@ def test_a_classifier_keeps_both_and_refuses_other_shapes(tmp_path):
     assert plain.score_kind == "distance"
     with pytest.raises(ValueError, match="`seen` must have vectors of 2 dimensions"):
         Classifier(**whole, seen=Seen(np.eye(3, dtype=np.float16), 0.7))
+
+
+def test_the_running_mean_spans_a_second_to_each_side():
+    """Clips every 0.4 s: two on each side, 0.8 s, and fewer at the ends."""
+    values = np.array([[0.0], [10], [20], [60], [20], [10], [7]])
+    start = 5 + 0.4 * np.arange(7)
+    frames = 10 * np.arange(7)
+    table = FeatureTable(values, frames, frames + 16, start, start + 0.64, np.zeros(7))
+    expected = [[10], [22.5], [22], [24], [23.4], [24.25], [37 / 3]]
+    np.testing.assert_allclose(steady(table), expected)
+    unknown = np.full(7, np.nan)
+    timeless = FeatureTable(values, frames, frames + 16, unknown, unknown, np.zeros(7))
+    np.testing.assert_array_equal(steady(timeless), values)

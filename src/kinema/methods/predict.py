@@ -18,6 +18,7 @@ from kinema.features.extractor import Extractor, TableCache, kept_step
 from kinema.features.table import FeatureTable
 from kinema.files import atomic_path, locked_folder, write_json
 from kinema.methods.classifier import Classifier, Net
+from kinema.methods.seen import steady
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
@@ -37,7 +38,7 @@ class Prediction:
         classes: K names.
         scores: (K,) of the whole video: probabilities averaged over the clips, or the SVM's signed
             distances for the video's mean feature.
-        clip_scores: (n, K), of each clip.
+        clip_scores: (n, K), of each clip; see `seen.steady`.
         start_seconds, stop_seconds: (n,), of each clip.
         score_kind: "probability" or "distance".
         none_of_these: whether the video is like nothing that the classifier has seen; None where
@@ -242,6 +243,8 @@ def predicted(svm: Classifier, source: Source, tables: Sequence[FeatureTable]) -
     """What a classifier tells of a video, by its tables, one a net."""
     clips = [table.features for table in tables]
     whole = [each.mean(axis=0, dtype=np.float64)[None] for each in clips]
+    if svm.seen is not None:  # what was seen are means of videos; a single clip is farther off
+        clips = [steady(table) for table in tables]
     none = svm.is_none(*whole)
     return Prediction(
         video=str(source),
