@@ -360,6 +360,31 @@ def test_a_classifier_of_two_nets_without_l2(grey, capsys):
     assert [told["fall"], told["rise"]] == pytest.approx(expected.tolist(), rel=1e-5)
 
 
+def test_a_classifier_with_probabilities_and_what_it_has_seen(grey, capsys):
+    file = copied("classifier-3.safetensors", grey)
+    command = ("predict", "grey", "--weights", "weights.safetensors", "--classifier", file)
+    code, out, err = run(capsys, *command, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["score_kind"] == "probability"
+    mean = np.mean(grey_features(), axis=0)
+    rows = [mean, *grey_features()]
+    seen = (np.arange(512) % 2 == 0) / 16  # of length 1
+    for found, features in zip([told, *told["clips"]], rows, strict=True):
+        unit = features / np.linalg.norm(features)
+        fall, rise = (1 / (1 + np.exp(-k * (score - 0.5)))
+                      for k, score in zip((2, 4), svm_scores(unit), strict=True))  # fmt: skip
+        best = max(fall, rise) / (fall + rise)
+        if found is told:
+            assert_told(
+                {one["class"]: one["score"] for one in told["top"]},
+                [fall / (fall + rise), rise / (fall + rise)],
+            )
+        else:
+            assert found["score"] == pytest.approx(best, abs=1e-4)
+        assert found["none_of_these"] == (np.linalg.norm(unit - seen) > 0.5)
+
+
 # --- prepared clips -------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kinema.features.estimators import C3DFeatures
     from kinema.features.extraction import extract
     from kinema.features.table import FeatureTable
+    from kinema.finding.classify import classify
     from kinema.methods.predict import predict
     from kinema.training.prepare import prepare
     from kinema.training.train import train
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "C3DFeatures": "kinema.features.estimators",
     "FeatureTable": "kinema.features.table",
+    "classify": "kinema.finding.classify",
     "compare": "kinema.evaluation.compare",
     "extract": "kinema.features.extraction",
     "predict": "kinema.methods.predict",
@@ -35,6 +37,7 @@ __all__ = [
     "C3DFeatures",
     "FeatureTable",
     "__version__",
+    "classify",
     "compare",
     "extract",
     "predict",

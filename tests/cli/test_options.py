@@ -20,6 +20,7 @@ from kinema.cli.app import app, main
 FUNCTIONS = {
     "extract": ["features.extraction.extract"],
     "predict": ["methods.predict.predict"],
+    "classify": ["finding.classify.classify"],
     "prepare": ["training.prepare.prepare"],
     "train": ["training.train.train"],
     "export": ["engine.export.export"],
@@ -50,6 +51,7 @@ RENAMED = {
 }
 # Flags of the command alone: where to write what is returned, how to print it, the exit code.
 OWN = {
+    "classify": {"csv", "json", "max_skipped", "model", "page"},
     "compactness": {"model", "max_skipped"},
     "compare": {"max_skipped", "method", "model", "out"},
     "dataset info": {"all", "json", "max_skipped", "near_duplicates"},

@@ -560,19 +560,80 @@ def test_a_csv_names_videos_labels_sides_and_groups(tmp_path):
     assert labelled(dataset) == {"d/b.avi": ["9"], "elsewhere/e.mp4": ["10"]}
 
 
+PARTS = "path,label,start_seconds,stop_seconds"
+
+
+def test_a_csv_names_parts_of_files_that_are_one_group(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "c.mp4", "v_X_g07_c01.avi")
+    write(
+        tmp_path / "list.csv",
+        f"{PARTS},group",
+        "a.mp4,x,1000.001,1000.002,",
+        "a.mp4,y,1000.002,,",
+        "a.mp4,y,,,",
+        "b.mp4,x,2,4.5,",
+        "c.mp4,x,0,1,mine",
+        "c.mp4,x,1,2,",
+        "v_X_g07_c01.avi,y,,3,",
+        "v_X_g07_c01.avi,y,3,,",
+    )
+    samples = load(tmp_path / "list.csv").samples
+    assert [(s.name, s.group, s.start_seconds, s.stop_seconds) for s in samples] == [
+        ("a.mp4", "a.mp4", 0, None),
+        ("a.mp4#t=1000.001,1000.002", "a.mp4", 1000.001, 1000.002),
+        ("a.mp4#t=1000.002,", "a.mp4", 1000.002, None),
+        ("b.mp4", "b.mp4", 2, 4.5),
+        ("c.mp4#t=0,1", "mine", 0, 1),
+        ("c.mp4#t=1,2", "c.mp4", 1, 2),
+        ("v_X_g07_c01.avi#t=0,3", "X/g07", 0, 3),
+        ("v_X_g07_c01.avi#t=3,", "X/g07", 3, None),
+    ]
+    assert [s.path for s in samples[:3]] == [tmp_path / "a.mp4"] * 3
+
+
+def test_rows_without_a_label_are_left_out_and_counted(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "=c.mp4", "-d.mp4")
+    lines = ["a.mp4,x,0,2", "a.mp4,,2,4", "b.mp4,,,", "=c.mp4,'=SUM(A1),,", "./-d.mp4,'x,,"]
+    write(tmp_path / "list.csv", PARTS, *lines)
+    dataset = load(tmp_path / "list.csv")
+    assert labelled(dataset) == {"a.mp4": ["x"], "=c.mp4": ["=SUM(A1)"], "-d.mp4": ["'x"]}
+    assert dataset.notes == ("2 rows have no label yet, left out.",)
+    write(tmp_path / "none.csv", "path,label", "a.mp4,", "b.mp4,")
+    with pytest.raises(ValueError, match=re.escape("none.csv: none of its 2 rows has a label")):
+        load(tmp_path / "none.csv")
+
+
+def test_a_part_of_pictures_is_refused(tmp_path):
+    touch(tmp_path, "p/000001.jpg", "p/000002.jpg")
+    write(tmp_path / "list.csv", PARTS, "p,x,0,1")
+    with pytest.raises(ValueError, match=re.escape("p is a folder of pictures, which has no")):
+        load(tmp_path / "list.csv")
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         (["path,class", "a.mp4,x"], "line 1: no column label in the header"),
         (["path,label", "a.mp4,x", "a.mp4,y"], "line 3: a.mp4 is there twice"),
-        (["path,label", "a.mp4,"], "line 2: `path` and `label` must not be empty"),
+        (["path,label", ",x"], "line 2: `path` must not be empty"),
+        (["path,label", "a.mp4,x", ",", "b.mp4,y"], "line 3: `path` must not be empty"),
         (["path,label", "a.mp4"], "line 2: 1 columns where the header has 2"),
         (["path,label,split", "a.mp4,x,rest"], "line 2: `split` must be train, val or test"),
         ([], "line 1: no column label and path"),
+        ([PARTS, "a.mp4,x,0,2", "a.mp4,y,,2"], "line 3: a.mp4 from 0 s is there twice"),
+        ([PARTS, "a.mp4,x,1:20,"], "line 2: `start_seconds` must be seconds, got '1:20'"),
+        ([PARTS, "a.mp4,x,-1,"], "line 2: `start_seconds` must be seconds from 0 on, got -1"),
+        ([PARTS, "a.mp4,x,0,nan"], "line 2: `stop_seconds` must be seconds from 0 on, got nan"),
+        ([PARTS, "a.mp4,x,1e300,"], "line 2: `start_seconds` must be seconds from 0 on, got 1e300"),
+        ([PARTS, "a.mp4,,9,1"], "line 2: `stop_seconds` must be after `start_seconds`, got 9 to 1"),
+        ([PARTS, "a.mp4,x,,0"], "line 2: `stop_seconds` must be after `start_seconds`, got 0 to 0"),
+        (["path,label", "a.mp4,x\0"], "line 2: it holds a NUL character"),
+        (["path,label", "a.mp4,caf\udce9"], "line 2: `label` is no text in UTF-8"),
     ],
 )
 def test_a_bad_line_of_a_csv_is_named(tmp_path, lines, message):
-    write(tmp_path / "list.csv", *lines)
+    text = "".join(f"{line}\n" for line in lines)
+    (tmp_path / "list.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     touch(tmp_path, "a.mp4")
     with pytest.raises(ValueError, match=re.escape(f"list.csv, {message}")):
         load(tmp_path / "list.csv")

@@ -260,8 +260,27 @@ def classifier_62dd296() -> None:
     classified("classifier-2-62dd296")
 
 
-def classifier() -> None:
+def classifier_b5cb328() -> None:
     classified("classifier-2")
+
+
+def classifier() -> None:
+    """Of one net: probabilities are expit(k (distance - 1/2)), k = 2 for "fall" and 4 for "rise".
+
+    What was seen are the features of even number, all alike; what is farther than 1/2 is none.
+    """
+    from kinema.methods.calibration import Sigmoids
+    from kinema.methods.classifier import Classifier, Net
+    from kinema.methods.seen import Seen
+
+    slopes = np.array([2.0, 4.0])
+    even = svm()["coefficients"][:1] / 16
+    Classifier(
+        **svm(),
+        nets=(Net("weights.safetensors", svm_settings()),),
+        sigmoids=Sigmoids(slopes, -slopes / 2),
+        seen=Seen(even.astype(np.float16), 0.5),
+    ).save(HERE / "classifier-3.safetensors")
 
 
 def classified(name: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import App
 
 import kinema
-from kinema.cli import datasets, evaluation, features, inside, training, weights
+from kinema.cli import datasets, evaluation, features, finding, inside, training, weights
 from kinema.cli.end import Done, exit_code, say
 from kinema.cli.options import renamed
 
@@ -29,6 +29,7 @@ app = App(
 commands: tuple[Callable[..., Done | None], ...] = (
     features.extract,
     features.predict,
+    finding.classify,
     datasets.prepare,
     training.train,
     training.export,

@@ -31,7 +31,8 @@ def info(
 
     Args:
         path: Folder with a folder per class, or with train and test folders of these; a copy of
-            UCF101, HMDB51, Sports-1M or Kinetics, or a part of one; or a CSV file (path,label).
+            UCF101, HMDB51, Sports-1M or Kinetics, or a part of one; or a CSV file (path,label, and
+            start_seconds,stop_seconds for parts of videos).
         labels.lists: Folder with the official lists, if it is not beside or below PATH.
         labels.kind: What it is, if that is not to be found out by its lists.
         decode: Read every frame, to find damage further on.

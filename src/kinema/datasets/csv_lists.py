@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
+import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kinema.datasets.lists import Listed, Lists, bad_line
+from kinema.words import number_of
 
 _NEEDED = {"youtube_id", "time_start", "time_end"}
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a cell that begins with one of these for a formula, and carries it out."""
+
+LATEST_SECONDS = 1e9
+"""No video is longer (31 years); a later time is a slip, and FFmpeg counts it over its end."""
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line and columns by name of each row; the first one is the header's, with empty columns.
 
     Blanks around a value are dropped.
+
+    Raises:
+        ValueError: a row is no CSV, has other columns than the header, or holds a NUL character, as
+            files in UTF-16 do.
     """
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(file)
@@ -25,6 +39,9 @@ def rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             for row in rows:
                 if not row:
                     continue
+                if any("\0" in value for value in row):
+                    what = "it holds a NUL character: save the file as CSV in UTF-8."
+                    raise bad_line(path, rows.line_num, what)
                 values = [value.strip() for value in row]
                 if not header:
                     header = [value.lower() for value in values]
@@ -66,6 +83,103 @@ def side_of_row(path: Path, number: int, text: str) -> str | None:
     if text.lower() not in SIDES:
         raise bad_line(path, number, f"`split` must be train, val or test, got {text!r}.")
     return SIDES[text.lower()]
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """A video, or a part of one, that a CSV file names.
+
+    Attributes:
+        path: as the file has it.
+        video: absolute, without "..".
+        label, group: "" is none.
+        side: train, val or test, or "".
+        start_seconds, stop_seconds: the part of it that counts; None is its end.
+    """
+
+    path: str
+    video: str
+    label: str
+    side: str
+    group: str
+    start_seconds: float
+    stop_seconds: float | None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is less than the whole file."""
+        return self.start_seconds > 0 or self.stop_seconds is not None
+
+
+def labelled_rows(path: Path) -> tuple[list[LabelledRow], list[str]]:
+    """The rows of a CSV file with `path`, `label` and, if wanted, `start_seconds`, `stop_seconds`,
+    `split` and `group`; and notes, a line each. Rows without a label are left out.
+
+    Raises:
+        ValueError: a column is missing, a row is not as it should be or there twice, or no row has
+            a label; it says the file and line.
+    """
+    if missing := {"path", "label"} - header_of(path):
+        raise bad_line(path, 1, f"no column {' and '.join(sorted(missing))} in the header.")
+    rows: dict[tuple[str, float, float | None], LabelledRow] = {}
+    unlabelled = 0
+    for number, row in itertools.islice(rows_of(path), 1, None):
+        if not row["path"]:
+            raise bad_line(path, number, "`path` must not be empty.")
+        video = os.path.normpath(os.path.join(path.parent, row["path"]))
+        start, stop = _part(path, number, row)
+        side = side_of_row(path, number, row.get("split", "")) or ""
+        label = unguarded(row["label"])
+        if not label:
+            unlabelled += 1
+            continue
+        if not _is_text(label):
+            what = "`label` is no text in UTF-8: save the file as CSV in UTF-8."
+            raise bad_line(path, number, what)
+        key = (video, start, stop)
+        if key in rows:
+            part = "" if start == 0 and stop is None else f" from {start:g} s"
+            raise bad_line(path, number, f"{row['path']}{part} is there twice.")
+        rows[key] = LabelledRow(
+            row["path"], video, label, side, unguarded(row.get("group", "")), start, stop
+        )
+    if unlabelled and not rows:
+        raise ValueError(f"{path}: none of its {number_of(unlabelled, 'row')} has a label.")
+    has = "row has" if unlabelled == 1 else "rows have"
+    return [*rows.values()], [f"{unlabelled} {has} no label yet, left out."] * bool(unlabelled)
+
+
+def _part(path: Path, number: int, row: Mapping[str, str]) -> tuple[float, float | None]:
+    """The seconds at which what a row names starts and stops; None is the end of the file."""
+    seconds: list[float | None] = []
+    for name in ("start_seconds", "stop_seconds"):
+        text = row.get(name, "")
+        try:
+            value = float(text) if text else None
+        except ValueError:
+            raise bad_line(path, number, f"`{name}` must be seconds, got {text!r}.") from None
+        if value is not None and not 0 <= value <= LATEST_SECONDS:
+            raise bad_line(path, number, f"`{name}` must be seconds from 0 on, got {text}.")
+        seconds.append(value)
+    start, stop = seconds[0] or 0.0, seconds[1]
+    if not start < (math.inf if stop is None else stop):
+        what = f"`stop_seconds` must be after `start_seconds`, got {start:g} to {stop:g}."
+        raise bad_line(path, number, what)
+    return start, stop
+
+
+def unguarded(cell: str) -> str:
+    """A cell without the quote that keeps spreadsheets from taking it for a formula."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written in UTF-8, so that every file and page can tell it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def splits_by_side(

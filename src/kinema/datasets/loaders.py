@@ -17,7 +17,6 @@ Note [Given splits]
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -26,15 +25,13 @@ from pathlib import Path
 
 from kinema.datasets.csv_lists import (
     SIDES,
-    header_of,
     is_kinetics,
-    rows_of,
-    side_of_row,
+    labelled_rows,
     splits_by_side,
 )
-from kinema.datasets.lists import bad_line, ending_of, group_of, stem_of
+from kinema.datasets.lists import ending_of, group_of, stem_of
 from kinema.datasets.published import KINDS, PUBLISHED, lists_in
-from kinema.datasets.types import Dataset, Sample, Split
+from kinema.datasets.types import Dataset, Sample, Split, part_name
 from kinema.video.folders import PassedOver, is_frame_folder, is_hidden, videos_below
 from kinema.words import some
 
@@ -56,8 +53,11 @@ def load(
       labels of both lines; one that is in both lists is for training only; notes say how many.
     - kinetics: CSV files with `label,youtube_id,time_start,time_end,split`. A file is called
       `ID_000010_000020.mp4` (then all of it counts) or `ID.mp4`.
-    - csv: `path,label` and, if wanted, `split` (train, val, test) and `group`; relative paths start
-      at the CSV's folder.
+    - csv: `path,label` and, if wanted, `start_seconds` and `stop_seconds` (the part that counts;
+      empty for the start or the end of the file), `split` (train, val, test) and `group`. A file
+      may be there several times with other parts, which are one group if the column does not say
+      otherwise. Relative paths start at the CSV's folder. Rows without a label are left out, with
+      a note. A quote before a formula's sign, which `classify` writes for spreadsheets, is dropped.
 
     A part of a dataset will do. Classes without a video are left out, with a note, except in
     Sports-1M, whose network has an output for each. See Note [Matching] for how listed videos are
@@ -270,7 +270,7 @@ def _load_lists(kind: str, root: Path, paths: Sequence[Path]) -> Dataset:
         name = files.names[stem]
         path = root / name
         if stop is not None and shared[stem] > 1:
-            name = f"{name}#t={start:g},{stop:g}"
+            name = part_name(name, start, stop)
         index_of[key] = len(samples)
         samples.append(Sample(path, name, video.labels, video.group, start, stop))
     # Other files are no loss: the lists say what there should be.
@@ -336,38 +336,40 @@ def about_split(name: str) -> str:
 
 
 def _load_csv(path: Path) -> Dataset:
-    if missing := {"path", "label"} - header_of(path):
-        raise bad_line(path, 1, f"no column {' and '.join(sorted(missing))} in the header.")
+    rows, notes = labelled_rows(path)
     folder = path.parent
-    rows: dict[str, dict[str, str]] = {}
-    for number, row in itertools.islice(rows_of(path), 1, None):
-        if not row["path"] or not row["label"]:
-            raise bad_line(path, number, "`path` and `label` must not be empty.")
-        video = os.path.normpath(os.path.join(folder, row["path"]))
-        if video in rows:
-            raise bad_line(path, number, f"{row['path']} is there twice.")
-        row["split"] = side_of_row(path, number, row.get("split", "")) or ""
-        rows[video] = row
     inside = os.path.join(folder, "")
     root = folder
-    if not all(video.startswith(inside) for video in rows):
-        root = Path(os.path.commonpath([folder, *(os.path.dirname(video) for video in rows)]))
+    if not all(row.video.startswith(inside) for row in rows):
+        root = Path(os.path.commonpath([folder, *(os.path.dirname(row.video) for row in rows)]))
     start = len(os.path.join(root, ""))
-    names = {row["label"] for row in rows.values()}
+    names = {row.label for row in rows}
     classes = sorted(names, key=int) if all(map(str.isdecimal, names)) else sorted(names)
     labels = {name: (label,) for label, name in enumerate(classes)}
+    rows_of_video = Counter(row.video for row in rows)
     samples: list[Sample] = []
     lost = []
-    notes: list[str] = []
     by_side: dict[str, list[int]] = {"train": [], "val": [], "test": []}
-    for video, row in rows.items():
-        if not os.path.exists(video):
-            lost.append(row["path"])
+    for row in rows:
+        if not os.path.exists(row.video):
+            lost.append(row.path)
             continue
-        name = video[start:].replace(os.sep, "/")
-        if row["split"]:
-            by_side[row["split"]].append(len(samples))
-        group = row.get("group") or group_of(name)
-        samples.append(Sample(Path(video), name, labels[row["label"]], group))
+        if row.is_part and os.path.isdir(row.video):
+            raise ValueError(f"{path}: {row.path} is a folder of pictures, which has no times.")
+        name = file = row.video[start:].replace(os.sep, "/")
+        if row.is_part and rows_of_video[row.video] > 1:
+            name = part_name(file, row.start_seconds, row.stop_seconds)
+        if row.side:
+            by_side[row.side].append(len(samples))
+        samples.append(
+            Sample(
+                Path(row.video),
+                name,
+                labels[row.label],
+                row.group or group_of(file),
+                row.start_seconds,
+                row.stop_seconds,
+            )
+        )
     splits = _given_splits(by_side, notes)
-    return _dataset("csv", root, classes, samples, splits, missing=lost, notes=notes)
+    return _dataset("csv", root, classes, samples, splits, missing=dict.fromkeys(lost), notes=notes)

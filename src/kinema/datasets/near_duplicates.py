@@ -217,7 +217,11 @@ def find_near_duplicates(
 
 def needs_groups(dataset: Dataset) -> bool:
     """Whether nothing but near-duplicates tells of some videos which belong together."""
-    return not dataset.splits and any(sample.group == sample.name for sample in dataset.samples)
+    return not dataset.splits and any(
+        # Parts of a file are a group of its name, which says nothing of other files.
+        sample.group in (sample.name, sample.name.partition("#t=")[0])
+        for sample in dataset.samples
+    )
 
 
 def _joined(own: Sequence[str], found: Sequence[str]) -> list[str]:

@@ -54,6 +54,22 @@ class Sample:
             )
 
 
+def part_name(file: str, start_seconds: float, stop_seconds: float | None) -> str:
+    """What one of several parts of a file is called, as "a.mp4#t=1.5,3"; other parts, other names.
+
+    Args:
+        file: the name of the whole.
+        start_seconds, stop_seconds: of the part; None is the end of the file.
+    """
+    stop = "" if stop_seconds is None else _seconds(stop_seconds)
+    return f"{file}#t={_seconds(start_seconds)},{stop}"
+
+
+def _seconds(value: float) -> str:
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 @dataclass(frozen=True)
 class Split:
     """Which samples are for training and which for testing: indices into `Dataset.samples`."""

@@ -26,13 +26,11 @@ from kinema.evaluation.protocol import (
 from kinema.evaluation.result import Result
 from kinema.evaluation.rows import fit
 from kinema.features.clip_features import check_same_clips
-from kinema.methods.classifier import Classifier, Net
+from kinema.methods.classifier import Classifier, Net, address_of
 from kinema.methods.given import build
 from kinema.methods.options import Options
 from kinema.skipped import Skipped
 from kinema.video.loop import Reading
-from kinema.weights import file as weights_room
-from kinema.weights.file import Weights
 from kinema.weights.several import AnyWeights, parts, resolve_all
 
 
@@ -129,16 +127,8 @@ def _classifier_of(experiment: Experiment, weights: Sequence[AnyWeights]) -> Cla
         coefficients=coefficients,
         intercepts=intercepts,
         nets=tuple(
-            Net(_name(source), describer.settings())
+            Net(address_of(source), describer.settings())
             for source, describer in zip(weights, fitted.features, strict=True)
         ),
         l2=method.features[0].l2,
     )
-
-
-def _name(weights: AnyWeights) -> str:
-    """What finds weights again, also from another folder."""
-    if isinstance(weights, Weights):
-        return weights.name
-    name = os.fspath(weights)
-    return name if weights_room.is_name(name) else os.path.abspath(name)

@@ -11,12 +11,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from kinema.datasets.csv_lists import FORMULA
 from kinema.files import atomic_path, write_json
 from kinema.skipped import Skipped
 from kinema.weights.file import cache_folder
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins with one of these for a formula, and carries it out."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

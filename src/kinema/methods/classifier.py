@@ -3,6 +3,11 @@
 The paper's protocol (Tran et al., section 3.3): fc6 of every clip, the mean over a video's clips,
 L2-normalised, a multi-class linear SVM. Its cost C is stated nowhere; 1 is the neutral choice. The
 features of several nets stand side by side, each normalised by itself.
+
+Note [What a classifier may know besides]
+    `classify` adds sigmoids that turn distances into probabilities, and what was seen, which tells
+    what is none of the classes. Both are optional. Files of the formats 1 and 2 have neither, and
+    are read.
 """
 
 from __future__ import annotations
@@ -17,9 +22,17 @@ import numpy as np
 from sklearn.svm import LinearSVC
 
 from kinema.features.table import FeatureTable, normalized
-from kinema.files import read_tensors, write_tensors
+from kinema.files import NewerFormat, read_tensors, write_tensors
+from kinema.methods.calibration import Sigmoids
+from kinema.methods.seen import Seen
+from kinema.weights import file as weights_room
+from kinema.weights.file import Weights
+from kinema.weights.several import AnyWeights
 
-FORMAT = "kinema-classifier-2"
+FORMAT = "kinema-classifier-3"
+
+_SECOND_FORMAT = "kinema-classifier-2"
+"""Without probabilities and what was seen."""
 
 _FIRST_FORMAT = "kinema-classifier-1"
 """Of one net, whose features were always normalised."""
@@ -58,6 +71,14 @@ class Net:
                 )
 
 
+def address_of(weights: AnyWeights) -> str:
+    """What finds weights again, also from another folder."""
+    if isinstance(weights, Weights):
+        return weights.name
+    name = os.fspath(weights)
+    return name if weights_room.is_name(name) else os.path.abspath(name)
+
+
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """One-vs-rest linear SVMs on features of one net, or of several side by side.
@@ -68,6 +89,8 @@ class Classifier:
         intercepts: (K,) float64.
         nets: one or several, in the order of their features. All see the same clips.
         l2: whether the features of each net are L2-normalised.
+        sigmoids: K of them, for probabilities; None where there are none.
+        seen: what was learned from; None where that is not kept.
     """
 
     classes: tuple[str, ...]
@@ -75,8 +98,19 @@ class Classifier:
     intercepts: np.ndarray
     nets: tuple[Net, ...]
     l2: bool = True
+    sigmoids: Sigmoids | None = None
+    seen: Seen | None = None
 
     def __post_init__(self) -> None:
+        size, dimensions = self.coefficients.shape
+        if size != len(self.classes) or self.intercepts.shape != (size,):
+            raise ValueError(f"`coefficients` are of {size} classes, not of {len(self.classes)}.")
+        if self.sigmoids is not None and not (
+            self.sigmoids.slopes.shape == self.sigmoids.offsets.shape == (size,)
+        ):
+            raise ValueError(f"`sigmoids` must be {size}, one a class.")
+        if self.seen is not None and self.seen.vectors.shape[1:] != (dimensions,):
+            raise ValueError(f"`seen` must have vectors of {dimensions} dimensions.")
         if not self.nets:
             raise ValueError("`nets` must name at least one net.")
         for name in self.nets[0].clips:
@@ -123,10 +157,28 @@ class Classifier:
             nets=(Net(about["weights"], about["settings"]),),
         )
 
+    def vectors(self, *features: np.ndarray) -> np.ndarray:
+        """(n, D) of features, an array a net, side by side; with `l2` normalised here."""
+        return np.hstack([normalized(side) if self.l2 else side for side in features])
+
     def scores(self, *features: np.ndarray) -> np.ndarray:
         """Signed distances (n, K) of features (n, D), an array a net; with `l2` normalised here."""
-        sides = [normalized(side) if self.l2 else side for side in features]
-        return np.hstack(sides).astype(np.float64) @ self.coefficients.T + self.intercepts
+        vectors = self.vectors(*features).astype(np.float64)
+        return vectors @ self.coefficients.T + self.intercepts
+
+    @property
+    def score_kind(self) -> str:
+        """What `shown` gives: "probability" or "distance"."""
+        return "distance" if self.sigmoids is None else "probability"
+
+    def shown(self, *features: np.ndarray) -> np.ndarray:
+        """(n, K) probabilities, where there are sigmoids, or signed distances as `scores`."""
+        scores = self.scores(*features)
+        return scores if self.sigmoids is None else self.sigmoids.probabilities(scores)
+
+    def is_none(self, *features: np.ndarray) -> np.ndarray | None:
+        """(n,) bool: whether each is none of the classes; None where that cannot be told."""
+        return None if self.seen is None else self.seen.is_beyond(self.vectors(*features))
 
     def video_scores(self, *tables: FeatureTable) -> np.ndarray:
         """Signed distances (K,) of a video, by its mean features; a table a net."""
@@ -146,6 +198,11 @@ class Classifier:
             "l2": self.l2,
         }
         tensors = {"coefficients": self.coefficients, "intercepts": self.intercepts}
+        if self.sigmoids is not None:
+            tensors |= {"slopes": self.sigmoids.slopes, "offsets": self.sigmoids.offsets}
+        if self.seen is not None:
+            tensors["seen"] = self.seen.vectors
+            about["seen_threshold"] = self.seen.threshold
         write_tensors(path, tensors, about)
 
     @classmethod
@@ -154,7 +211,8 @@ class Classifier:
         if not Path(path).is_file():
             raise FileNotFoundError(f"classifier {path}: no such file.")
         try:
-            tensors, about = read_tensors(Path(path), format=FORMAT, older=[_FIRST_FORMAT])
+            older = [_SECOND_FORMAT, _FIRST_FORMAT]
+            tensors, about = read_tensors(Path(path), format=FORMAT, older=older)
             if about["format"] == _FIRST_FORMAT:
                 about |= {"nets": [[about["weights"], about["settings"]]], "l2": True}
             return cls(
@@ -163,7 +221,17 @@ class Classifier:
                 intercepts=tensors["intercepts"],
                 nets=tuple(Net(weights, settings) for weights, settings in about["nets"]),
                 l2=about["l2"],
+                sigmoids=Sigmoids(tensors["slopes"], tensors["offsets"])
+                if "slopes" in tensors
+                else None,
+                seen=Seen(tensors["seen"], float(about["seen_threshold"]))
+                if "seen" in tensors
+                else None,
             )
+        except NewerFormat as error:
+            raise NewerFormat(
+                f"{path} is not a classifier that this version reads ({error})."
+            ) from None
         except (ValueError, KeyError) as error:
             raise ValueError(
                 f"{path} is not a classifier of Kinema ({error}); `kinema transfer` makes one."

@@ -18,6 +18,7 @@ from kinema.features.extractor import Extractor, TableCache, kept_step
 from kinema.features.table import FeatureTable
 from kinema.files import atomic_path, locked_folder, write_json
 from kinema.methods.classifier import Classifier, Net
+from kinema.methods.seen import steady
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
@@ -37,9 +38,12 @@ class Prediction:
         classes: K names.
         scores: (K,) of the whole video: probabilities averaged over the clips, or the SVM's signed
             distances for the video's mean feature.
-        clip_scores: (n, K), of each clip.
+        clip_scores: (n, K), of each clip; see `seen.steady`.
         start_seconds, stop_seconds: (n,), of each clip.
         score_kind: "probability" or "distance".
+        none_of_these: whether the video is like nothing that the classifier has seen; None where
+            that cannot be told.
+        clip_none: (n,) bool, the same of each clip; None where that cannot be told.
     """
 
     video: str
@@ -49,6 +53,8 @@ class Prediction:
     start_seconds: np.ndarray
     stop_seconds: np.ndarray
     score_kind: str
+    none_of_these: bool | None = None
+    clip_none: np.ndarray | None = None
 
     def top(self, num_classes: int = 5) -> list[tuple[str, float]]:
         """The best classes and their scores, best first."""
@@ -57,20 +63,30 @@ class Prediction:
     def _best(self, num_classes: int) -> list[int]:
         return np.argsort(-self.scores, kind="stable")[:num_classes].tolist()
 
-    def segments(self) -> Iterator[tuple[float, float, str]]:
-        """Start, stop (seconds) and best class of each run of clips with the same best class.
+    def runs(self) -> Iterator[tuple[float, float, int, list[int]]]:
+        """Runs of clips with the same best class, in order.
 
         Clips overlap; a run ends where the next one starts.
+
+        Returns:
+            Start, stop (seconds), index of the class, -1 for none of these, and those of the clips.
         """
         best = self.clip_scores.argmax(axis=1)
+        if self.clip_none is not None:
+            best = np.where(self.clip_none, -1, best)
         runs = [list(run) for _, run in itertools.groupby(range(len(best)), key=best.__getitem__)]
         for run, following in itertools.zip_longest(runs, runs[1:]):
             stop = self.start_seconds[following[0]] if following else self.stop_seconds[run[-1]]
-            yield float(self.start_seconds[run[0]]), float(stop), self.classes[best[run[0]]]
+            yield float(self.start_seconds[run[0]]), float(stop), int(best[run[0]]), run
+
+    def segments(self) -> Iterator[tuple[float, float, str]]:
+        """Start, stop (seconds) and best class of each of `runs`, "" for none of these."""
+        for start, stop, best, _ in self.runs():
+            yield start, stop, "" if best < 0 else self.classes[best]
 
     def as_mapping(self, num_classes: int = 5) -> dict[str, Any]:
         """The prediction as JSON values; unknown times are null."""
-        return {
+        mapping: dict[str, Any] = {
             "video": self.video,
             "score_kind": self.score_kind,
             "top": [{"class": name, "score": score} for name, score in self.top(num_classes)],
@@ -86,6 +102,12 @@ class Prediction:
                 )
             ],
         }
+        if self.none_of_these is not None:
+            mapping["none_of_these"] = self.none_of_these
+        if self.clip_none is not None:
+            for clip, none in zip(mapping["clips"], self.clip_none.tolist(), strict=True):
+                clip["none_of_these"] = none
+        return mapping
 
     def timeline(self, num_classes: int = 3, *, width: int = 60) -> str:
         """The best classes with a bar for every clip, then who wins when, as text."""
@@ -96,8 +118,10 @@ class Prediction:
             name, score = self.classes[index], self.scores[index]
             bars = _bars(self._relative(index), width)
             lines.append(f"  {name:<{length}} {score:7.3f}  {bars}")
+        if self.none_of_these:
+            lines.append("  none of these: it is far from all that was learned from")
         for start, stop, name in self.segments():
-            lines.append(f"  {_clock(start)} to {_clock(stop)}  {name}")
+            lines.append(f"  {_clock(start)} to {_clock(stop)}  {name or 'none of these'}")
         return "\n".join(lines)
 
     def _relative(self, index: int) -> np.ndarray:
@@ -201,21 +225,38 @@ class Predictor:
         return kept_step(extractor, cache)
 
     def _prediction(self, source: Source, tables: Sequence[FeatureTable]) -> Prediction:
-        table = tables[0]  # of all, the clips are the same
-        if self._svm is None:
-            scores, clip_scores = table.features.mean(axis=0), table.features
-        else:
-            scores = self._svm.video_scores(*tables)
-            clip_scores = self._svm.scores(*(one.features for one in tables))
+        if self._svm is not None:
+            return predicted(self._svm, source, tables)
+        (table,) = tables
         return Prediction(
             video=str(source),
             classes=self.classes,
-            scores=scores,
-            clip_scores=clip_scores,
+            scores=table.features.mean(axis=0),
+            clip_scores=table.features,
             start_seconds=table.start_seconds,
             stop_seconds=table.stop_seconds,
-            score_kind="probability" if self._svm is None else "distance",
+            score_kind="probability",
         )
+
+
+def predicted(svm: Classifier, source: Source, tables: Sequence[FeatureTable]) -> Prediction:
+    """What a classifier tells of a video, by its tables, one a net."""
+    clips = [table.features for table in tables]
+    whole = [each.mean(axis=0, dtype=np.float64)[None] for each in clips]
+    if svm.seen is not None:  # what was seen are means of videos; a single clip is farther off
+        clips = [steady(table) for table in tables]
+    none = svm.is_none(*whole)
+    return Prediction(
+        video=str(source),
+        classes=svm.classes,
+        scores=svm.shown(*whole)[0],
+        clip_scores=svm.shown(*clips),
+        start_seconds=tables[0].start_seconds,  # the clips of all nets are the same
+        stop_seconds=tables[0].stop_seconds,
+        score_kind=svm.score_kind,
+        none_of_these=None if none is None else bool(none[0]),
+        clip_none=svm.is_none(*clips),
+    )
 
 
 @dataclass
@@ -245,11 +286,13 @@ class PredictionReport:
         """Write predictions.csv, clips.csv and predictions.json."""
         top = range(1, min(num_classes, len(self.predictions[0].classes)) + 1)
         columns = [name for rank in top for name in (f"class_{rank}", f"score_{rank}")]
+        told = ["none_of_these"] * (self.predictions[0].none_of_these is not None)
         _write_csv(
             out / "predictions.csv",
-            ["video", "num_clips", "score_kind", *columns],
+            ["video", "num_clips", "score_kind", *told, *columns],
             (
                 [one.video, len(one.clip_scores), one.score_kind]
+                + [one.none_of_these for _ in told]
                 + [value for pair in one.top(num_classes) for value in pair]
                 for one in self.predictions
             ),
@@ -259,9 +302,8 @@ class PredictionReport:
             for one in self.predictions
             for clip in one.as_mapping()["clips"]
         ]
-        _write_csv(
-            out / "clips.csv", ["video", "start_seconds", "stop_seconds", "class", "score"], clips
-        )
+        header = ["video", "start_seconds", "stop_seconds", "class", "score", *told]
+        _write_csv(out / "clips.csv", header, clips)
         content = {
             "predictions": [one.as_mapping(num_classes) for one in self.predictions],
             "skipped": [one.as_mapping() for one in self.skipped],

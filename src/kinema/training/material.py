@@ -187,8 +187,8 @@ def prepare_once(
     if begun and out.is_file():
         store = ClipStore(out)
         _check_same_videos(store, dataset, out.parent)
-        path_of = {sample.name: sample.path for sample in dataset.samples}
-        return [Skipped(str(path_of[e["path"]]), e["reason"]) for e in store.skipped], []
+        source_of = {sample.name: sample.source for sample in dataset.samples}
+        return [Skipped(str(source_of[e["path"]]), e["reason"]) for e in store.skipped], []
     report = prepare(
         dataset,
         out=out,
