@@ -62,6 +62,7 @@ LONGEST_FRAME_SECONDS = 60.0
 
 FOLDER_FPS = 25.0
 
+_TICK = 1e-6  # seconds: less than times are told to
 _SMALL_HEIGHT, _SMALL_WIDTH = 72, 96  # a border is found to one hundredth of the side
 _BORDER = 32  # no pixel of a border is brighter, of 255
 
@@ -75,14 +76,25 @@ class Footage:
         keys: (ceil(n / 10), 18, 24) uint8 grey, the sixth of every ten bins, or the last of fewer.
         seconds: (n + 1,) when bins start, on the file's clock, and when the last one stops; NaN
             of a folder of pictures.
+        part: (4,) top, bottom, left, right of the picture without black borders, of the frame's
+            sides, from 0 to 1.
+        anew: (1,) bool, whether the file's clock begins anew somewhere.
     """
 
     bins: np.ndarray
     keys: np.ndarray
     seconds: np.ndarray
+    part: np.ndarray
+    anew: np.ndarray
 
     def __len__(self) -> int:
         return len(self.bins)
+
+    def second_of(self, place: float) -> float:
+        """When a place between bins is shown; NaN of a folder of pictures."""
+        whole = min(max(int(place), 0), len(self.bins))
+        rest = place - whole if whole < len(self.bins) else 0.0
+        return float(self.seconds[whole] + rest * BIN_SECONDS)
 
 
 def footage(video: str | os.PathLike[str] | Video) -> Footage:
@@ -94,11 +106,8 @@ def footage(video: str | os.PathLike[str] | Video) -> Footage:
     if not isinstance(video, Video):
         video = Video(as_source(video))
     reader = video.reader()
-    found = None
-    for found in _items(video.source, reader.info, map(_small, video.frames(reader))):
-        pass
-    if found is None:
-        raise VideoError("it has no frames.")
+    *_, found = _items(video.source, reader.info, map(_small, video.frames(reader)))
+    assert found is not None
     return found
 
 
@@ -118,6 +127,7 @@ def step(cache: str | os.PathLike[str] | None = None, *, reading: Reading = PLAI
     def keep(source: Source, made: Made) -> None:
         one: Footage = made.value
         arrays = {"bins": one.bins, "keys": one.keys, "seconds": one.seconds}
+        arrays |= {"part": one.part, "anew": one.anew}
         file = _file(cache, source, made.mark, reading)
         write_tensors(file, arrays, {"format": FORMAT})
 
@@ -129,7 +139,8 @@ def kept(
 ) -> Footage | None:
     """What a cache keeps of a video of this fingerprint; None if there is nothing, or damaged."""
     arrays = read_kept_tensors(_file(cache, source, mark, reading), format=FORMAT)
-    return None if arrays is None else Footage(**arrays)
+    names = {"bins", "keys", "seconds", "part", "anew"}
+    return None if arrays is None or arrays.keys() != names else Footage(**arrays)
 
 
 def _file(cache: str | os.PathLike[str], source: Source, mark: str, reading: Reading) -> Path:
@@ -160,53 +171,64 @@ def _items(source: Source, info: VideoInfo, shown: Iterator[_Shown]) -> Iterator
         yield None
     for picture, seconds in times.rest():
         pictures.add(picture, seconds)
-    yield pictures.footage(times.stop)
+    yield pictures.footage(times)
+
+
+class Clock:
+    """When frames are shown, on a clock that goes on; see Note [Times that jump]."""
+
+    def __init__(self) -> None:
+        self.stop = math.nan  # of what was shown so far
+        self.begins_anew = False
+        self.is_known = True
+        self._shift = 0.0
+
+    def shown(self, start: float, stop: float) -> tuple[float, float]:
+        """Start and length in seconds of the next frame that has these times, or NaN."""
+        length = stop - start if stop > start else 1 / FOLDER_FPS
+        if math.isnan(start):
+            self.is_known = False
+            start = 0.0 if math.isnan(self.stop) else self.stop
+        elif start + self._shift < self.stop - _TICK:
+            self._shift = self.stop - start
+            self.begins_anew = True
+        start += self._shift
+        self.stop = start + length
+        return start, length
 
 
 class _Times:
     """Frames as they are shown to bins of equal length, one after the other."""
 
     def __init__(self) -> None:
-        self.stop = math.nan  # when what was shown so far ends, on the clock that goes on
+        self.clock = Clock()
+        self.stop = math.nan  # of the last bin, on this clock
         self._sum = np.zeros((_SMALL_HEIGHT, _SMALL_WIDTH), np.float32)
         self._filled = 0.0  # seconds of the present bin
         self._start = math.nan  # of the present bin
-        self._shift = 0.0  # from the file's clock to the one that goes on
-        self._until = 0.0  # when a folder's last picture ends, were it a file
 
     def bins(
         self, image: np.ndarray, start: float, stop: float
     ) -> Iterator[tuple[np.ndarray, float]]:
         """The bins that this frame fills: picture and start; at once or later."""
-        if math.isnan(start):
-            length = 1 / FOLDER_FPS
-            start = self._until
-            self._until += length
-            self._shift = math.nan
-        else:
-            length = stop - start if stop > start else 1 / FOLDER_FPS
-            if start + self._shift < self.stop - 1e-6:  # the clock begins anew
-                self._shift = self.stop - start
-        begin = start + self._shift
+        begin, length = self.clock.shown(start, stop)
         if begin > self.stop + BIN_SECONDS:  # behind a frame that was shown for too long
             yield from self.rest()
-        if not self._filled:
-            self._start = begin
         left = min(length, LONGEST_FRAME_SECONDS)
-        while left > 1e-9:
+        self.stop = begin + left
+        while left > _TICK:
+            if not self._filled:
+                self._start = self.stop - left
             taken = min(left, BIN_SECONDS - self._filled)
             self._sum += np.float32(taken) * image
             self._filled += taken
             left -= taken
-            if self._filled > BIN_SECONDS - 1e-6:
-                after = self._start + BIN_SECONDS
+            if self._filled > BIN_SECONDS - _TICK:
                 yield from self.rest()
-                self._start = after
-        self.stop = begin + min(length, LONGEST_FRAME_SECONDS)
 
     def rest(self) -> Iterator[tuple[np.ndarray, float]]:
         """The present bin, as far as it is filled."""
-        if self._filled > 1e-6:
+        if self._filled > _TICK:
             yield self._sum / np.float32(self._filled), self._start
         self._sum = np.zeros_like(self._sum)
         self._filled = 0.0
@@ -217,7 +239,10 @@ class _Pictures:
 
     def __init__(self) -> None:
         self._waiting: list[np.ndarray] | None = []
-        self._part: tuple[slice, slice] = (slice(None), slice(None))
+        self._part: tuple[slice, slice] = (
+            slice(0, _SMALL_HEIGHT),
+            slice(0, _SMALL_WIDTH),
+        )
         self._bins, self._keys = bytearray(), bytearray()
         self._seconds: list[float] = []
         self._last: np.ndarray | None = None
@@ -258,7 +283,7 @@ class _Pictures:
             self._last = None
         self._made += 1
 
-    def footage(self, stop_seconds: float) -> Footage:
+    def footage(self, times: _Times) -> Footage:
         """All of it."""
         if self._waiting is not None:
             self._decide()
@@ -266,10 +291,14 @@ class _Pictures:
             raise VideoError("it has no frames.")
         if self._last is not None:  # a second that was not half full
             self._keys += _bytes(self._last, KEY_WIDTH, KEY_HEIGHT)
+        rows, columns = self._part
         return Footage(
             np.frombuffer(bytes(self._bins), np.uint8).reshape(-1, HEIGHT, WIDTH),
             np.frombuffer(bytes(self._keys), np.uint8).reshape(-1, KEY_HEIGHT, KEY_WIDTH),
-            np.array([*self._seconds, stop_seconds]),
+            np.array([*self._seconds, times.stop]) * (1.0 if times.clock.is_known else math.nan),
+            np.array([rows.start, rows.stop, columns.start, columns.stop])
+            / np.array([_SMALL_HEIGHT] * 2 + [_SMALL_WIDTH] * 2),
+            np.array([times.clock.begins_anew]),
         )
 
 
