@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kinema.features.estimators import C3DFeatures
     from kinema.features.extraction import extract
     from kinema.features.table import FeatureTable
+    from kinema.finding.duplicates import duplicates
     from kinema.methods.predict import predict
     from kinema.training.prepare import prepare
     from kinema.training.train import train
@@ -23,6 +24,7 @@ _PUBLIC = {
     "C3DFeatures": "kinema.features.estimators",
     "FeatureTable": "kinema.features.table",
     "compare": "kinema.evaluation.compare",
+    "duplicates": "kinema.finding.duplicates",
     "extract": "kinema.features.extraction",
     "predict": "kinema.methods.predict",
     "prepare": "kinema.training.prepare",
@@ -36,6 +38,7 @@ __all__ = [
     "FeatureTable",
     "__version__",
     "compare",
+    "duplicates",
     "extract",
     "predict",
     "prepare",

@@ -32,10 +32,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-import cv2
 import numpy as np
 
-from kinema.finding.footage import HEIGHT, WIDTH, Footage
+from kinema.finding.footage import Footage
+from kinema.finding.laying import laid_on
 
 WINDOW = 15
 """Bins, 1.5 s: a step, half a push-up."""
@@ -314,7 +314,7 @@ def _at(first: Changes, second: Changes, offset: int) -> list[Segment]:
     if moving[peak] < 0.4:
         return []
     if np.median(windows.agree[windows.moves & (moving >= 0.4)]) < 0.95:
-        laid = _laid_on(ours, theirs, windows.start + peak, found[1], windows.width)
+        laid = laid_on(ours, theirs, windows.start + peak, found[1], windows.width)
         again = None if laid is None else best(theirs @ laid)
         if again is not None and again[0] > found[0]:
             found = again
@@ -347,65 +347,6 @@ def _bridged(good: np.ndarray, moving: np.ndarray, width: int) -> np.ndarray:
         if start - stop <= width - 1 + _GAP:
             filled[stop:start] = True
     return filled
-
-
-def _laid_on(
-    first: np.ndarray, second: np.ndarray, start: int, offset: float, width: int
-) -> np.ndarray | None:
-    """(192, 192): pictures of the second times this lie as those of the first do, if it is found.
-
-    See Note [Pictures that lie otherwise].
-    """
-    other = start + round(offset)
-    if other < 0:
-        return None
-    pictures = [
-        cv2.resize(
-            side[at : at + width].mean(axis=0).reshape(HEIGHT, WIDTH),
-            (4 * WIDTH, 4 * HEIGHT),
-            interpolation=cv2.INTER_CUBIC,
-        )
-        for side, at in ((first, start), (second, other))
-    ]
-    place = fitted(pictures[0], pictures[1])
-    if place is None:
-        return None
-    # What was found on pictures four times as large; a cell's middle is at 4 x + 1.5 there.
-    place = place.copy()
-    place[:, 2] = (place[:, 2] + 1.5 * np.array([place[0, 0] - 1, place[1, 1] - 1])) / 4
-    units = np.eye(HEIGHT * WIDTH, dtype=np.float32).reshape(-1, HEIGHT, WIDTH)
-    return np.stack([warped(unit, place).ravel() for unit in units])
-
-
-def fitted(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
-    """How the second picture lies on the first: (2, 3) as for `warped`; None if it does not.
-
-    Args:
-        first, second: (h, w) float32 grey.
-    """
-    place: np.ndarray = np.eye(2, 3, dtype=np.float32)
-    ends = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-4)
-    try:
-        _, found = cv2.findTransformECC(first, second, place, cv2.MOTION_AFFINE, ends)
-    except cv2.error:  # it does not converge
-        return None
-    turned = max(abs(found[0, 1]), abs(found[1, 0]))
-    if turned > 0.1 or not all(0.7 < found[axis, axis] < 1.4 for axis in (0, 1)):
-        return None
-    found[0, 1] = found[1, 0] = 0.0
-    return np.asarray(found)
-
-
-def warped(picture: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """A picture as `fitted` lays it; the edge is repeated where it shows less than the other."""
-    height, width = picture.shape
-    return cv2.warpAffine(
-        picture,
-        place,
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
 
 
 def _still(first: Changes, second: Changes) -> list[Segment]:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kinema.finding.alignment import fitted, warped
 from kinema.finding.footage import BIN_SECONDS, Clock, Footage
+from kinema.finding.laying import fitted, warped
 from kinema.video.loop import PLAIN, Reading, Video
 from kinema.video.sources import Source
 
