@@ -1,4 +1,4 @@
-"""Pictures of two videos laid on each other, where one is cropped: stretched and moved, no turns."""
+"""Pictures of two videos laid on each other, where one is cropped: stretched, moved, not turned."""
 
 from __future__ import annotations
 
