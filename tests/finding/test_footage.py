@@ -70,11 +70,13 @@ def test_black_borders_are_taken_off(tmp_path):
 def test_a_clock_that_begins_anew_goes_on(tmp_path):
     parts = [tmp_path / name for name in ("a.ts", "b.ts")]
     for number, part in enumerate(parts):
-        odd_videos.write_video(part, 25, first_index=25 * number, options={"bf": "0"})
+        odd_videos.write_video(
+            part, 30, codec="mpeg2video", first_index=30 * number, options={"bf": "2"}, audio=True
+        )
     whole = tmp_path / "whole.ts"
     odd_videos.join(whole, *parts)
     found = footage(whole)
-    assert len(found) == 20
+    assert len(found) == 24  # 60 frames, 25 a second
     assert bool(found.anew[0])
     np.testing.assert_allclose(np.diff(found.seconds), 0.1, atol=1e-6)
 
