@@ -173,7 +173,7 @@ def test_public_names_can_be_imported():
     """The design's public face, each at its address, in a fresh interpreter."""
     for code in (
         "from kinema import C3DFeatures, FeatureTable, compare, extract",
-        "from kinema import predict, prepare, transfer",
+        "from kinema import duplicates, predict, prepare, transfer",
         "from kinema.weights import Weights",
         "from kinema.engine import Engine",
         "from kinema.network import c3d, c3d_mini, kernel_depth",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kinema.features.extraction import extract
     from kinema.features.table import FeatureTable
     from kinema.finding.classify import classify
+    from kinema.finding.duplicates import duplicates
+    from kinema.finding.search import search
     from kinema.methods.predict import predict
     from kinema.training.prepare import prepare
     from kinema.training.train import train
@@ -25,9 +27,11 @@ _PUBLIC = {
     "FeatureTable": "kinema.features.table",
     "classify": "kinema.finding.classify",
     "compare": "kinema.evaluation.compare",
+    "duplicates": "kinema.finding.duplicates",
     "extract": "kinema.features.extraction",
     "predict": "kinema.methods.predict",
     "prepare": "kinema.training.prepare",
+    "search": "kinema.finding.search",
     "train": "kinema.training.train",
     "transfer": "kinema.evaluation.transfer",
 }
@@ -39,9 +43,11 @@ __all__ = [
     "__version__",
     "classify",
     "compare",
+    "duplicates",
     "extract",
     "predict",
     "prepare",
+    "search",
     "train",
     "transfer",
 ]

@@ -20,6 +20,7 @@ from kinema.cli.app import app, main
 FUNCTIONS = {
     "extract": ["features.extraction.extract"],
     "predict": ["methods.predict.predict"],
+    "search": ["finding.search.search"],
     "classify": ["finding.classify.classify"],
     "prepare": ["training.prepare.prepare"],
     "train": ["training.train.train"],
@@ -28,6 +29,7 @@ FUNCTIONS = {
     "compare": ["evaluation.compare.compare"],
     "embed": ["evaluation.embedding.embed"],
     "compactness": ["evaluation.compactness.compactness"],
+    "duplicates": ["finding.duplicates.duplicates"],
     "kernels": ["views.filters.kernels"],
     "excite": ["views.excitation.excite"],
     "demo": ["cli.demo.demo"],
@@ -55,6 +57,7 @@ OWN = {
     "compactness": {"model", "max_skipped"},
     "compare": {"max_skipped", "method", "model", "out"},
     "dataset info": {"all", "json", "max_skipped", "near_duplicates"},
+    "duplicates": {"csv", "json", "max_skipped", "page"},
     "embed": {"max_skipped", "model"},
     "extract": {"model"},
     "excite": {"max_skipped"},

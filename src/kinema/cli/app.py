@@ -29,6 +29,7 @@ app = App(
 commands: tuple[Callable[..., Done | None], ...] = (
     features.extract,
     features.predict,
+    finding.search,
     finding.classify,
     datasets.prepare,
     training.train,
@@ -37,6 +38,7 @@ commands: tuple[Callable[..., Done | None], ...] = (
     evaluation.compare,
     evaluation.embed,
     evaluation.compactness,
+    finding.duplicates,
     inside.kernels,
     inside.excite,
     inside.demo,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
+import math
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +17,10 @@ from kinema.cli.end import Done
 from kinema.cli.options import Compute, Labels, Reading, Switch, VideoPath
 
 if TYPE_CHECKING:
+    from kinema.finding.answer import Answer
     from kinema.finding.classify import Classified
+    from kinema.finding.duplicates import Duplicates
+    from kinema.finding.search import Hits
 
 Cache = Annotated[
     Path | None,
@@ -57,7 +63,7 @@ class Told:
     """Where what was found goes."""
 
     csv: Path | None = None
-    """File for the table, a line a video."""
+    """File for the table, a line a row."""
     json: Switch = False
     """Print all as JSON instead of the table."""
     page: Path | None = None
@@ -65,9 +71,94 @@ class Told:
 
     def check(self) -> None:
         """Refuse what cannot be written, before the first video is read."""
-        for path in (self.csv, self.page):
-            if path is not None and path.is_dir():
-                raise ValueError(f"{path}: a folder is there, where a file is to be written.")
+        from kinema.files import check_out
+
+        for flag, file in (("--csv", self.csv), ("--page", self.page)):
+            if file is not None and file.is_dir():
+                raise ValueError(f"{flag} {file}: a folder of this name is there already.")
+            if file is not None:
+                check_out(file.parent, flag)
+
+    def write(self, answer: Answer) -> None:
+        """Write the table, print the JSON."""
+        if self.csv is not None:
+            answer.write_csv(self.csv)
+        if self.json:
+            print(json_module.dumps(answer.as_mapping()))
+
+
+def search(
+    query: Annotated[
+        str,
+        Parameter(
+            help="A video or a picture; VIDEO@START-STOP is a moment of it and VIDEO@START the clip "
+            "that starts there, in seconds or as 1:30."
+        ),
+    ],
+    *folders: VideoPath,
+    videos: Switch = False,
+    top: int = 10,
+    suppress: Annotated[bool, Parameter(negative="--every-clip")] = True,
+    told: Told = Told(),
+    clips: Clips = Clips(),
+    compute: Compute = Compute(),
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = None,
+) -> Done:
+    """Find the moments of videos that are most like a clip, a video or a picture.
+
+    A similarity of 99 % says that 99 of 100 pairs of clips of these folders are less alike. What is
+    learned of the videos is kept, so that the next search takes a moment.
+
+    Args:
+        videos: Find whole videos, not moments.
+        top: Hits, at most.
+        suppress: Neighbouring clips of a video are one hit; with --every-clip each is its own.
+        clips.weights: What is compared: c3d-mini looks at how things move, too; imagenet at what
+            is seen in the middle of a clip; c3d-mini+imagenet at both.
+    """
+    from kinema.finding.search import search
+
+    told.check()
+    found = search(
+        query,
+        folders,
+        videos=videos,
+        top=top,
+        suppress=suppress,
+        progress=True,
+        **clips.given(),
+        **vars(compute),
+        **vars(reading),
+    )
+    told.write(found)
+    if told.page is not None:
+        from kinema.views.finding import search_page
+
+        search_page(found, told.page, cache=clips.cache, progress=True)
+    if not told.json:
+        for line in _hit_lines(found):
+            print(line)
+    return Done(
+        skipped=found.skipped,
+        max_skipped=max_skipped,
+        notes=found.notes,
+        lines=[] if told.json else [found.summary()],
+    )
+
+
+def _hit_lines(found: Hits) -> Iterator[str]:
+    """A line a hit: similarity, when, where."""
+    spans = [_span(row.start_seconds, row.stop_seconds) for row in found.rows]
+    width = max(map(len, spans), default=0)
+    for row, span in zip(found.rows, spans, strict=True):
+        copy = "  copy" if row.copy else ""
+        yield f"{_percent(row.similarity):>8}  {span:<{width}}  {_shown(row.path)}{copy}"
+
+
+def _percent(share: float) -> str:
+    """Never more nines than are sure: 100 % is said of what no pair of the folder reaches."""
+    return f"{100 * share:.2f} %" if share < 0.9999 else ">99.99 %"
 
 
 def classify(
@@ -106,8 +197,6 @@ def classify(
     if not rest:
         raise ValueError("REST: name the videos or folders that are to be classified.")
     told.check()
-    if told.page is not None:
-        from kinema.views.finding import classify_page
     answer = classify(
         labelled,
         rest,
@@ -120,13 +209,12 @@ def classify(
         **vars(compute),
         **vars(reading),
     )
-    if told.csv is not None:
-        answer.write_csv(told.csv)
+    told.write(answer)
     if told.page is not None:
-        classify_page(answer, told.page, progress=True)
-    if told.json:
-        print(json_module.dumps(answer.as_mapping()))
-    else:
+        from kinema.views.finding import classify_page
+
+        classify_page(answer, told.page, cache=clips.cache, progress=True)
+    if not told.json:
         for line in _classified_lines(answer):
             print(line)
     lines = [] if out is None else [f"{out}: classifier.safetensors, videos.csv, segments.csv"]
@@ -153,7 +241,9 @@ def _classified_lines(answer: Classified) -> list[str]:
     lines = []
     for row in answer.rows:
         none = "  none of these" if row.none_of_these else ""
-        lines.append(_one_line(f"{row.best_class:<{width}} {row.score:7.3f}  {row.path}{none}"))
+        lines.append(
+            _one_line(f"{row.best_class:<{width}} {row.score:7.3f}  ") + _shown(row.path) + none
+        )
     kind = answer.rows[0].score_kind
     lines.append(f"{number_of(len(answer.rows), 'video')}, scored by {kind}:")
     counts = Counter(row.label for row in answer.rows)
@@ -166,3 +256,98 @@ def _classified_lines(answer: Classified) -> list[str]:
 def _one_line(text: str) -> str:
     """A name in one line, whatever it holds."""
     return text.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def duplicates(
+    *folders: options.VideoPath,
+    scenes: Switch = False,
+    similarity: float = 0.85,
+    told: Told = Told(),
+    cache: Cache = None,
+    threads: options.Readers = None,
+    reading: Reading = Reading(),
+    max_skipped: MaxSkipped = None,
+) -> Done:
+    """Find videos that show the same footage. Nothing is changed or deleted.
+
+    Copies are found that were encoded anew, scaled, stretched, mirrored, bordered, made brighter,
+    cropped a little, or cut.
+
+    Args:
+        scenes: List pairs of the same scene as well, other moments of one recording; folds go by
+            these.
+        similarity: Least score of a pair, more than 0, at most 1; less finds more.
+    """
+    from kinema.finding.duplicates import duplicates
+
+    told.check()
+    found = duplicates(
+        folders,
+        scenes=scenes,
+        similarity=similarity,
+        cache=cache,
+        threads=threads,
+        progress=True,
+        **vars(reading),
+    )
+    told.write(found)
+    if told.page is not None:
+        from kinema.views.finding import duplicates_page
+
+        duplicates_page(found, told.page, cache=cache, progress=True)
+    if not told.json:
+        for line in _lines(found):
+            print(line)
+    return Done(
+        skipped=found.skipped,
+        max_skipped=max_skipped,
+        notes=found.notes,
+        lines=[] if told.json else [found.summary()],
+    )
+
+
+def _lines(found: Duplicates) -> Iterator[str]:
+    """A block of lines a group, then scenes; paths are whole."""
+    group = 0
+    for row in found.rows:
+        if row.group != group:
+            group = row.group
+            yield f"group {group}: same footage"
+        first = f"{_shown(row.first)}  {_span(row.first_start_seconds, row.first_stop_seconds)}"
+        second = f"{_shown(row.second)}  {_span(row.second_start_seconds, row.second_stop_seconds)}"
+        mirrored = "  mirrored" if row.mirrored else ""
+        yield f"  {first}  =  {second}  {row.score:.2f}  {row.kind}{mirrored}"
+    group = 0
+    for scene in found.scenes:
+        if scene.group != group:
+            group = scene.group
+            yield f"scene {group}: the same scene, other footage"
+        yield f"  {_shown(scene.first)}  ~  {_shown(scene.second)}  {scene.similarity:.2f}"
+
+
+def _shown(path: str) -> str:
+    """A path on one line, from the current folder if it is below it."""
+    with contextlib.suppress(ValueError):
+        path = str(Path(path).relative_to(Path.cwd()))
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else _escaped(c) for c in path)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _span(start: float, stop: float) -> str:
+    """As "0:03.1-0:13.3"; folders of pictures have no times."""
+    if math.isnan(start):
+        return "(no times)"
+    return f"{_clock(start)}-{_clock(stop)}"
+
+
+def _clock(seconds: float) -> str:
+    tenths = round(abs(seconds) * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    sign = "-" if seconds < 0 and tenths else ""
+    if hours:
+        return f"{sign}{hours}:{minutes:02d}:{rest // 10:02d}.{rest % 10}"
+    return f"{sign}{minutes}:{rest // 10:02d}.{rest % 10}"

@@ -17,6 +17,7 @@ from kinema.skipped import VideoError
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, fingerprint
 from kinema.weights.several import AnyWeights
+from kinema.words import number_of
 
 FALL = 0.25
 """A moment goes on over neighbouring clips until the similarity has fallen by this share of what
@@ -79,6 +80,11 @@ class Hits(Answer):
     title_of_weights: str = ""
     num_clips: int = 0
     num_videos: int = 0
+
+    def summary(self) -> str:
+        """What was searched, in a line."""
+        what = f"{number_of(self.num_clips, 'clip')} of {number_of(self.num_videos, 'video')}"
+        return f"{number_of(len(self.rows), 'hit')} among {what}, by {self.title_of_weights}"
 
     def as_mapping(self) -> dict[str, Any]:
         """All of it as JSON values."""
