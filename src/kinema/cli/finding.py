@@ -91,10 +91,11 @@ def search(
     query: Annotated[
         str,
         Parameter(
-            help="A video or a picture; VIDEO@START-STOP is a moment of it and VIDEO@START the clip "
+            help="A video or a picture. VIDEO@START-STOP is a moment of it, VIDEO@START the clip "
             "that starts there, in seconds or as 1:30."
         ),
     ],
+    /,
     *folders: VideoPath,
     videos: Switch = False,
     top: int = 10,
@@ -169,6 +170,7 @@ def classify(
             "stop_seconds for parts), see `kinema dataset info`."
         ),
     ],
+    /,
     *rest: VideoPath,
     out: Path | None = None,
     suggest: int = 0,

@@ -250,12 +250,12 @@ def _matches(
             for match in pool.map(lambda job: matcher.match(job[0][0], job[0][1], job[1]), part):
                 bar.advance()
                 if match is not None:
-                    enough = _enough(match, similarity)
-                    found += [] if enough is None else [enough]
+                    good = enough(match, similarity)
+                    found += [] if good is None else [good]
     return found
 
 
-def _enough(match: Match, similarity: float) -> Match | None:
+def enough(match: Match, similarity: float) -> Match | None:
     """The segments whose score is enough; None if there are none."""
     good = [
         (segment, score)

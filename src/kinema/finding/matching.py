@@ -154,6 +154,10 @@ class Matcher:
         found = kept(self._cache, video.source, video.mark, reading=self._reading)
         if found is None:  # somebody has emptied the cache since
             found = footage(Video(video.source, self._reading))
+        return self.hold(number, found)
+
+    def hold(self, number: int, found: Footage) -> tuple[Footage, Changes, Changes]:
+        """Have the footage of a video at hand."""
         all_of_it = found, Changes(found), Changes(found, mirrored=True)
         with self._lock:
             self._held[number] = all_of_it

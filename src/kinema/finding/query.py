@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from kinema.features.extractor import Extractor
+from kinema.features.table import FeatureTable
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import ClipPlan
-from kinema.video.reader import VideoReader
-from kinema.video.sources import Source, as_source
+from kinema.video.reader import Frame, VideoInfo, VideoReader
+from kinema.video.sources import Source, as_source, fingerprint
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)")
 """12.5, 1:30, 1:02:03.5: hours, minutes and seconds."""
@@ -67,6 +73,35 @@ def parse(query: str | os.PathLike[str], plan: ClipPlan) -> Source:
         stop = start + plan.span / (_reader(path).info.fps or FPS)
     source = as_source(Path(os.path.abspath(path)))
     return replace(source, start_seconds=start, stop_seconds=stop)
+
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif")
+"""Endings of files that are one picture."""
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is one picture, by its ending."""
+    return path.suffix.lower() in PICTURES and not path.is_dir()
+
+
+def picture_table(extractor: Extractor, source: Source) -> FeatureTable:
+    """The features of a picture, as those of a clip in which nothing moves.
+
+    Raises:
+        ValueError: it is no picture that OpenCV reads.
+    """
+    data = np.fromfile(source.path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise ValueError(f"`query` {source}: it is not a whole picture.")
+    height, width = image.shape[:2]
+    frame = Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), 0, math.nan, math.nan)
+    info = VideoInfo(width, height, None, 1, None, 0, "picture", source.path.suffix, "bgr24")
+    (batch,) = extractor.batches(source, info, iter([extractor.shrink(frame)]))
+    mark = fingerprint(source.path)
+    return extractor.table(
+        source, [extractor.run(batch.inputs)], batch.clips, video_fingerprint=mark
+    )
 
 
 def _reader(path: str) -> VideoReader:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kinema.features.table import FeatureTable, normalized
-from kinema.finding.answer import Answer
+from kinema.finding.answer import Answer, kept_in
+from kinema.finding.copies import Copies, around
 from kinema.finding.library import Library, extractor_for, open_library
-from kinema.finding.query import parse
+from kinema.finding.query import is_picture, parse, picture_table
 from kinema.skipped import VideoError
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, fingerprint
@@ -22,6 +25,12 @@ from kinema.words import number_of
 FALL = 0.25
 """A moment goes on over neighbouring clips until the similarity has fallen by this share of what
 its best clip is above the median of all clips."""
+
+MAY_BE_A_COPY = 0.99
+"""Similarity from which on a hit is compared with the query frame by frame."""
+
+LONGEST_LOOK = 10.0
+"""Seconds of a hit that are compared with the query frame by frame, around its best clip."""
 
 MOST_MERGED = 50
 """Moments that are looked at for each hit that is asked for: of many one hit may be made."""
@@ -158,9 +167,11 @@ def search(
     except VideoError as error:
         raise ValueError(f"`query` {error}") from None
     library = open_library(named, extractor, cache=cache, progress=progress)
-    table = library.query(source)
+    look = library.query if not is_picture(source.path) else partial(picture_table, extractor)
+    table = look(source)
     found = _Search(library, source, table)
     rows = found.of_videos(top) if videos else found.moments(top, suppress)
+    rows = _marked(rows, found, kept_in(cache) / "footage")
     entries = library.index.entries
     return Hits(
         rows=rows,
@@ -174,6 +185,26 @@ def search(
         num_clips=len(library.index),
         num_videos=sum(1 for entry in entries if entry.num_clips),
     )
+
+
+def _marked(hits: Sequence[Hit], found: _Search, cache: Path) -> list[Hit]:
+    """The hits; those that show the footage of the query are marked as copies."""
+    sources = {str(source.path): source for source in found.library.sources.values()}
+    reading = found.library.extractor.reading
+    source, (start, stop) = found.source, found.span
+    query: Copies | None = None
+    marked = []
+    for hit in hits:
+        if not hit.copy and hit.similarity >= MAY_BE_A_COPY and not is_picture(source.path):
+            query = query or Copies(around(source, start, stop), cache, reading)
+            begin = max(hit.start_seconds, hit.peak_seconds - LONGEST_LOOK / 2)
+            end = min(hit.stop_seconds, hit.peak_seconds + LONGEST_LOOK / 2)
+            moment = sources[hit.path]
+            if end > begin:  # a folder of pictures has no times
+                moment = around(moment, begin, end)
+            hit = replace(hit, copy=not found.is_query(hit.path) and moment in query)
+        marked.append(hit)
+    return marked
 
 
 @dataclass
@@ -276,10 +307,13 @@ class _Search:
         low, high = (int(self.first[video + side]) for side in (0, 1))
         return _Moment(video, low, high, low + int(self.scores[low:high].argmax()), score)
 
+    def is_query(self, path: str) -> bool:
+        """Whether a path is that of the query."""
+        return os.path.realpath(path) == os.path.realpath(self.source.path)
+
     def _is_query(self, video: int) -> bool:
         """Whether a video is the file that the query is of."""
-        path = self.library.sources[self.index.entries[video].name].path
-        return os.path.realpath(path) == os.path.realpath(self.source.path)
+        return self.is_query(self.library.path(video))
 
     def _own(self) -> np.ndarray:
         """(n,) whether a clip shows the query's own moment."""
