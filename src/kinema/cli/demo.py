@@ -14,10 +14,14 @@ from kinema.features.extraction import extract
 from kinema.features.extractor import Extractor, still
 from kinema.features.table import FeatureTable
 from kinema.files import write_json
+from kinema.finding.answer import write_table
+from kinema.finding.classify import classify
+from kinema.finding.search import search
 from kinema.methods.classifier import Classifier
 from kinema.plots import Strip, filmstrips
 from kinema.video.reader import VideoReader
-from kinema.video.synthetic import CLASSES, DrawnVideo, write_dataset
+from kinema.video.synthetic import CLASSES, FPS, DrawnVideo, write_dataset, write_video
+from kinema.views.finding import classify_page, search_page
 
 NUM_TRAIN, NUM_TEST = 20, 10
 """Videos a class."""
@@ -27,12 +31,18 @@ NUM_FRAMES = 32
 
 STRIP_FRAMES = 8
 
+NUM_JOINED, HIDDEN_BEHIND = 8, 5
+"""Training videos in the long video that is searched, and how many of them come first."""
+
+NUM_LABELLED = 5
+"""Videos a class that the test videos are sorted by."""
+
 
 def demo(out: Path) -> dict[str, Any]:
-    """Draw videos, extract features, train a linear SVM, compare it with two rivals.
+    """Draw videos, extract features, train a linear SVM, compare it with two rivals; find and sort.
 
-    Everything goes to `out`: `videos/`, `features/`, `classifier.safetensors`, `predictions.png`
-    and `result.json`, which is returned.
+    Everything goes to `out`: `videos/`, `features/`, `classifier.safetensors`, `predictions.png`,
+    `search.html`, `sorted.html` and `result.json`, which is returned.
     """
     console = Console(highlight=False)
     console.print(
@@ -81,11 +91,62 @@ def demo(out: Path) -> dict[str, Any]:
         soft_wrap=True,
     )
     console.print(f"Picture: {out / 'predictions.png'}")
+    result["search"], result["classify"] = _search(console, out, videos), _classify(console, out)
+    write_json(out / "result.json", result)
     example = _of(videos, "test")[0].path
     command = f"kinema predict {example} --classifier {out / 'classifier.safetensors'}"
     console.print(f"Try it on one of them:\n  {command}", soft_wrap=True)
     console.print("Features of your own videos:\n  kinema extract YOUR_VIDEOS --out features")
     return result
+
+
+def _search(console: Console, out: Path, videos: Sequence[DrawnVideo]) -> dict[str, Any]:
+    """Hide a test video in a longer one, darker and encoded anew, and search for it."""
+    hidden = _of(videos, "test")[0]
+    others = _of(videos, "train")[:: len(videos) // NUM_JOINED][:NUM_JOINED]
+    parts = [[frame.image for frame in VideoReader(video.path)] for video in others]
+    darker = [(0.8 * frame.image).astype(np.uint8) for frame in VideoReader(hidden.path)]
+    parts.insert(HIDDEN_BEHIND, darker)
+    write_video(out / "long.mp4", np.stack([image for part in parts for image in part]))
+    start = sum(map(len, parts[:HIDDEN_BEHIND])) / FPS
+    truth = (start, start + len(darker) / FPS)
+    found = search(hidden.path, out / "long.mp4", top=1, cache=out / "finding", progress=True)
+    (hit,) = found.rows
+    search_page(found, out / "search.html", cache=out / "finding")
+    console.print(
+        f"\nSearching {out / 'long.mp4'} for {hidden.path.name}, which it shows darker from "
+        f"{truth[0]:.1f} to {truth[1]:.1f} s: found from {hit.start_seconds:.1f} to "
+        f"{hit.stop_seconds:.1f} s{', a copy' * hit.copy}. Page: {out / 'search.html'}",
+        soft_wrap=True,
+    )
+    return {
+        "true_seconds": truth,
+        "found_seconds": (hit.start_seconds, hit.stop_seconds),
+        "right": truth[0] < hit.peak_seconds < truth[1],
+        "copy": hit.copy,
+    }
+
+
+def _classify(console: Console, out: Path) -> dict[str, Any]:
+    """Sort the test videos from five labelled videos a class."""
+    labels = out / "five-a-class.csv"
+    rows = [
+        {"path": f"videos/train/{name}/v_{name}_{number:04d}.mp4", "label": name}
+        for name in CLASSES
+        for number in range(1, NUM_LABELLED + 1)
+    ]
+    write_table(labels, rows)
+    sorted_videos = classify(
+        labels, out / "videos" / "test", cache=out / "finding", out=out / "sorted", progress=True
+    )
+    classify_page(sorted_videos, out / "sorted.html", cache=out / "finding")
+    right = [row.best_class == Path(row.path).parent.name for row in sorted_videos.rows]
+    console.print(
+        f"Sorting the test videos from {NUM_LABELLED} labelled ones a class ({labels}): "
+        f"{sum(right)} of {len(right)} are right. Page: {out / 'sorted.html'}",
+        soft_wrap=True,
+    )
+    return {"num_labelled": NUM_LABELLED, "accuracy": float(np.mean(right))}
 
 
 def _name(video: DrawnVideo, out: Path) -> str:
