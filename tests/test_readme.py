@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import re
@@ -112,6 +113,28 @@ def test_the_demo_sees_motion_and_its_rivals_do_not(ran):
     assert len(told) == 2
     for accuracy in told.values():
         assert 40 * accuracy < 20
+
+
+def test_the_demo_finds_and_sorts(ran):
+    """What it tells is counted again; the long video is joined of nine of 32 frames each."""
+    demo = ran / "demo"
+    told = json.loads((demo / "result.json").read_text())
+    assert told["search"]["true_seconds"] == [5 * 32 / 25, 6 * 32 / 25]
+    start, stop = told["search"]["found_seconds"]
+    assert 5 * 32 / 25 <= (start + stop) / 2 <= 6 * 32 / 25
+    with open(demo / "sorted" / "videos.csv", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert len(rows) == 40
+    right = sum(row["best_class"] == Path(row["path"]).parent.name for row in rows)
+    assert told["classify"] == {"num_labelled": 5, "accuracy": right / 40}
+    assert right > 20 + 10  # as above
+
+
+def test_the_shell_examples_leave_pages_and_suggestions(ran):
+    for name in ("similar.html", "duplicates.html", "demo/search.html", "demo/sorted.html"):
+        assert str(ran) not in (ran / name).read_text(), name
+    rows = (ran / "sorted" / "suggestions.csv").read_text().splitlines()
+    assert len(rows) == 1 + 20 + 10
 
 
 def test_the_demos_picture_shows_its_predictions(ran):
