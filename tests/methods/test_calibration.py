@@ -53,10 +53,21 @@ def test_a_class_that_is_told_backwards_gets_a_flat_sigmoid():
 
 
 def test_the_threshold_is_wrong_once_in_twenty_times():
-    assert limit_of(np.arange(1.0, 100)) == 95  # of 99: ceil(0.95 * 100)
-    assert limit_of(np.arange(1.0, 20)) == 19
-    assert limit_of(np.array([3.0, 1.0, 2.0])) == 3  # too few: the largest
-    assert limit_of(np.array([np.inf, 1.0])) == 1
+    assert limit_of(np.arange(1.0, 100), 99) == 95  # of 99: ceil(0.95 * 100)
+    assert limit_of(np.arange(1.0, 20), 19) == 19
+    assert limit_of(np.array([np.inf, 1.0]), 2) == 1
+
+
+def test_of_few_groups_the_threshold_is_the_bound_of_the_next_value():
+    """Mean 2, deviation 1; Student's 95 % quantile of 2 degrees is 2.919986 (tables)."""
+    three = np.array([3.0, 1.0, 2.0])
+    assert limit_of(three, 3) == pytest.approx(2 + 2.919986 * np.sqrt(4 / 3))
+    # Most are alike and one is far: it is within.
+    assert limit_of(np.array([1.0] * 17 + [9.0]), 18) == 9
+    generator = np.random.default_rng(0)
+    draws = generator.normal(size=(20_000, 6))
+    beyond = [one > limit_of(np.array(known), 5) for *known, one in draws[:4000]]
+    assert 0.02 < np.mean(beyond) < 0.06  # of the largest of five: one in six
 
 
 def test_distances_are_to_the_nearest_of_another_group():
@@ -65,15 +76,22 @@ def test_distances_are_to_the_nearest_of_another_group():
     vectors = np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1) * 7
     labels, groups = np.array([0, 0, 0, 1, 1, 1]), ["a", "a", "b", "c", "c", "d"]
     seen = remember(vectors, labels, groups)
-    chord = 2 * np.sin(np.radians(20 - 2) / 2)  # 110 and 92 degrees are farthest apart, 90 has 20
-    assert seen.threshold == pytest.approx(2 * np.sin(np.radians(20) / 2), abs=1e-3)
-    assert chord < seen.threshold
-    at = np.radians([131.0, 129.0, 50.0])
+
+    def bound(degrees, quantile, groups):
+        chords = 2 * np.sin(np.radians(degrees) / 2)
+        return chords.mean() + quantile * chords.std(ddof=1) * np.sqrt(1 + 1 / groups)
+
+    # Student's 95 % quantiles of 3 and 5 degrees of freedom: 2.353363 and 2.015048 (tables).
+    expected = bound([10, 9, 9, 20, 18, 18], 2.353363, 4)
+    assert seen.threshold == pytest.approx(expected, abs=1e-3)
+    assert 26 < 2 * np.degrees(np.arcsin(expected / 2)) < 28
+    at = np.radians([138.0, 136.0, 50.0])  # 28 and 26 degrees from 110, 40 from 10 and from 90
     new = np.stack([np.cos(at), np.sin(at)], axis=1)
     assert seen.is_beyond(new).tolist() == [True, False, True]
-    # In one scene a class the neighbours of the same scene count: 2 degrees, 18 at most.
+    # In one scene a class the neighbours of the same scene count.
     one_scene = remember(vectors, labels, ["a"] * 3 + ["c"] * 3)
-    assert one_scene.threshold == pytest.approx(chord, abs=1e-3)
+    expected = bound([1, 1, 9, 2, 2, 18], 2.015048, 6)
+    assert one_scene.threshold == pytest.approx(expected, abs=1e-3)
     assert parted_groups(np.array([0, 0, 1, 1]), ["a", "b", "c", "c"]) == ["a", "b", "c#2", "c#3"]
     assert remember(vectors[[0, 3]], labels[[0, 3]], ["a", "c"]) is None
 

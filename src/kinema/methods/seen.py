@@ -6,7 +6,10 @@ Note [None of these]
     videos that were learned from are taken to the nearest one of another group, since a new video
     is of none of their groups. The threshold is the k-th smallest of these n distances, with k =
     ceil(0.95 (n + 1)): one more video of the same kind would lie beyond it once in twenty times at
-    most. Under 19 videos there is no such k, and it is the largest.
+    most. Videos of one group lie as near as each other, so what counts is how many groups there
+    are: under 19 the largest would be passed too often (of 5 groups, by one new one in six). Then
+    it is the bound of a normal distribution's next value, mean + t s sqrt(1 + 1 / groups), t being
+    Student's 95 % quantile of groups - 1 degrees; the largest, if that is more.
 
     experiments/classify.py measures what that finds (docs/results/classify.json). Margins of the
     SVM, distances from the mean, and both together told less than the plain distance.
@@ -19,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.special
 
 from kinema.features.table import FeatureTable, normalized
 
@@ -27,6 +31,9 @@ MOST_VECTORS = 1000
 
 WRONGLY = 0.05
 """Share of the videos of known classes that may be called none of these."""
+
+FEW_GROUPS = 19
+"""Under so many the 95 % quantile of their distances is not among them."""
 
 _ROWS = 1024
 """Videos whose distances are held at once."""
@@ -111,14 +118,18 @@ def remember(
         distances = _distances(unit[rows], kept.astype(np.float32))
         distances[numbers[rows][:, None] == numbers[chosen]] = np.inf
         nearest.append(distances.min(axis=1))
-    return Seen(kept, limit_of(np.concatenate(nearest)))
+    return Seen(kept, limit_of(np.concatenate(nearest), len(np.unique(numbers[tested]))))
 
 
-def limit_of(distances: np.ndarray) -> float:
-    """The threshold of n distances (n,), see Note [None of these]."""
+def limit_of(distances: np.ndarray, num_groups: int) -> float:
+    """The threshold of n distances (n,) of videos of some groups, see Note [None of these]."""
     found = np.sort(distances[np.isfinite(distances)])
     if not len(found):
         return 2.0  # all are one group of several classes: nothing is far
+    if 1 < num_groups < FEW_GROUPS and len(found) > 1:
+        quantile = scipy.special.stdtrit(num_groups - 1, 1 - WRONGLY)
+        reach = quantile * found.std(ddof=1) * math.sqrt(1 + 1 / num_groups)
+        return float(max(found[-1], found.mean() + reach))
     rank = math.ceil((1 - WRONGLY) * (len(found) + 1))
     return float(found[min(rank, len(found)) - 1])
 
