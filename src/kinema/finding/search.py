@@ -313,13 +313,15 @@ class _Search:
 
     def _is_query(self, video: int) -> bool:
         """Whether a video is the file that the query is of."""
-        return self.is_query(self.library.path(video))
+        # What a file holds is known; to resolve each of 20,000 paths takes seconds.
+        same = self.index.entries[video].mark == self.mark
+        return same and self.is_query(self.library.path(video))
 
     def _own(self) -> np.ndarray:
         """(n,) whether a clip shows the query's own moment."""
         own = np.zeros(len(self.scores), bool)
-        for video, entry in enumerate(self.index.entries):
-            if entry.mark == self.mark and self._is_query(video):
+        for video in range(len(self.index.entries)):
+            if self._is_query(video):
                 rows = slice(self.first[video], self.first[video + 1])
                 start = self.index.columns["start_seconds"][rows]
                 stop = self.index.columns["stop_seconds"][rows]
