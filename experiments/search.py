@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ from kinema.datasets.types import Sample
 from kinema.features.extractor import TableCache
 from kinema.features.table import FeatureTable, normalized
 from kinema.files import write_json
+from kinema.finding.classify import classify
 from kinema.finding.library import Library, extractor_for, open_library
-from kinema.finding.search import COMPARED_ANEW, Hit, _Search
+from kinema.finding.search import COMPARED_ANEW, Hit, _Search, search
 from kinema.metrics import group_interval
 from kinema.video.loop import Reading
 from kinema.video.reader import VideoReader
@@ -122,6 +124,10 @@ def precision_of(net: str) -> dict[str, Any]:
     return {"queries": len(of), **result}
 
 
+def is_held_out(path: Path) -> bool:
+    return any(f"_{group}_" in path.name for group in HELD_OUT)
+
+
 # --- a long video ---------------------------------------------------------------------------------
 
 
@@ -141,7 +147,7 @@ def clips_of_long(seconds: float) -> Iterator[tuple[Path, str]]:
     mine = [
         (sample.path, label_of(sample))
         for sample in DATASET.samples
-        if not any(f"_{group}_" in sample.path.name for group in HELD_OUT)
+        if not is_held_out(sample.path)
     ]
     others = [(sample.path, "") for sample in load(DATA / "fights").samples]
     while True:
@@ -180,6 +186,174 @@ def _joined(path: Path, seconds: float) -> list[tuple[str, str, str, str]]:
                 at += 1
             shown.append((str(clip), label, str(start / FPS), str(at / FPS)))
     return shown
+
+
+# --- two hours ------------------------------------------------------------------------------------
+
+MEASURED = """
+import json, resource, sys, time
+from kinema.finding.search import search
+begun = time.perf_counter()
+search(sys.argv[1], sys.argv[2], weights=sys.argv[3], cache=sys.argv[4])
+seconds = time.perf_counter() - begun
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"seconds": seconds, "peak_bytes": peak}))
+"""
+
+
+def two_hours() -> dict[str, Any]:
+    """Of c3d-mini: what is found in a long video, and the time and memory that it takes."""
+    net, cache = NETS[0], CACHE / "two_hours"
+    held = [sample for sample in DATASET.samples if is_held_out(sample.path)]
+    result: dict[str, Any] = {}
+    for minutes in (10, 120):
+        path, _ = long_video(minutes)
+        measured = CACHE / "long" / f"{minutes}-{net}.json"
+        call = [sys.executable, "-c", MEASURED, *map(str, (held[0].path, path, net, cache))]
+        if not measured.exists():
+            shutil.rmtree(cache / "index", ignore_errors=True)
+            done = subprocess.run(call, check=True, capture_output=True)  # the features are new
+            measured.write_bytes(done.stdout)
+        again = subprocess.run(call, check=True, capture_output=True).stdout
+        result[f"{minutes}_minutes"] = {
+            "first_search": json.loads(measured.read_text()),
+            "search_again": json.loads(again),
+        }
+        print(result, flush=True)
+    path, shown = long_video(120)
+    result["shown"] = {
+        "clips": len(shown),
+        "seconds": shown[-1].stop,
+        "seconds_of_classes": sum(one.stop - one.start for one in shown if one.label),
+        "queries": len(held),
+        "held_out": sorted({sample.group for sample in held}),
+    }
+    library = opened(net, [path], cache)
+    starts = np.array([one.start for one in shown])
+
+    def seen_at(seconds: float) -> Shown:
+        return shown[int(np.searchsorted(starts, seconds, "right")) - 1]
+
+    rights: dict[str, list[float]] = {}
+    seconds = []
+    for sample in held:
+        source = as_source(sample.path)
+        table = library.query(source)
+        for mode in (True, False):
+            begun = time.perf_counter()
+            hits = _Search(library, source, table).moments(10, mode)
+            if mode:
+                seconds.append(time.perf_counter() - begun)
+            right = [seen_at(hit.peak_seconds).label == label_of(sample) for hit in hits]
+            name = "moments" if mode else "clips"
+            rights.setdefault(name, []).append(float(np.mean(right)))
+            rights.setdefault(f"{name} of {label_of(sample)}", []).append(float(np.mean(right)))
+    groups = [sample.group for sample in held]
+    result["precision"] = {
+        name: interval(v, groups) if len(v) == len(held) else float(np.mean(v))
+        for name, v in rights.items()
+    }
+    result["precision"]["chance"] = float(
+        np.mean(
+            [
+                sum(s.stop - s.start for s in shown if s.label == label_of(sample)) / shown[-1].stop
+                for sample in held
+            ]
+        )
+    )
+    result["search_seconds"] = float(np.median(seconds))
+    print(result, flush=True)
+    result["copies"] = copies_in(path, shown, net, cache)
+    print(result["copies"], flush=True)
+    result["classify"] = classified(path, shown, held, net, cache)
+    return result
+
+
+def copies_in(path: Path, shown: Sequence[Shown], net: str, cache: Path) -> dict[str, Any]:
+    """Queries that the long video shows, encoded anew and smaller."""
+    generator = np.random.default_rng(1)
+    names = sorted({one.path for one in shown if one.label})
+    rows = []
+    for name in [names[index] for index in generator.permutation(len(names))[:30].tolist()]:
+        query = CACHE / "long" / f"{Path(name).stem}.mp4"
+        coded = ["-vf", "scale=256:192", "-c:v", "libx264", "-crf", "30", "-threads", "1"]
+        call = ["ffmpeg", "-v", "error", "-y", "-i", name, *coded, str(query)]
+        if not query.exists():
+            subprocess.run(call, check=True)
+        begun = time.perf_counter()
+        hits = search(query, path, weights=net, cache=cache).rows
+        seconds = time.perf_counter() - begun
+        true = [one for one in shown if one.path == name]
+        row: dict[str, Any] = {"seconds": seconds, "occurrences": len(true)}
+        row["right"] = any(one.start <= hits[0].peak_seconds < one.stop for one in true)
+        row["overlap"] = max(overlap(hits[0], one) for one in true)
+        row["marked"] = hits[0].copy
+        row["all_found"] = sum(
+            any(one.start <= hit.peak_seconds < one.stop for hit in hits) for one in true
+        )
+        row["marked_wrongly"] = sum(
+            hit.copy and all(overlap(hit, one) == 0 for one in true) for hit in hits
+        )
+        row["marked_in_all"] = sum(hit.copy for hit in hits)
+        rows.append(row)
+    of_right = [row for row in rows if row["right"]]
+    return {
+        "queries": len(rows),
+        "top_hit_is_it": float(np.mean([row["right"] for row in rows])),
+        "overlap_of_top_hit": float(np.mean([row["overlap"] for row in of_right])),
+        "overlap_least": float(min(row["overlap"] for row in of_right)),
+        "top_hit_marked": float(np.mean([row["marked"] for row in of_right])),
+        "occurrences": sum(row["occurrences"] for row in rows),
+        "occurrences_found": sum(row["all_found"] for row in rows),
+        "marked": sum(row["marked_in_all"] for row in rows),
+        "marked_wrongly": sum(row["marked_wrongly"] for row in rows),
+        "seconds": float(np.median([row["seconds"] for row in rows])),
+    }
+
+
+def overlap(hit: Hit, one: Shown) -> float:
+    """Intersection over union of times."""
+    both = min(hit.stop_seconds, one.stop) - max(hit.start_seconds, one.start)
+    either = max(hit.stop_seconds, one.stop) - min(hit.start_seconds, one.start)
+    return max(both, 0.0) / either
+
+
+def classified(
+    path: Path, shown: Sequence[Shown], held: Sequence[Sample], net: str, cache: Path
+) -> dict[str, Any]:
+    """The held-out videos are the labels."""
+    with tempfile.TemporaryDirectory() as folder:
+        labels = Path(folder, "labels.csv")
+        lines = [f"{sample.path},{label_of(sample)}" for sample in held]
+        labels.write_text("\n".join(["path,label", *lines]) + "\n")
+        begun = time.perf_counter()
+        answer = classify(labels, path, weights=net, cache=cache)
+        first = time.perf_counter() - begun
+        again = seconds_of(lambda: classify(labels, path, weights=net, cache=cache))
+    told = {"right": 0.0, "wrong": 0.0, "none": 0.0, "other_called_none": 0.0}
+    for one in shown:
+        for part in answer.segments:
+            both = min(part.stop_seconds, one.stop) - max(part.start_seconds, one.start)
+            if both <= 0:
+                continue
+            if not one.label:
+                told["other_called_none"] += both if not part.label else 0.0
+            elif not part.label:
+                told["none"] += both
+            else:
+                told["right" if part.label == one.label else "wrong"] += both
+    of_classes = sum(one.stop - one.start for one in shown if one.label)
+    others = shown[-1].stop - of_classes
+    return {
+        "labelled": {name: sum(label_of(s) == name for s in held) for name in DATASET.classes},
+        **{
+            name: seconds / (others if name == "other_called_none" else of_classes)
+            for name, seconds in told.items()
+        },
+        "segments": len(answer.segments),
+        "seconds": first,
+        "seconds_again": again,
+    }
 
 
 # --- many videos ----------------------------------------------------------------------------------
@@ -268,7 +442,8 @@ def many_of(net: str) -> dict[str, Any]:
 
     def command(query: Path) -> float:
         program = Path(sys.executable).with_name("kinema")
-        call = [program, "search", query, videos, "--weights", net, "--cache", cache]
+        call = [str(program), "search", str(query), str(videos), "--weights", net]
+        call += ["--cache", str(cache)]
         return seconds_of(lambda: subprocess.run(call, check=True, capture_output=True))
 
     paths = [sample.path for sample in DATASET.samples]
@@ -287,7 +462,8 @@ def recall(drawn: Drawn, library: Library) -> dict[str, float]:
     """At 10 of clips, against all cosines of the rows themselves, over 200 queries."""
     exact = np.concatenate([normalized(drawn.rows(number)) for number in range(NUM_FILES)])
     names = [entry.name for entry in library.index.entries]
-    assert names == sorted(names) and len(exact) == len(library.index)
+    assert names == sorted(names)
+    assert len(exact) == len(library.index)
     found: dict[str, list[float]] = {"index": [], "compared_anew": []}
     for seed in range(200):
         vector = normalized(drawn.rows(10**9 + seed)[seed % CLIPS_OF_A_FILE])
@@ -311,12 +487,16 @@ def median_seconds(call: Callable[[], object], times: int = 5) -> float:
 
 
 def main() -> None:
-    parts: dict[str, Callable[[], dict[str, Any]]] = {"precision": precision, "many": many}
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "precision": precision,
+        "two_hours": two_hours,
+        "many": many,
+    }
     for name in sys.argv[1:] or parts:
-        result[name] = parts[name]()
-        print(name, json.dumps(result[name], indent=1), flush=True)
-        write_json(RESULT, result)
+        part = parts[name]()
+        print(name, json.dumps(part, indent=1), flush=True)
+        kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        write_json(RESULT, {**kept, name: part})
 
 
 if __name__ == "__main__":
