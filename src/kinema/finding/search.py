@@ -199,10 +199,13 @@ def _marked(hits: Sequence[Hit], found: _Search, cache: Path) -> list[Hit]:
             query = query or Copies(around(source, start, stop), cache, reading)
             begin = max(hit.start_seconds, hit.peak_seconds - LONGEST_LOOK / 2)
             end = min(hit.stop_seconds, hit.peak_seconds + LONGEST_LOOK / 2)
-            moment = sources[hit.path]
+            moments = [sources[hit.path]]
             if end > begin:  # a folder of pictures has no times
-                moment = around(moment, begin, end)
-            hit = replace(hit, copy=not found.is_query(hit.path) and moment in query)
+                # Another shot beside the moment, of other borders, say, can hide that it is one.
+                alone = replace(moments[0], start_seconds=begin, stop_seconds=end)
+                moments = [around(moments[0], begin, end), alone]
+            copy = not found.is_query(hit.path) and any(moment in query for moment in moments)
+            hit = replace(hit, copy=copy)
         marked.append(hit)
     return marked
 
