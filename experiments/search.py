@@ -1,9 +1,9 @@
 """What `search` finds, and how fast it is: docs/results/search.json.
 
-    KINEMA_DATA=... python experiments/search.py [precision] [two_hours] [many]
+    KINEMA_DATA=... python experiments/search.py [precision] [one_hour] [two_hours] [many]
 
 - precision: of three classes of UCF101, is the same action found outside the query's own group?
-- two_hours: clips of UCF101 and others, joined to a video of two hours whose borders are known.
+- one_hour, two_hours: clips of UCF101 and others, joined to a long video whose borders are known.
 - many: 200,000 clips of 20,000 files, whose rows are drawn to lie like real ones.
 
 Features, the long video and the many files are kept in experiments/.cache/search.
@@ -49,6 +49,8 @@ DATA = Path(os.environ["KINEMA_DATA"])
 NETS = ("c3d-mini", "imagenet", "c3d-mini+imagenet")
 FPS = 25
 SIZE = (320, 240)
+NUM_COPIES = 30
+"""Queries that the long video shows."""
 NUM_FILES = 20_000
 CLIPS_OF_A_FILE = 10
 NOISE = 0.1
@@ -193,20 +195,20 @@ def _joined(path: Path, seconds: float) -> list[tuple[str, str, str, str]]:
 MEASURED = """
 import json, resource, sys, time
 from kinema.finding.search import search
-begun = time.perf_counter()
+begun, used = time.perf_counter(), time.process_time()
 search(sys.argv[1], sys.argv[2], weights=sys.argv[3], cache=sys.argv[4])
-seconds = time.perf_counter() - begun
+seconds, used = time.perf_counter() - begun, time.process_time() - used
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"seconds": seconds, "peak_bytes": peak}))
+print(json.dumps({"seconds": seconds, "cpu_seconds": used, "peak_bytes": peak}))
 """
 
 
-def two_hours() -> dict[str, Any]:
+def in_long(longest: int) -> dict[str, Any]:
     """Of c3d-mini: what is found in a long video, and the time and memory that it takes."""
-    net, cache = NETS[0], CACHE / "two_hours"
+    net, cache = NETS[0], CACHE / "in_long"
     held = [sample for sample in DATASET.samples if is_held_out(sample.path)]
     result: dict[str, Any] = {}
-    for minutes in (10, 120):
+    for minutes in (10, longest):
         path, _ = long_video(minutes)
         measured = CACHE / "long" / f"{minutes}-{net}.json"
         call = [sys.executable, "-c", MEASURED, *map(str, (held[0].path, path, net, cache))]
@@ -220,7 +222,7 @@ def two_hours() -> dict[str, Any]:
             "search_again": json.loads(again),
         }
         print(result, flush=True)
-    path, shown = long_video(120)
+    path, shown = long_video(longest)
     result["shown"] = {
         "clips": len(shown),
         "seconds": shown[-1].stop,
@@ -274,7 +276,7 @@ def copies_in(path: Path, shown: Sequence[Shown], net: str, cache: Path) -> dict
     generator = np.random.default_rng(1)
     names = sorted({one.path for one in shown if one.label})
     rows = []
-    for name in [names[index] for index in generator.permutation(len(names))[:30].tolist()]:
+    for name in [names[index] for index in generator.permutation(len(names))[:NUM_COPIES].tolist()]:
         query = CACHE / "long" / f"{Path(name).stem}.mp4"
         coded = ["-vf", "scale=256:192", "-c:v", "libx264", "-crf", "30", "-threads", "1"]
         call = ["ffmpeg", "-v", "error", "-y", "-i", name, *coded, str(query)]
@@ -489,7 +491,8 @@ def median_seconds(call: Callable[[], object], times: int = 5) -> float:
 def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "precision": precision,
-        "two_hours": two_hours,
+        "one_hour": lambda: in_long(60),
+        "two_hours": lambda: in_long(120),
         "many": many,
     }
     for name in sys.argv[1:] or parts:
