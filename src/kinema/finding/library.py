@@ -13,6 +13,7 @@ Note [What is kept of a folder]
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,10 +182,10 @@ def _brought_up_to_date(library: Library, file: Path, progress: bool) -> Library
 def _stamp(path: Path) -> tuple[int, int]:
     """Size and time of change; of a folder of pictures, the latest of all of them."""
     try:
-        if path.is_dir():
-            changed = [entry.stat().st_mtime_ns for entry in os.scandir(path)]
-            return size_in_bytes(path), max([os.stat(path).st_mtime_ns, *changed])
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            changed = [entry.stat().st_mtime_ns for entry in os.scandir(path)]
+            return size_in_bytes(path), max([status.st_mtime_ns, *changed])
     except (OSError, ValueError):
         return -1, -1
     return status.st_size, status.st_mtime_ns

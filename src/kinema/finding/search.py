@@ -199,10 +199,13 @@ def _marked(hits: Sequence[Hit], found: _Search, cache: Path) -> list[Hit]:
             query = query or Copies(around(source, start, stop), cache, reading)
             begin = max(hit.start_seconds, hit.peak_seconds - LONGEST_LOOK / 2)
             end = min(hit.stop_seconds, hit.peak_seconds + LONGEST_LOOK / 2)
-            moment = sources[hit.path]
+            moments = [sources[hit.path]]
             if end > begin:  # a folder of pictures has no times
-                moment = around(moment, begin, end)
-            hit = replace(hit, copy=not found.is_query(hit.path) and moment in query)
+                # Another shot beside the moment, of other borders, say, can hide that it is one.
+                alone = replace(moments[0], start_seconds=begin, stop_seconds=end)
+                moments = [around(moments[0], begin, end), alone]
+            copy = not found.is_query(hit.path) and any(moment in query for moment in moments)
+            hit = replace(hit, copy=copy)
         marked.append(hit)
     return marked
 
@@ -313,13 +316,15 @@ class _Search:
 
     def _is_query(self, video: int) -> bool:
         """Whether a video is the file that the query is of."""
-        return self.is_query(self.library.path(video))
+        # What a file holds is known; to resolve each of 20,000 paths takes seconds.
+        same = self.index.entries[video].mark == self.mark
+        return same and self.is_query(self.library.path(video))
 
     def _own(self) -> np.ndarray:
         """(n,) whether a clip shows the query's own moment."""
         own = np.zeros(len(self.scores), bool)
-        for video, entry in enumerate(self.index.entries):
-            if entry.mark == self.mark and self._is_query(video):
+        for video in range(len(self.index.entries)):
+            if self._is_query(video):
                 rows = slice(self.first[video], self.first[video + 1])
                 start = self.index.columns["start_seconds"][rows]
                 stop = self.index.columns["stop_seconds"][rows]
