@@ -204,14 +204,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         cache, copies = Path(made, "cache"), Path(made, "copies")
         copies.mkdir()
-        content = {
-            "similarity": SIMILARITY,
-            "ucf101-3": alone(folder, cache),
-            "copies": found_copies(folder, copies, cache),
-            "comparing": comparing(),
-        }
+        content: dict[str, Any] = {"similarity": SIMILARITY}
+        for name, part in (
+            ("ucf101-3", lambda: alone(folder, cache)),
+            ("copies", lambda: found_copies(folder, copies, cache)),
+            ("comparing", comparing),
+        ):
+            content[name] = part()
+            print(name, json.dumps(content[name], indent=1), flush=True)
     write_json(RESULTS / "duplicates.json", content)
-    print(json.dumps(content, indent=1), flush=True)
 
 
 if __name__ == "__main__":
