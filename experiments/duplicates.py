@@ -9,7 +9,7 @@
 - UCF101's groups against the same scene, as `--scenes` lists it.
 - How long it takes, and how long comparing takes for 20,000 videos of 10 s, of drawn footage.
 
-Takes real videos from KINEMA_DATA. About six minutes on two cores.
+Takes real videos from KINEMA_DATA. About a quarter of an hour on two cores that have other work.
 """
 
 from __future__ import annotations
