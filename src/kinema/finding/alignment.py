@@ -77,7 +77,7 @@ _HOPEFUL = 0.4
 _OFFSETS = 8
 """Offsets that are looked at closely."""
 
-_QUARTERS = (-0.5, -0.25, 0.0, 0.25, 0.5)
+_QUARTERS = (0.0, -0.5, -0.25, 0.25, 0.5)
 
 
 class Changes:
@@ -89,8 +89,12 @@ class Changes:
     """
 
     def __init__(self, footage: Footage, *, mirrored: bool = False) -> None:
-        bins = footage.bins[:, :, ::-1] if mirrored else footage.bins
-        self.pictures = bins.reshape(len(bins), -1).astype(np.float32)
+        self._bins = footage.bins[:, :, ::-1] if mirrored else footage.bins
+
+    @cached_property
+    def pictures(self) -> np.ndarray:
+        """See above."""
+        return self._bins.reshape(len(self._bins), -1).astype(np.float32)
 
     @cached_property
     def changes(self) -> np.ndarray:
@@ -147,8 +151,13 @@ def segments(
     if offsets is None:
         offsets = best_offsets(first.changes, second.changes)
     found: list[Segment] = []
+    shorter = min(len(first.pictures), len(second.pictures))
     for offset in offsets:
-        found += _at(first, second, offset)
+        here = _at(first, second, offset)
+        found += here
+        # All of the shorter one is found: nothing is left for other offsets.
+        if any(one.length >= shorter - _SHORTEST and one.correlation >= 0.95 for one in here):
+            break
     found.sort(key=lambda one: -one.length * one.correlation**2)
     used = np.zeros(len(first.pictures), bool), np.zeros(len(second.pictures), bool)
     kept: list[Segment] = []
@@ -301,8 +310,11 @@ def _at(first: Changes, second: Changes, offset: int) -> list[Segment]:
         found = []
         for quarter in _QUARTERS:
             windows = _windows(ours, pictures, offset + quarter)
-            if windows is not None and windows.moves.any():
-                found.append((windows.good, offset + quarter, windows))
+            if windows is None or not windows.moves.any():
+                continue
+            if not quarter and windows.agree[windows.moves].max() < 0.35:
+                break  # half a bin does not make it 0.75
+            found.append((windows.good, offset + quarter, windows))
         return max(found, key=lambda one: one[0], default=None)
 
     found = best(theirs)

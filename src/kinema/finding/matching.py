@@ -24,8 +24,9 @@ seven. Beyond it key pictures vote for offsets."""
 _VOTED = 12
 """Offsets that are taken from votes: cuts between which pieces are moved, and some wrong ones."""
 
-_HELD_BINS = 200_000
-"""Of videos that are kept at hand, 0.8 KB each, or 1.6 KB: three hours twice and mirrored."""
+_HELD_BINS = 100_000
+"""Of videos that are kept at hand, 1.5 KB each, and as much mirrored: two hours and three quarters,
+150 to 300 MB; of longer videos the two that are compared."""
 
 
 @dataclass(frozen=True, eq=False)
