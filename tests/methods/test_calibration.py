@@ -83,7 +83,7 @@ def test_distances_are_to_the_nearest_of_another_group():
 
     # Student's 95 % quantiles of 3 and 5 degrees of freedom: 2.353363 and 2.015048 (tables).
     expected = bound([10, 9, 9, 20, 18, 18], 2.353363, 4)
-    assert seen.threshold == pytest.approx(expected, abs=1e-3)
+    assert seen.threshold == pytest.approx(expected, abs=3e-3)  # kept as float16
     assert 26 < 2 * np.degrees(np.arcsin(expected / 2)) < 28
     at = np.radians([138.0, 136.0, 50.0])  # 28 and 26 degrees from 110, 40 from 10 and from 90
     new = np.stack([np.cos(at), np.sin(at)], axis=1)
@@ -91,7 +91,7 @@ def test_distances_are_to_the_nearest_of_another_group():
     # In one scene a class the neighbours of the same scene count.
     one_scene = remember(vectors, labels, ["a"] * 3 + ["c"] * 3)
     expected = bound([1, 1, 9, 2, 2, 18], 2.015048, 6)
-    assert one_scene.threshold == pytest.approx(expected, abs=1e-3)
+    assert one_scene.threshold == pytest.approx(expected, abs=3e-3)
     assert parted_groups(np.array([0, 0, 1, 1]), ["a", "b", "c", "c"]) == ["a", "b", "c#2", "c#3"]
     assert remember(vectors[[0, 3]], labels[[0, 3]], ["a", "c"]) is None
 
