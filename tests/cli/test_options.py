@@ -63,6 +63,7 @@ OWN = {
     "excite": {"max_skipped"},
     "predict": {"json", "max_skipped", "model"},
     "prepare": {"max_skipped"},
+    "search": {"csv", "json", "max_skipped", "model", "page"},
     "transfer": {"model", "out", "max_skipped"},
     "weights convert": {"target"},
     "weights info": {"file", "json", "model"},

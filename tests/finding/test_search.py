@@ -304,11 +304,12 @@ def test_wrong_settings_are_refused_before_a_video_is_read(folder, tmp_path, cap
         [query],
         [query, str(folder), "--top", "0"],
         [query, str(folder), "--page", str(tmp_path)],
+        [query, str(folder), "--csv", query],
         [query, str(folder), "--stride", "0"],
     ):
         assert main(["search", *arguments, "--cache", str(tmp_path / "cache")]) == 2
     assert not (tmp_path / "cache").exists()
-    assert len(capsys.readouterr().err.strip().splitlines()) == 4
+    assert len(capsys.readouterr().err.strip().splitlines()) == 5
 
 
 def test_nothing_to_search(tmp_path):

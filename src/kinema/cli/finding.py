@@ -72,10 +72,13 @@ class Told:
     def check(self) -> None:
         """Refuse what cannot be written, before the first video is read."""
         from kinema.files import check_out
+        from kinema.video.folders import VIDEO_SUFFIXES
 
         for flag, file in (("--csv", self.csv), ("--page", self.page)):
             if file is not None and file.is_dir():
                 raise ValueError(f"{flag} {file}: a folder of this name is there already.")
+            if file is not None and file.suffix.lower() in VIDEO_SUFFIXES:
+                raise ValueError(f"{flag} {file}: this is the name of a video; name another file.")
             if file is not None:
                 check_out(file.parent, flag)
 
