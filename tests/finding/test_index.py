@@ -36,17 +36,24 @@ def test_scores_are_inner_products(width):
     assert index.codes.shape == (3000, min(256, width))
     for query in (0, 1700):
         exact = rows.astype(np.float64) @ rows[query]
-        assert np.abs(index.scores(rows[query]) - exact).max() < 0.02
+        assert np.abs(index.scores(rows[[query]]) - exact).max() < 0.02
         best = set(np.argsort(-exact)[:10])
-        assert len(best & set(np.argsort(-index.scores(rows[query]))[:12])) >= 9
+        assert len(best & set(np.argsort(-index.scores(rows[[query]]))[:12])) >= 9
 
 
 def test_scores_are_the_same_whatever_the_blocks(monkeypatch):
     rows = rows_like_features(1000, 64)
     index = index_of(rows, [1000])
-    whole = index.scores(rows[3])
+    whole = index.scores(rows[[3]])
     monkeypatch.setattr(index_room, "BLOCK", 77)
-    np.testing.assert_allclose(index.scores(rows[3]), whole, atol=1e-6)
+    np.testing.assert_allclose(index.scores(rows[[3]]), whole, atol=1e-6)
+
+
+def test_of_several_vectors_the_largest_counts():
+    rows = rows_like_features(300, 32)
+    index = index_of(rows, [100, 200])
+    each = np.stack([index.scores(rows[[number]]) for number in (5, 150, 299)])
+    np.testing.assert_allclose(index.scores(rows[[5, 150, 299]]), each.max(axis=0), atol=1e-6)
 
 
 def test_a_rank_of_two_is_kept_exactly():
@@ -57,7 +64,7 @@ def test_a_rank_of_two_is_kept_exactly():
     index = index_of(rows, [25, 25])
     for number in (0, 20, 49):
         expected = np.cos(angles - angles[number])
-        assert np.abs(index.scores(rows[number]) - expected).max() < 0.01
+        assert np.abs(index.scores(rows[[number]]) - expected).max() < 0.01
 
 
 def test_similarity_is_the_share_of_pairs_of_other_videos_that_are_less_alike():
@@ -82,7 +89,7 @@ def test_one_video_is_compared_with_itself():
 def test_one_clip():
     rows = rows_like_features(1, 16)
     index = index_of(rows, [1])
-    assert index.scores(rows[0])[0] == pytest.approx(1, abs=0.02)
+    assert index.scores(rows[[0]])[0] == pytest.approx(1, abs=0.02)
     assert 0 <= index.basis.share(0.5) <= 1
 
 
@@ -94,7 +101,7 @@ def test_saved_and_loaded(tmp_path):
     assert [vars(one) for one in loaded.entries] == [vars(one) for one in index.entries]
     assert isinstance(loaded.codes, np.memmap)
     np.testing.assert_array_equal(loaded.codes, index.codes)
-    np.testing.assert_array_equal(loaded.scores(rows[9]), index.scores(rows[9]))
+    np.testing.assert_array_equal(loaded.scores(rows[[9]]), index.scores(rows[[9]]))
     assert loaded.first.tolist() == [0, 200, 200, 500]
     assert loaded.basis.num_rows == 500
     assert loaded.basis.share(0.9) == index.basis.share(0.9)
@@ -107,7 +114,7 @@ def test_an_index_without_clips(tmp_path):
     loaded = Index.load(tmp_path / "index.safetensors")
     assert len(loaded) == 0
     assert loaded.entries[0].reason == "broken"
-    assert loaded.scores(np.ones(5)).shape == (0,)
+    assert loaded.scores(np.ones((1, 5))).shape == (0,)
 
 
 def test_damaged_files_are_refused(tmp_path):

@@ -87,19 +87,21 @@ class Basis:
         codes = (rows.astype(np.float32) @ self.directions.T - self.offset) / self.scale
         return np.clip(np.rint(codes), -127, 127).astype(np.int8)
 
-    def scores(self, codes: np.ndarray, vector: np.ndarray) -> np.ndarray:
-        """(n,) float32, about the inner products of rows with a vector (D,), block by block.
+    def scores(self, codes: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """(n,) float32, about the largest inner product of each row with some vectors.
 
-        `codes` is (n, k) int8, which may be memory-mapped.
+        Args:
+            codes: (n, k) int8, which may be memory-mapped; they are read block by block.
+            vectors: (q, D).
         """
-        numbers = self.directions @ vector.astype(np.float32)
-        weights, constant = numbers * self.scale, float(numbers @ self.offset)
+        numbers = vectors.astype(np.float32) @ self.directions.T
+        weights, constants = (numbers * self.scale).T, numbers @ self.offset
         count = len(codes)
         scores = np.empty(count, np.float32)
         for start in range(0, count, BLOCK):
-            block = codes[start : min(start + BLOCK, count)]
-            scores[start : start + BLOCK] = block.astype(np.float32) @ weights
-        return scores + constant
+            block = codes[start : min(start + BLOCK, count)].astype(np.float32)
+            scores[start : start + BLOCK] = (block @ weights + constants).max(axis=1)
+        return scores
 
     def share(self, cosine: Any) -> Any:
         """The share of pairs that are less alike. See Note [The scale of similarities]."""
@@ -182,11 +184,11 @@ class Index:
         """(n,) which of the entries a row is of."""
         return np.repeat(np.arange(len(self.entries)), [one.num_clips for one in self.entries])
 
-    def scores(self, vector: np.ndarray) -> np.ndarray:
-        """(n,) about the cosine of each clip with a vector (D,) of length 1."""
-        return (
-            np.zeros(0, np.float32) if self.basis is None else self.basis.scores(self.codes, vector)
-        )
+    def scores(self, vectors: np.ndarray) -> np.ndarray:
+        """(n,) about the largest cosine of each clip with vectors (q, D) of length 1."""
+        if self.basis is None:
+            return np.zeros(0, np.float32)
+        return self.basis.scores(self.codes, vectors)
 
     def save(self, path: Path) -> None:
         """Write it, atomically."""

@@ -31,6 +31,8 @@ def seconds_of(text: str) -> float | None:
     if found is None:
         return None
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    if (found[2] and seconds >= 60) or (found[1] and minutes >= 60):
+        return None
     return 3600 * hours + 60 * minutes + seconds
 
 

@@ -35,6 +35,9 @@ LONGEST_LOOK = 10.0
 MOST_MERGED = 50
 """Moments that are looked at for each hit that is asked for: of many one hit may be made."""
 
+MOST_COMPARED = 64
+"""Clips of a long query, evenly spread, that moments are compared with."""
+
 COMPARED_ANEW = 50
 """Clips, the best by the index, that are compared with the query by the rows themselves; five times
 as many as are asked for, if that is more."""
@@ -124,8 +127,9 @@ def search(
 ) -> Hits:
     """Find the moments of videos that are most like a query.
 
-    Two clips are as much alike as the cosine of their features says; a query of several clips is
-    their mean, as a video is in the paper. Features are kept, and so is an index of the folders,
+    Two clips are as much alike as the cosine of their features says; a moment is compared with the
+    clip of the query that is most like it, a whole video by the mean of its clips, as in the paper,
+    with that of the query. Features are kept, and so is an index of the folders,
     which is brought up to date first: see Note [What is kept of a folder] of `library`. The query's
     own moment is left out, and so is what overlaps it.
 
@@ -226,16 +230,19 @@ class _Search:
 
     def __init__(self, library: Library, source: Source, table: FeatureTable) -> None:
         self.library, self.index = library, library.index
-        self.vector = normalized(normalized(table.features).mean(axis=0, dtype=np.float64))
+        rows = normalized(table.features)
+        self.mean = normalized(rows.mean(axis=0, dtype=np.float64))
+        places = np.linspace(0, len(rows) - 1, min(len(rows), MOST_COMPARED))
+        self.clips = rows[places.round().astype(int)]
         self.mark = fingerprint(source.path)
         self.source = source
         self.span = (source.start_seconds, _or_infinity(source.stop_seconds))
         self.first = self.index.first
-        self.scores = self.index.scores(self.vector)
+        self.scores = np.zeros(0, np.float32)
 
     def moments(self, top: int, suppress: bool) -> list[Hit]:
         """The best moments."""
-        scores = self.scores
+        scores = self.scores = self.index.scores(self.clips)
         median = float(np.median(scores))
         scores[self._own()] = -np.inf
         self._compare_anew(scores, max(COMPARED_ANEW, 5 * top))
@@ -289,6 +296,7 @@ class _Search:
         """The best whole videos, by their means."""
         entries = self.index.entries
         used = np.flatnonzero([entry.num_clips > 0 for entry in entries])
+        self.scores = self.index.scores(self.mean[None])
         sums = np.add.reduceat(self.scores.astype(np.float64), self.first[used])
         counts = np.array([entries[video].num_clips for video in used.tolist()])
         lengths = np.array([entries[video].length for video in used.tolist()])
@@ -298,7 +306,7 @@ class _Search:
         for place in np.argsort(-scores, kind="stable")[: max(COMPARED_ANEW, 5 * top)].tolist():
             rows = None if own[place] else self.library.rows_of(int(used[place]))
             if rows is not None:
-                scores[place] = normalized(rows.mean(axis=0, dtype=np.float64)) @ self.vector
+                scores[place] = normalized(rows.mean(axis=0, dtype=np.float64)) @ self.mean
         order = np.argsort(-scores, kind="stable")[:top]
         return [
             self._hit(self._whole(int(used[place]), float(scores[place])))
@@ -349,7 +357,7 @@ class _Search:
             rows = self.library.rows_of(int(one))
             mine = best[(video == one) & (scores[best] > -np.inf)]
             if rows is not None and len(rows) == self.index.entries[one].num_clips:
-                scores[mine] = rows[mine - self.first[one]] @ self.vector
+                scores[mine] = (rows[mine - self.first[one]] @ self.clips.T).max(axis=1)
 
     def _hit(self, moment: _Moment) -> Hit:
         columns, video = self.index.columns, moment.video
