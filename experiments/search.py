@@ -434,7 +434,7 @@ def many_of(net: str) -> dict[str, Any]:
     source = as_source(DATASET.samples[0].path)
     table = library.query(source)
     vector = table.video_vector()
-    told("scores_seconds", median_seconds(lambda: library.index.scores(vector), 20))
+    told("scores_seconds", median_seconds(lambda: library.index.scores(vector[None]), 20))
     told(
         "search_seconds",
         median_seconds(lambda: _Search(library, source, table).moments(10, True), 20),
@@ -469,7 +469,7 @@ def recall(drawn: Drawn, library: Library) -> dict[str, float]:
     found: dict[str, list[float]] = {"index": [], "compared_anew": []}
     for seed in range(200):
         vector = normalized(drawn.rows(10**9 + seed)[seed % CLIPS_OF_A_FILE])
-        cosines, scores = exact @ vector, library.index.scores(vector)
+        cosines, scores = exact @ vector, library.index.scores(vector[None])
         true = {*np.argsort(-cosines)[:10].tolist()}
         best = np.argsort(-scores)[:COMPARED_ANEW]
         anew = best[np.argsort(-cosines[best])][:10]
