@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json as json_module
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,14 +70,29 @@ class Told:
     page: Path | None = None
     """File for a page with pictures."""
 
-    def check(self) -> None:
-        """Refuse what cannot be written, before the first video is read."""
+    def check(self, *read: str | Path) -> None:
+        """Refuse what cannot be written, or holds the user's own, before the first video is read.
+
+        Args:
+            read: what the command reads.
+        """
         from kinema.files import check_out
+        from kinema.video.folders import has_video_ending
+        from kinema.views.strips import is_picture
+
+        if self.csv is not None and self.page is not None and _same(self.csv, self.page):
+            raise ValueError(f"--csv and --page both name {self.csv}: name two files.")
 
         for flag, file in (("--csv", self.csv), ("--page", self.page)):
             if file is not None and file.is_dir():
                 raise ValueError(f"{flag} {file}: a folder of this name is there already.")
             if file is not None:
+                if has_video_ending(file.name) or is_picture(file):
+                    what = "is the name of a video or a picture; name another file."
+                    raise ValueError(f"{flag} {file} {what}")
+                if any(_same(file, one) for one in read):
+                    what = "this command reads that file; name another, it would be lost."
+                    raise ValueError(f"{flag} {file}: {what}")
                 check_out(file.parent, flag)
 
     def write(self, answer: Answer) -> None:
@@ -85,6 +101,10 @@ class Told:
             answer.write_csv(self.csv)
         if self.json:
             print(json_module.dumps(answer.as_mapping()))
+
+
+def _same(first: str | Path, second: str | Path) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def search(
@@ -120,7 +140,7 @@ def search(
     """
     from kinema.finding.search import search
 
-    told.check()
+    told.check(query, *folders)
     found = search(
         query,
         folders,
@@ -198,7 +218,7 @@ def classify(
         raise ValueError("--suggest writes suggestions.csv to a folder: name it with --out.")
     if not rest:
         raise ValueError("REST: name the videos or folders that are to be classified.")
-    told.check()
+    told.check(labelled, *rest)
     answer = classify(
         labelled,
         rest,
@@ -282,7 +302,7 @@ def duplicates(
     """
     from kinema.finding.duplicates import duplicates
 
-    told.check()
+    told.check(*folders)
     found = duplicates(
         folders,
         scenes=scenes,
