@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
 
+from kinema import network as networks
 from kinema.cli.app import main
+from kinema.weights.file import random_weights
 
 from small_videos import write_folder
+
+SMALL = networks.c3d_mini(3, input_shape=(3, 16, 16, 16))
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
     write_folder(tmp_path / "few", num_videos=2, num_frames=20)
     write_folder(tmp_path / "rest", num_videos=1, num_frames=20)
+    random_weights(SMALL, seed=0).save(tmp_path / "0.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -44,3 +50,31 @@ def test_what_the_command_reads_is_not_written_over(place, capsys):
     assert main(["duplicates", "rest", "--csv", "a.x", "--page", "./a.x"]) == 2
     assert "--csv and --page both name a.x" in capsys.readouterr().err
     assert contents(place) == before
+
+
+def test_labels_that_were_filled_in_are_not_lost(place, capsys):
+    run = ["rest", "--out", "out", "--suggest", "2", "--cache", "cache", "--C", "1"]
+    run += ["--weights", "0.safetensors"]
+    assert main(["classify", "few", *run]) == 0
+    assert main(["classify", "few", *run]) == 0  # nothing was filled in
+    file = Path("out/suggestions.csv")
+    with open(file, newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        row["label"] = row["label"] or "red"
+    with open(file, "w", newline="") as lines:
+        writer = csv.DictWriter(lines, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    filled = file.read_bytes()
+    capsys.readouterr()
+    assert main(["classify", "few", *run]) == 2
+    told = capsys.readouterr().err
+    assert "out/suggestions.csv: 2 labels that LABELLED lacks would be lost" in told
+    assert file.read_bytes() == filled
+    assert main(["classify", str(file), *run]) == 0
+    with file.open("a", newline="") as lines:
+        commas = "," * (file.read_text().splitlines()[0].count(",") - 3)
+        lines.write(f"/gone/away.mp4,red,1,2{commas}\r\n")
+    assert main(["classify", str(file), *run]) == 2
+    assert "/gone/away.mp4" in capsys.readouterr().err
