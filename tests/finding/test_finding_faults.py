@@ -78,3 +78,22 @@ def test_labels_that_were_filled_in_are_not_lost(place, capsys):
         lines.write(f"/gone/away.mp4,red,1,2{commas}\r\n")
     assert main(["classify", str(file), *run]) == 2
     assert "/gone/away.mp4" in capsys.readouterr().err
+
+
+def test_control_characters_of_a_label_do_not_reach_the_terminal(place, capsys):
+    rows = [
+        f"few/{label}/{label}_{n}.mp4,\x1b[31m{label}" for label in ("red", "blue") for n in (0, 1)
+    ]
+    Path("mine.csv").write_text("\n".join(["path,label", *rows]))
+    options = ["--weights", "0.safetensors", "--cache", "cache", "--C", "1"]
+    assert main(["classify", "mine.csv", "rest", *options]) == 0
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert "\\x1b[31mred" in told
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_without_commas_is_named(place, capsys, mark):
+    Path("mine.csv").write_text(f"path{mark}label\nfew/red/red_0.mp4{mark}red\n")
+    assert main(["classify", "mine.csv", "rest", "--cache", "cache"]) == 2
+    assert "mine.csv, line 1: its columns are not parted by commas" in capsys.readouterr().err

@@ -277,7 +277,7 @@ def _classified_lines(answer: Classified) -> list[str]:
 
 def _one_line(text: str) -> str:
     """A name in one line, whatever it holds."""
-    return text.replace("\n", "\\n").replace("\r", "\\r")
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else _escaped(c) for c in text)
 
 
 def duplicates(
@@ -351,7 +351,7 @@ def _shown(path: str) -> str:
     """A path on one line, from the current folder if it is below it."""
     with contextlib.suppress(ValueError):
         path = str(Path(path).relative_to(Path.cwd()))
-    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else _escaped(c) for c in path)
+    return _one_line(path)
 
 
 def _escaped(character: str) -> str:
