@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json as json_module
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,17 +70,28 @@ class Told:
     page: Path | None = None
     """File for a page with pictures."""
 
-    def check(self) -> None:
-        """Refuse what cannot be written, before the first video is read."""
+    def check(self, *read: str | Path) -> None:
+        """Refuse what cannot be written, or holds the user's own, before the first video is read.
+
+        Args:
+            read: what the command reads.
+        """
         from kinema.files import check_out
-        from kinema.video.folders import VIDEO_SUFFIXES
+        from kinema.video.folders import has_video_ending, is_picture
+
+        if self.csv is not None and self.page is not None and _same(self.csv, self.page):
+            raise ValueError(f"--csv and --page both name {self.csv}: name two files.")
 
         for flag, file in (("--csv", self.csv), ("--page", self.page)):
             if file is not None and file.is_dir():
                 raise ValueError(f"{flag} {file}: a folder of this name is there already.")
-            if file is not None and file.suffix.lower() in VIDEO_SUFFIXES:
-                raise ValueError(f"{flag} {file}: this is the name of a video; name another file.")
             if file is not None:
+                if has_video_ending(file.name) or is_picture(file):
+                    what = "is the name of a video or a picture; name another file."
+                    raise ValueError(f"{flag} {file} {what}")
+                if any(_same(file, one) for one in read):
+                    what = "this command reads that file; name another, it would be lost."
+                    raise ValueError(f"{flag} {file}: {what}")
                 check_out(file.parent, flag)
 
     def write(self, answer: Answer) -> None:
@@ -88,6 +100,10 @@ class Told:
             answer.write_csv(self.csv)
         if self.json:
             print(json_module.dumps(answer.as_mapping()))
+
+
+def _same(first: str | Path, second: str | Path) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def search(
@@ -123,7 +139,7 @@ def search(
     """
     from kinema.finding.search import search
 
-    told.check()
+    told.check(query, *folders)
     found = search(
         query,
         folders,
@@ -201,7 +217,7 @@ def classify(
         raise ValueError("--suggest writes suggestions.csv to a folder: name it with --out.")
     if not rest:
         raise ValueError("REST: name the videos or folders that are to be classified.")
-    told.check()
+    told.check(labelled, *rest)
     answer = classify(
         labelled,
         rest,
@@ -260,7 +276,7 @@ def _classified_lines(answer: Classified) -> list[str]:
 
 def _one_line(text: str) -> str:
     """A name in one line, whatever it holds."""
-    return text.replace("\n", "\\n").replace("\r", "\\r")
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else _escaped(c) for c in text)
 
 
 def duplicates(
@@ -285,7 +301,7 @@ def duplicates(
     """
     from kinema.finding.duplicates import duplicates
 
-    told.check()
+    told.check(*folders)
     found = duplicates(
         folders,
         scenes=scenes,
@@ -334,7 +350,7 @@ def _shown(path: str) -> str:
     """A path on one line, from the current folder if it is below it."""
     with contextlib.suppress(ValueError):
         path = str(Path(path).relative_to(Path.cwd()))
-    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else _escaped(c) for c in path)
+    return _one_line(path)
 
 
 def _escaped(character: str) -> str:

@@ -6,6 +6,7 @@ import csv
 import itertools
 import math
 import os
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,10 @@ def labelled_rows(path: Path) -> tuple[list[LabelledRow], list[str]]:
             a label; it says the file and line.
     """
     if missing := {"path", "label"} - header_of(path):
-        raise bad_line(path, 1, f"no column {' and '.join(sorted(missing))} in the header.")
+        what = f"no column {' and '.join(sorted(missing))} in the header."
+        if any({"path", "label"} <= {*re.split("[;\t]", one)} for one in header_of(path)):
+            what = "its columns are not parted by commas: save the file as CSV with commas."
+        raise bad_line(path, 1, what)
     rows: dict[tuple[str, float, float | None], LabelledRow] = {}
     unlabelled = 0
     for number, row in itertools.islice(rows_of(path), 1, None):

@@ -28,7 +28,7 @@ from kinema.features.table import FeatureTable
 from kinema.files import check_out, locked_folder, write_json
 from kinema.finding.answer import Answer, kept_in, row_values, write_table
 from kinema.finding.learning import Learned, learn
-from kinema.finding.suggest import Pool, Suggestion, write_suggestions
+from kinema.finding.suggest import Pool, Suggestion, check_labels_kept, write_suggestions
 from kinema.methods.classifier import Classifier, Net, address_of
 from kinema.methods.options import Options
 from kinema.methods.predict import Prediction, predicted
@@ -195,6 +195,8 @@ def classify(
     check_same_clips(nets)
     dataset = labelled if isinstance(labelled, Dataset) else load(labelled, kind=kind, lists=lists)
     _check_classes(dataset)
+    if suggest and out is not None:
+        check_labels_kept(Path(out) / "suggestions.csv", dataset)
     sources, notes = _others(dataset, rest)
     folder = kept_in(cache)
     check_out(folder, "cache")

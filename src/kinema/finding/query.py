@@ -77,15 +77,6 @@ def parse(query: str | os.PathLike[str], plan: ClipPlan) -> Source:
     return replace(source, start_seconds=start, stop_seconds=stop)
 
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif")
-"""Endings of files that are one picture."""
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is one picture, by its ending."""
-    return path.suffix.lower() in PICTURES and not path.is_dir()
-
-
 def picture_table(extractor: Extractor, source: Source) -> FeatureTable:
     """The features of a picture, as those of a clip in which nothing moves.
 

@@ -15,8 +15,9 @@ from kinema.features.table import FeatureTable, normalized
 from kinema.finding.answer import Answer, kept_in
 from kinema.finding.copies import Copies, around
 from kinema.finding.library import Library, extractor_for, open_library
-from kinema.finding.query import is_picture, parse, picture_table
+from kinema.finding.query import parse, picture_table
 from kinema.skipped import VideoError
+from kinema.video.folders import is_picture
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, fingerprint
 from kinema.weights.several import AnyWeights

@@ -25,12 +25,14 @@ from typing import Any
 import numpy as np
 from sklearn.cluster import KMeans
 
+from kinema.datasets.csv_lists import labelled_rows
 from kinema.datasets.lists import group_of
 from kinema.datasets.types import Dataset
 from kinema.features.table import FeatureTable, normalized
 from kinema.finding.answer import write_table
 from kinema.methods.classifier import Classifier
 from kinema.video.sources import Source
+from kinema.words import number_of
 
 PART_SECONDS = 2.0
 """Of what is suggested: long enough for a person to tell what is done."""
@@ -215,6 +217,40 @@ def write_suggestions(
             }
         )
     write_table(path, rows, [*COLUMNS, "group"] if own_groups else COLUMNS)
+
+
+def check_labels_kept(path: Path, dataset: Dataset) -> None:
+    """Refuse to write suggestions over labels that somebody filled in and `dataset` lacks.
+
+    Args:
+        path: where the suggestions will go; a file of earlier ones may be there.
+        dataset: what is labelled, and will be written there again.
+
+    Raises:
+        ValueError: labels would be lost.
+    """
+    if not path.is_file():
+        return
+    try:
+        rows, _ = labelled_rows(path)
+    except ValueError:  # no label in it, or it was not written here
+        return
+    known = {
+        (os.path.realpath(sample.path), dataset.classes[label], sample.start_seconds or 0.0)
+        for sample in dataset.samples
+        for label in sample.labels
+    }
+    lost = [
+        row
+        for row in rows
+        if (os.path.realpath(row.video), row.label, row.start_seconds) not in known
+    ]
+    if lost:
+        raise ValueError(
+            f"{path}: {number_of(len(lost), 'label')} that LABELLED lacks would be lost "
+            f"({lost[0].label} of {lost[0].path}): name the file as LABELLED, if the videos are "
+            "there, or move it."
+        )
 
 
 def path_in(folder: Path, path: Path) -> str:

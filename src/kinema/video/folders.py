@@ -33,6 +33,9 @@ _VIDEO_ENDINGS = """
 VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO_ENDINGS.split())
 """What counts as a video inside a folder; a file that is named itself may end in anything."""
 
+PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif"))
+"""Of files that are one picture."""
+
 _TEXT_TOO = {".ts", ".mts"}
 _RARELY_VIDEO = {".mod", ".dat"}
 
@@ -45,6 +48,11 @@ _PICTURE = re.compile(r".*\d.*\.(?:jpe?g|png|bmp|tiff?|webp|ppm)", re.IGNORECASE
 """Names of numbered pictures, of which some program may have made a folder per video."""
 
 PICTURES_RULE = "pictures of a video must be named 000001.jpg, 000002.jpg, ..."
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is one picture, by its ending."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
 
 
 @dataclass

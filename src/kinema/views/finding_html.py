@@ -23,10 +23,11 @@ from typing import Any, Protocol, TypeGuard
 from kinema.progress import Counted
 from kinema.skipped import Skipped, skip_reason
 from kinema.threads import num_usable_cores
+from kinema.video.folders import is_picture
 from kinema.video.sources import Source, as_source
 from kinema.video.steps import walk
 from kinema.views import template
-from kinema.views.strips import STRIP_FRAMES, Strip, is_picture, moments, picture
+from kinema.views.strips import STRIP_FRAMES, Strip, moments, picture
 from kinema.words import number_of
 
 _UNSEEN = {"Cc", "Cs", "Zl", "Zp"}

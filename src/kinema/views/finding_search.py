@@ -6,6 +6,7 @@ import math
 import os
 from typing import Any
 
+from kinema.video.folders import is_picture
 from kinema.video.sources import Source
 from kinema.views.finding_html import (
     Names,
@@ -23,7 +24,6 @@ from kinema.views.finding_html import (
     visible,
     write,
 )
-from kinema.views.strips import is_picture
 from kinema.words import number_of
 
 SEARCH_STRIP = 96

@@ -37,11 +37,6 @@ LONG_SECONDS = 60.0
 """Of longer stretches `moments` takes each picture by its time. The way into a file is a key frame,
 as a rule ten seconds before the wanted picture at most: from here on it is the cheaper way."""
 
-PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-"""What is one picture, not a video."""
-WIDEST_PICTURE = 4
-"""In heights; a wider one is made smaller."""
-
 FORMAT = "kinema-strip-1"
 
 PLACES = [(index + 0.5) / STRIP_FRAMES for index in range(STRIP_FRAMES)]
@@ -103,6 +98,9 @@ def filmstrip(video: str | os.PathLike[str] | Video, height: int) -> bytes:
 
 
 # --- parts of videos, and long ones ---------------------------------------------------------------
+
+WIDEST_PICTURE = 4
+"""In heights; a wider one is made smaller."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,11 +202,6 @@ def _by_times(
     if len(frames) < len(chosen):  # the header promised too much
         return None
     return Strip(_filmstrip([*map(fitting, frames)]), start, stop, first, end)
-
-
-def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one picture, by its ending."""
-    return Path(path).suffix.lower() in PICTURE_SUFFIXES and not Path(path).is_dir()
 
 
 def picture(path: str | os.PathLike[str], height: int) -> bytes:
