@@ -16,7 +16,7 @@ from kinema.cli.app import main
 from kinema.finding import alignment
 from kinema.finding.alignment import Changes, Segment, best_offsets, segments
 from kinema.finding.candidates import edges
-from kinema.finding.duplicates import _enough, _kind
+from kinema.finding.duplicates import _kind, enough
 from kinema.finding.footage import footage
 from kinema.finding.matching import Match
 from kinema.video.reader import VideoReader
@@ -246,11 +246,11 @@ def test_what_score_is_enough_by_hand():
         scores = [score for _, score in pieces]
         return Match(0, 1, False, found, scores, (99, 99), (float, float))
 
-    assert _enough(match((60, 0.86)), 0.85) is not None
-    assert _enough(match((59, 0.96)), 0.85) is None  # 1 - 0.15 / 4 = 0.9625
-    assert _enough(match((59, 0.963)), 0.85) is not None
-    assert _enough(match((40, 0.9), (30, 0.9)), 0.85).scores == (0.9, 0.9)
-    assert _enough(match((40, 0.9), (30, 0.8)), 0.85) is None
+    assert enough(match((60, 0.86)), 0.85) is not None
+    assert enough(match((59, 0.96)), 0.85) is None  # 1 - 0.15 / 4 = 0.9625
+    assert enough(match((59, 0.963)), 0.85) is not None
+    assert enough(match((40, 0.9), (30, 0.9)), 0.85).scores == (0.9, 0.9)
+    assert enough(match((40, 0.9), (30, 0.8)), 0.85) is None
 
 
 def test_edges_of_a_mirrored_picture_and_of_none():
