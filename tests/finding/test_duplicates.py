@@ -288,3 +288,18 @@ def test_copies_of_real_videos(ucf101, tmp_path, cache):
         assert row.second_start_seconds == pytest.approx(0, abs=0.2)
         assert row.second_stop_seconds == pytest.approx(length, abs=0.2)
         assert row.mirrored == (copy == "mirrored.mp4")
+
+
+def test_the_order_of_folders_plays_no_part(tmp_path):
+    write_video(tmp_path / "x" / "b.mp4", film(1))
+    write_video(tmp_path / "y" / "a.mp4", film(1))
+    write_video(tmp_path / "y" / "c.mp4", film(1)[20:])
+    one = kinema.duplicates([tmp_path / "x", tmp_path / "y"], cache=tmp_path / "cache")
+    other = kinema.duplicates([tmp_path / "y", tmp_path / "x"], cache=tmp_path / "cache")
+    assert len(one) == 2  # the same bytes once, and the part
+    assert one.as_mapping() == other.as_mapping()
+
+
+def test_no_folder_is_one_line(capsys):
+    assert main(["duplicates"]) == 2
+    assert "must name at least one folder" in capsys.readouterr().err

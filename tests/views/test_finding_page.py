@@ -416,7 +416,7 @@ def four(videos):
     ]  # fmt: skip
     return classified(
         videos, rows, ["walk_fast", "run", "jump"], scores, segments, suggestions,
-        accuracy="Accuracy: 91 %.",
+        accuracy="91.0 [80.0, 95.0]",
     )  # fmt: skip
 
 
@@ -424,7 +424,10 @@ def test_classes_are_counted_and_each_video_has_its_card(four, tmp_path):
     classify_page(four, tmp_path / "page.html")
     page = read(tmp_path / "page.html")
     assert page.one(tag="title").text == "4 videos by class"
-    assert "Accuracy: 91 %." in page.one(tag="header").text
+    assert (
+        "Accuracy on labelled videos that were held out: 91.0 [80.0, 95.0] %."
+        in page.one(tag="header").text
+    )
     chips = [chip.text for chip in page.all(kind="chip")]
     assert chips == ["walk fast2", "run1", "jump0", "none of these1"]
     stack = [b.attributes["style"].split(";")[0] for b in page.one(kind="stack").all(tag="b")]

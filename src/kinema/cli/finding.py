@@ -258,15 +258,15 @@ def _classified_lines(answer: Classified) -> list[str]:
     """A line a video, then how many there are of each class."""
     from kinema.words import number_of
 
-    width = max(len(name) for name in answer.classes)
+    width = max(len(name) for name in ("none of these", *answer.classes))
     lines = []
     for row in answer.rows:
-        none = "  none of these" if row.none_of_these else ""
-        lines.append(
-            _one_line(f"{row.best_class:<{width}} {row.score:7.3f}  ") + _shown(row.path) + none
-        )
+        verdict = "none of these" if row.none_of_these else row.best_class
+        closest = f"  closest: {row.best_class}" if row.none_of_these else ""
+        told = _one_line(f"{verdict:<{width}} {row.score:7.3f}")
+        lines.append(f"{told}  {_shown(row.path)}{_one_line(closest)}")
     kind = answer.rows[0].score_kind
-    lines.append(f"{number_of(len(answer.rows), 'video')}, scored by {kind}:")
+    lines.append(f"{number_of(len(answer.rows), 'video')}, scored by {kind}, more is better:")
     counts = Counter(row.label for row in answer.rows)
     lines += [f"  {counts[name]:5d}  {_one_line(name)}" for name in answer.classes]
     if any(row.none_of_these for row in answer.rows):

@@ -265,7 +265,7 @@ def _others(
     if whole:
         notes.append(f"left out, since they are labelled: {some(whole, 'video')}.")
     if partly:
-        notes.append(f"parts of them are labelled, all of them is told: {some(partly, 'video')}.")
+        notes.append(f"classified as a whole, though parts are labelled: {some(partly, 'video')}.")
     return others, notes
 
 

@@ -172,8 +172,12 @@ def duplicates(
     threads = num_usable_cores() if threads is None else threads
     if threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}.")
-    found = find_videos(folders)
-    sources, notes = _without_links(found.sources)
+    named = [*folders]
+    if not named:
+        raise ValueError("`folders` must name at least one folder to look through.")
+    found = find_videos(named)
+    # By path, so that the order in which folders are named plays no part.
+    sources, notes = _without_links(sorted(found.sources, key=lambda one: str(one.path)))
     folder = kept_in(cache)
     steps = [footages.step(folder / "footage", reading=reading)]
     if scenes:

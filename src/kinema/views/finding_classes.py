@@ -69,8 +69,8 @@ def classify_page(
     count = number_of(len(videos), "video")
     summary = [f"{count}, {number_of(len(answer.classes), 'class', 'classes')}."]
     if answer.accuracy is not None:
-        accuracy = names.text(answer.accuracy)
-        summary.append(f"Of labelled videos that were held out, {accuracy} % were right.")
+        held_out = f"Accuracy on labelled videos that were held out: {answer.accuracy} %."
+        summary.append(names.text(held_out))
     about = "The bar under the pictures lies on their time: it shows the class of each stretch."
     body = [
         *section("How many of each", _counts(answer, paint)),
