@@ -34,8 +34,9 @@ from kinema.datasets.near_duplicates import find_near_duplicates
 from kinema.files import write_json
 from kinema.finding import candidates
 from kinema.finding.alignment import Changes, segments
-from kinema.finding.duplicates import SIMILARITY, duplicates
+from kinema.finding.duplicates import duplicates
 from kinema.finding.footage import Footage
+from kinema.finding.matching import SIMILARITY
 from kinema.video.reader import VideoReader
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"

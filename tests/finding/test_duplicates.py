@@ -16,9 +16,9 @@ from kinema.cli.app import main
 from kinema.finding import alignment
 from kinema.finding.alignment import Changes, Segment, best_offsets, segments
 from kinema.finding.candidates import edges
-from kinema.finding.duplicates import _kind, enough
+from kinema.finding.duplicates import _kind
 from kinema.finding.footage import footage
-from kinema.finding.matching import Match
+from kinema.finding.matching import Match, enough
 from kinema.video.reader import VideoReader
 from kinema.video.synthetic import write_video
 

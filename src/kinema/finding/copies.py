@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from kinema.finding.duplicates import SIMILARITY, enough
 from kinema.finding.footage import footage
-from kinema.finding.matching import Kept, Matcher
+from kinema.finding.matching import SIMILARITY, Kept, Matcher, enough
 from kinema.skipped import VideoError
 from kinema.video.loop import Reading, Video
 from kinema.video.sources import Source, fingerprint

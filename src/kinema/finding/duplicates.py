@@ -8,12 +8,6 @@ Note [The same footage, and the same scene]
     bordered, brighter, cropped a little, cut. Another moment of the same recording is the same
     scene, and no duplicate; `scenes` lists those apart, by `datasets.near_duplicates`, as folds go
     by it.
-
-Note [What score is enough]
-    A score is the correlation of how both change, from 0 to 1; see Note [Why a second look] of
-    `confirming`. Two repetitions of an exercise agree for some seconds, copies as long as there are
-    frames. So where less than `CERTAIN_SECONDS` agree in all, the score must be four times as near
-    to 1: 0.9625 instead of 0.85. docs/finding-duplicates.md shows what that finds and what not.
 """
 
 from __future__ import annotations
@@ -22,7 +16,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,7 +29,7 @@ from kinema.finding.alignment import Segment
 from kinema.finding.answer import Answer, kept_in, row_values
 from kinema.finding.candidates import candidates
 from kinema.finding.footage import BIN_SECONDS, Footage
-from kinema.finding.matching import Kept, Match, Matcher
+from kinema.finding.matching import SIMILARITY, Kept, Match, Matcher, enough
 from kinema.progress import Counted
 from kinema.skipped import Skipped
 from kinema.threads import num_usable_cores
@@ -43,12 +37,6 @@ from kinema.video.loop import Reading
 from kinema.video.sources import Source, find_videos
 from kinema.video.steps import walk
 from kinema.words import number_of
-
-SIMILARITY = 0.85
-"""Least score; see Note [What score is enough]."""
-
-CERTAIN_SECONDS = 6.0
-"""Longer than two people, or one twice, do the same: the longest in UCF101's push-ups is 5.5 s."""
 
 _WHOLE_SECONDS = 0.5
 """What may lack at the ends of a video that counts as shown whole: a fade, a lost frame."""
@@ -257,22 +245,6 @@ def _matches(
                     good = enough(match, similarity)
                     found += [] if good is None else [good]
     return found
-
-
-def enough(match: Match, similarity: float) -> Match | None:
-    """The segments whose score is enough; None if there are none."""
-    good = [
-        (segment, score)
-        for segment, score in zip(match.segments, match.scores, strict=True)
-        if score >= similarity
-    ]
-    if sum(segment.length for segment, _ in good) * BIN_SECONDS < CERTAIN_SECONDS:
-        least = 1 - (1 - similarity) / 4
-        good = [(segment, score) for segment, score in good if score >= least]
-    if not good:
-        return None
-    segments, scores = zip(*good, strict=True)
-    return replace(match, segments=segments, scores=scores)
 
 
 # --- rows -----------------------------------------------------------------------------------------

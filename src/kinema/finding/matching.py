@@ -1,11 +1,18 @@
-"""One pair of videos: the segments that agree, each looked at again, and its score."""
+"""One pair of videos: the segments that agree, each looked at again, and its score.
+
+Note [What score is enough]
+    A score is the correlation of how both change, from 0 to 1; see Note [Why a second look] of
+    `confirming`. Two repetitions of an exercise agree for some seconds, copies as long as there are
+    frames. So where less than `CERTAIN_SECONDS` agree in all, the score must be four times as near
+    to 1: 0.9625 instead of 0.85. docs/finding-duplicates.md shows what that finds and what not.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +23,12 @@ from kinema.finding.confirming import LONGEST_SECONDS, Stretch, likeness
 from kinema.finding.footage import BIN_SECONDS, BINS_PER_KEY, Footage, footage, kept
 from kinema.video.loop import Reading, Video
 from kinema.video.sources import Source
+
+SIMILARITY = 0.85
+"""Least score; see Note [What score is enough]."""
+
+CERTAIN_SECONDS = 6.0
+"""Longer than two people, or one twice, do the same: the longest in UCF101's push-ups is 5.5 s."""
 
 _ALL_OFFSETS = 20_000_000
 """Bins times bins up to which all offsets are looked at: 20 s of two hours, or seven minutes of
@@ -168,6 +181,22 @@ class Matcher:
 
     def _bins(self) -> int:
         return sum(self._videos[number].length for number in self._held)
+
+
+def enough(match: Match, similarity: float) -> Match | None:
+    """The segments whose score is enough; None if there are none."""
+    good = [
+        (segment, score)
+        for segment, score in zip(match.segments, match.scores, strict=True)
+        if score >= similarity
+    ]
+    if sum(segment.length for segment, _ in good) * BIN_SECONDS < CERTAIN_SECONDS:
+        least = 1 - (1 - similarity) / 4
+        good = [(segment, score) for segment, score in good if score >= least]
+    if not good:
+        return None
+    segments, scores = zip(*good, strict=True)
+    return replace(match, segments=segments, scores=scores)
 
 
 def _worth(match: Match) -> float:
