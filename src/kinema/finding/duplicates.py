@@ -38,8 +38,9 @@ from kinema.video.sources import Source, find_videos
 from kinema.video.steps import walk
 from kinema.words import number_of
 
-_WHOLE_SECONDS = 0.5
-"""What may lack at the ends of a video that counts as shown whole: a fade, a lost frame."""
+_WHOLE_SECONDS, _WHOLE_SHARE = 0.5, 0.1
+"""What may lack at the ends of a video that counts as shown whole: a fade, a lost frame; of a short
+one no more than this share."""
 
 
 @dataclass(frozen=True)
@@ -308,7 +309,8 @@ def _kind(segments: Sequence[Segment], first: int, second: int) -> str:
         for one in segments:
             shift = round(one.offset) if shifted else 0
             shown[max(one.start + shift, 0) : one.stop + shift] = True
-        whole.append(_missing(shown) * BIN_SECONDS <= _WHOLE_SECONDS)
+        least = min(_WHOLE_SECONDS / BIN_SECONDS, _WHOLE_SHARE * length)
+        whole.append(_missing(shown) <= least)
     return "copy" if all(whole) else "part" if any(whole) else "overlap"
 
 
