@@ -288,7 +288,7 @@ def test_a_query_is_a_video_a_moment_or_a_clip(tmp_path):
         ("{0}@x", "START-STOP"),
         ("{0}@3-2", "stop after it starts"),
         ("{0}@1-", "START-STOP"),
-        ("{0}@90", "no frame"),
+        ("{0}@90", "shows nothing at 90 s"),
     ],
 )
 def test_wrong_queries_are_one_line(folder, cache, capsys, query, said):

@@ -28,7 +28,7 @@ from kinema.finding.answer import kept_in
 from kinema.finding.index import COLUMNS, Entry, Index, fit_sampled
 from kinema.progress import Progress
 from kinema.skipped import Skipped
-from kinema.video.clips import ClipPlan
+from kinema.video.clips import NO_FRAME, ClipPlan
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, find_videos, size_in_bytes
 from kinema.weights.several import AnyWeights, resolve_all
@@ -76,6 +76,11 @@ class Library:
             ValueError: it cannot be read.
         """
         ((_, table),) = kept_tables(self.extractor, [source], self.cache)
+        if isinstance(table, Skipped) and source.is_part and table.reason == NO_FRAME:
+            raise ValueError(
+                f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s; name a time "
+                "within the video."
+            )
         if isinstance(table, Skipped):
             raise ValueError(f"`query` {table}")
         return table

@@ -41,6 +41,9 @@ C3D_RESIZE = (128, 171)
 C3D_CROP = (112, 112)
 """Height and width of the crop that goes into C3D (Tran et al., section 3.1)."""
 
+NO_FRAME = "it holds no frame."
+"""Why a video, or a part of one, gives no clip."""
+
 Mean = np.ndarray | tuple[float, float, float]
 """What is subtracted: a volume (3, T, H, W) or one constant a channel, B, G, R for C3D."""
 
@@ -134,7 +137,7 @@ def stream_clips(
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
-        raise VideoError("it holds no frame.")
+        raise VideoError(NO_FRAME)
     if starts is not None and len(starts) and starts[0] < first.index:
         raise VideoError(f"its frames are numbered from {first.index}, not {starts[0]}.")
     wanted = iter(starts) if starts is not None else itertools.count(first.index, plan.stride)
