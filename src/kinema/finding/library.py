@@ -78,8 +78,8 @@ class Library:
         ((_, table),) = kept_tables(self.extractor, [source], self.cache)
         if isinstance(table, Skipped) and source.is_part and table.reason == NO_FRAME:
             raise ValueError(
-                f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s; name a time "
-                "within the video."
+                f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s; name "
+                "a time within the video."
             )
         if isinstance(table, Skipped):
             raise ValueError(f"`query` {table}")
