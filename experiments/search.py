@@ -34,7 +34,7 @@ from kinema.features.extractor import TableCache
 from kinema.features.table import FeatureTable, normalized
 from kinema.files import write_json
 from kinema.finding.classify import classify
-from kinema.finding.library import Library, extractor_for, open_library
+from kinema.finding.library import Library, extractor_for, open_library, query_table
 from kinema.finding.search import COMPARED_ANEW, Hit, _Search, search
 from kinema.metrics import group_interval
 from kinema.video.loop import Reading
@@ -111,7 +111,7 @@ def precision_of(net: str) -> dict[str, Any]:
         label, group = about[str(sample.path)]
         found["chance"].append(float((labels[groups != group] == label).mean()))
         source = as_source(sample.path)
-        table = library.query(source)
+        table = query_table(library.extractor, library.cache, source)
         for mode, hits_of in modes.items():
             hits = [about[hit.path] for hit in hits_of(_Search(library, source, table))]
             others = [hit[0] for hit in hits if hit[1] != group][:10]
@@ -240,7 +240,7 @@ def in_long(longest: int) -> dict[str, Any]:
     seconds = []
     for sample in held:
         source = as_source(sample.path)
-        table = library.query(source)
+        table = query_table(library.extractor, library.cache, source)
         for mode in (True, False):
             begun = time.perf_counter()
             hits = _Search(library, source, table).moments(10, mode)
@@ -367,7 +367,10 @@ class Drawn:
     def __init__(self, net: str) -> None:
         library = opened(net, [DATA / "ucf101-3" / "UCF-101"])
         self.extractor = library.extractor
-        tables = [library.query(as_source(sample.path)) for sample in DATASET.samples]
+        tables = [
+            query_table(library.extractor, library.cache, as_source(sample.path))
+            for sample in DATASET.samples
+        ]
         self.about = dict(tables[0].about)
         self.videos = [normalized(table.features) for table in tables]
         self.noise = NOISE * np.concatenate(self.videos).std(axis=0)
@@ -432,7 +435,7 @@ def many_of(net: str) -> dict[str, Any]:
     told("open_seconds", median_seconds(lambda: opened(net, [videos], cache), 3))
     library = opened(net, [videos], cache)
     source = as_source(DATASET.samples[0].path)
-    table = library.query(source)
+    table = query_table(library.extractor, library.cache, source)
     vector = table.video_vector()
     told("scores_seconds", median_seconds(lambda: library.index.scores(vector[None]), 20))
     told(

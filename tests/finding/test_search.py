@@ -182,11 +182,11 @@ def test_new_changed_and_deleted_videos_are_noticed(folder, tmp_path, monkeypatc
     assert read == ["red_0.mp4"]
     shutil.copy(folder / "red" / "red_1.mp4", mine / "new.mp4")
     assert "new.mp4" in searched()
-    assert read == ["new.mp4", "red_0.mp4"]
+    assert read == ["red_0.mp4", "new.mp4"]
     shutil.copy(folder / "blue" / "blue_0.mp4", mine / "new.mp4")
     os.utime(mine / "new.mp4", (1, 1))
     changed = searched()
-    assert read == ["new.mp4", "red_0.mp4"]
+    assert read == ["red_0.mp4", "new.mp4"]
     assert changed.index("new.mp4") > changed.index("red/red_2.mp4")
 
 
@@ -355,3 +355,10 @@ def test_a_moment_of_a_real_video_is_found_in_its_copy(ucf101, cache, tmp_path):
     hits = search(f"{videos[0]}@1-2.5", folder, top=2, cache=cache)
     assert {os.path.basename(hit.path) for hit in hits.rows} == {"again.avi", videos[0].name}
     assert all(hit.copy and hit.start_seconds < 1.75 < hit.stop_seconds for hit in hits.rows)
+
+
+def test_a_query_that_cannot_be_read_is_told_before_the_folder_is(folder, tmp_path):
+    (tmp_path / "q.mp4").write_bytes(b"no video at all")
+    with pytest.raises(ValueError, match=r"`query` .*q\.mp4"):
+        search(tmp_path / "q.mp4", folder, cache=tmp_path / "cache")
+    assert not [*tmp_path.rglob("*.safetensors")]

@@ -69,21 +69,27 @@ class Library:
         table = self.cache.find(self.sources[entry.name], entry.mark)
         return None if table is None else normalized(table.features)
 
-    def query(self, source: Source) -> FeatureTable:
-        """The clips of a query.
 
-        Raises:
-            ValueError: it cannot be read.
-        """
-        ((_, table),) = kept_tables(self.extractor, [source], self.cache)
-        if isinstance(table, Skipped) and source.is_part and table.reason == NO_FRAME:
-            raise ValueError(
-                f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s; name "
-                "a time within the video."
-            )
-        if isinstance(table, Skipped):
-            raise ValueError(f"`query` {table}")
-        return table
+def tables_in(cache: str | os.PathLike[str] | None, extractor: Extractor) -> TableCache:
+    """Where the tables are kept; `cache` is that of `open_library`."""
+    return TableCache(kept_in(cache) / "features", extractor)
+
+
+def query_table(extractor: Extractor, tables: TableCache, source: Source) -> FeatureTable:
+    """The clips of a query.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    ((_, table),) = kept_tables(extractor, [source], tables)
+    if isinstance(table, Skipped) and source.is_part and table.reason == NO_FRAME:
+        raise ValueError(
+            f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s; name "
+            "a time within the video."
+        )
+    if isinstance(table, Skipped):
+        raise ValueError(f"`query` {table}")
+    return table
 
 
 def extractor_for(
@@ -135,7 +141,7 @@ def open_library(
     named = [*folders]
     found = find_videos(named)
     kept = kept_in(cache)
-    tables = TableCache(kept / "features", extractor)
+    tables = tables_in(cache, extractor)
     places = sorted({os.path.abspath(folder) for folder in named})
     file = cache_file(kept / "index", {"folders": places, "key": str(tables.what)})
     notes = [*found.notes]
@@ -228,7 +234,8 @@ def _encoded(
     def rows_of(entry: Entry) -> np.ndarray:
         rows = library._rows(entry)
         if rows is None:  # its table was deleted, or never kept
-            rows = normalized(library.query(library.sources[entry.name]).features)
+            source = library.sources[entry.name]
+            rows = normalized(query_table(library.extractor, library.cache, source).features)
         return rows
 
     basis = before.basis

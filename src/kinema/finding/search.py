@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,13 @@ import numpy as np
 from kinema.features.table import FeatureTable, normalized
 from kinema.finding.answer import Answer, kept_in
 from kinema.finding.copies import Copies, around
-from kinema.finding.library import Library, extractor_for, open_library
+from kinema.finding.library import (
+    Library,
+    extractor_for,
+    open_library,
+    query_table,
+    tables_in,
+)
 from kinema.finding.query import parse, picture_table
 from kinema.skipped import VideoError
 from kinema.video.folders import is_picture
@@ -171,9 +176,12 @@ def search(
         source = parse(query, extractor.plan)
     except VideoError as error:
         raise ValueError(f"`query` {error}") from None
+    # First, so that a query that cannot be read is told before hours of extraction.
+    if is_picture(source.path):
+        table = picture_table(extractor, source)
+    else:
+        table = query_table(extractor, tables_in(cache, extractor), source)
     library = open_library(named, extractor, cache=cache, progress=progress)
-    look = library.query if not is_picture(source.path) else partial(picture_table, extractor)
-    table = look(source)
     found = _Search(library, source, table)
     rows = found.of_videos(top) if videos else found.moments(top, suppress)
     rows = _marked(rows, found, kept_in(cache) / "footage")
