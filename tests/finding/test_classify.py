@@ -96,8 +96,9 @@ def test_twenty_videos_a_class_give_probabilities(place, tmp_path):
     rows = []
     for label in ("red", "blue"):
         for number in range(20):
-            write_video(tmp_path / label / f"{number}.mp4", draw(label, 100 + number, 20))
-    answer = told(place, labelled=tmp_path)
+            path = tmp_path / "labelled" / label / f"{number}.mp4"
+            write_video(path, draw(label, 100 + number, 20))
+    answer = told(place, labelled=tmp_path / "labelled")
     rows = answer.rows
     assert {row.score_kind for row in rows} == {"probability"}
     np.testing.assert_allclose(answer.scores.sum(axis=1), 1)

@@ -147,8 +147,15 @@ class FeatureTable:
         return {name: getattr(self, name) for name in ROW_COLUMNS}
 
 
+_BLOCK = 2048
+"""Rows that are normalised at once."""
+
+
 def normalized(vector: np.ndarray) -> np.ndarray:
     """Vector(s) along the last axis divided by their L2 norm, float32; zeros stay zeros."""
+    if np.ndim(vector) == 2 and len(vector) > _BLOCK:  # in float64 all of a long video is large
+        parts = [vector[start : start + _BLOCK] for start in range(0, len(vector), _BLOCK)]
+        return np.concatenate([normalized(part) for part in parts])
     vector = np.asarray(vector, np.float64)
     norm = np.linalg.norm(vector, axis=-1, keepdims=True)
     return np.divide(vector, norm, out=np.zeros_like(vector), where=norm > 0).astype(np.float32)
