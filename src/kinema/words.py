@@ -1,4 +1,4 @@
-"""Numbers of things and names of some of them, as messages say them."""
+"""Numbers of things, names of some of them, and times, as messages say them."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ def first_of(names: Iterable[str], count: int) -> str:
     names = list(names)
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
+
+
+def clock(seconds: float) -> str:
+    """A time as m:ss.s, or h:mm:ss.s."""
+    tenths = round(10 * seconds)
+    sign, tenths = "-" * (tenths < 0), abs(tenths)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    before = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{sign}{before}:{rest // 10:02d}.{rest % 10}"

@@ -22,7 +22,8 @@ from kinema.video.steps import walk
 from kinema.video.synthetic import write_video
 from kinema.views import strips
 from kinema.views.finding import classify_page, duplicates_page, search_page
-from kinema.views.finding_html import Names, clock, place, span, visible
+from kinema.views.finding_html import Names, place, span, visible
+from kinema.words import clock
 
 VOID = {"meta", "br", "img", "input"}
 

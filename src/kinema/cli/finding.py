@@ -361,14 +361,6 @@ def _span(start: float, stop: float) -> str:
     """As "0:03.1-0:13.3"; folders of pictures have no times."""
     if math.isnan(start):
         return "(no times)"
-    return f"{_clock(start)}-{_clock(stop)}"
+    from kinema.words import clock
 
-
-def _clock(seconds: float) -> str:
-    tenths = round(abs(seconds) * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    sign = "-" if seconds < 0 and tenths else ""
-    if hours:
-        return f"{sign}{hours}:{minutes:02d}:{rest // 10:02d}.{rest % 10}"
-    return f"{sign}{minutes}:{rest // 10:02d}.{rest % 10}"
+    return f"{clock(start)}-{clock(stop)}"

@@ -75,13 +75,18 @@ def tables_in(cache: str | os.PathLike[str] | None, extractor: Extractor) -> Tab
     return TableCache(kept_in(cache) / "features", extractor)
 
 
+def _table(extractor: Extractor, tables: TableCache, source: Source) -> FeatureTable | Skipped:
+    ((_, table),) = kept_tables(extractor, [source], tables)
+    return table
+
+
 def query_table(extractor: Extractor, tables: TableCache, source: Source) -> FeatureTable:
     """The clips of a query.
 
     Raises:
         ValueError: it cannot be read.
     """
-    ((_, table),) = kept_tables(extractor, [source], tables)
+    table = _table(extractor, tables, source)
     if isinstance(table, Skipped) and source.is_part and table.reason == NO_FRAME:
         raise ValueError(
             f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s; name "
@@ -234,8 +239,10 @@ def _encoded(
     def rows_of(entry: Entry) -> np.ndarray:
         rows = library._rows(entry)
         if rows is None:  # its table was deleted, or never kept
-            source = library.sources[entry.name]
-            rows = normalized(query_table(library.extractor, library.cache, source).features)
+            table = _table(library.extractor, library.cache, library.sources[entry.name])
+            if isinstance(table, Skipped):
+                raise ValueError(str(table))
+            rows = normalized(table.features)
         return rows
 
     basis = before.basis

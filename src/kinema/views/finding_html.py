@@ -28,7 +28,7 @@ from kinema.video.sources import Source, as_source
 from kinema.video.steps import walk
 from kinema.views import template
 from kinema.views.strips import STRIP_FRAMES, Strip, moments, picture
-from kinema.words import number_of
+from kinema.words import clock, number_of
 
 _UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode's categories of control characters, halves of characters, and ends of lines."""
@@ -187,16 +187,6 @@ def part_of(source: Source, start_seconds: float | None, stop_seconds: float | N
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is there and finite."""
     return value is not None and math.isfinite(value)
-
-
-def clock(seconds: float) -> str:
-    """A time as m:ss.s, or h:mm:ss.s."""
-    tenths = round(10 * seconds)
-    sign, tenths = "-" * (tenths < 0), abs(tenths)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    before = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{sign}{before}:{rest // 10:02d}.{rest % 10}"
 
 
 def span(start_seconds: float | None, stop_seconds: float | None) -> str:

@@ -11,7 +11,6 @@ from kinema.video.sources import Source
 from kinema.views.finding_html import (
     Names,
     Strips,
-    clock,
     head,
     is_number,
     left_out,
@@ -24,7 +23,7 @@ from kinema.views.finding_html import (
     visible,
     write,
 )
-from kinema.words import number_of
+from kinema.words import clock, number_of
 
 SEARCH_STRIP = 96
 """Pixels of a filmstrip where there are few and each is looked at."""
