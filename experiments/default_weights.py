@@ -83,7 +83,7 @@ PLAYED = [(False, False), (True, False), (False, True), (True, True)]
 KINETICS = (Head("mc3_18", "fc6", "mse"), Head("mc3_18", "fc6", "similarity", 4.0))
 IMAGENET = (Head("imagenet", "fc6", "mse"),)
 MOTION = (Head("motion", "fc6", "mse", 0.5),)
-ORDER = (Head("reversed", "fc6", weight=0.5), Head("speed", "fc6", weight=0.2))
+ORDER = (Head("reversed", "fc6", weight=1.0), Head("speed", "fc6", weight=0.2))
 SECOND = (
     Head("mc3_18", "fc7", "mse", 0.5),
     Head("imagenet", "fc7", "mse", 0.5),
@@ -98,7 +98,10 @@ TRIES: dict[str, tuple[Head, ...]] = {
     "order": ORDER,
     "no-similarity": (KINETICS[0], *IMAGENET, *MOTION, *ORDER),
     "no-motion": (*KINETICS, *IMAGENET, *ORDER),
-    "order-twice": (*KINETICS, *IMAGENET, *MOTION, Head("reversed", "fc6", weight=2.0), ORDER[1]),
+    "order-four-times": (
+        *(*KINETICS, *IMAGENET, *MOTION),
+        *(Head("reversed", "fc6", weight=4.0), ORDER[1]),
+    ),
 }
 STUDENTS = {"c3d-half": "c3d_half", "c3d-mini": "c3d_mini"}
 
@@ -107,25 +110,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--corpus", type=Path, nargs="+", default=[], help="folders of video")
-    parser.add_argument("--until", choices=[*STEPS], default=[*STEPS][-1], help="the last step")
+    parser.add_argument("--only", choices=[*STEPS], nargs="+", default=[*STEPS], help="which steps")
     parser.add_argument("--try-clips", type=int, default=50_000, help="of each try")
     parser.add_argument("--tries", nargs="*", default=[*TRIES], help="which of them")
     parser.add_argument("--half-clips", type=int, default=700_000, help="of c3d-half")
     parser.add_argument("--mini-clips", type=int, default=700_000, help="of c3d-mini")
     parser.add_argument("--heads", choices=[*TRIES], default="everything", help="of the students")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
+    parser.add_argument("--compile", action="store_true", help="let PyTorch compile the students")
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.run:
-        learn(options.out, *options.run)
+        learn(options.out, *options.run, compile=options.compile)
         return
-    for name, step in STEPS.items():
+    for name in options.only:
         begun = time.monotonic()
-        step(options)
+        STEPS[name](options)
         print(f"{name}: {time.monotonic() - begun:.1f} s", flush=True)
-        if name == options.until:
-            return
 
 
 # --- the frames -----------------------------------------------------------------------------------
@@ -412,14 +414,16 @@ def recipe_of(network: str, heads: Sequence[Head], clips: int) -> Recipe:
         pixel_scale=64,
         initial="he",
         norm="batch",
-        reversed=0.5,
+        paired=True,
         fast=0.2,
         brightness=0.15,
         heads=tuple(heads),
     )
 
 
-def learn(out: Path, folder: str, network: str, heads: str, clips: str) -> None:
+def learn(
+    out: Path, folder: str, network: str, heads: str, clips: str, *, compile: bool = False
+) -> None:
     """One run, in its folder."""
     chosen = (*TRIES[heads], *SECOND) if folder.startswith("students") else TRIES[heads]
     recipe = recipe_of(network, chosen, int(clips))
@@ -435,6 +439,7 @@ def learn(out: Path, folder: str, network: str, heads: str, clips: str) -> None:
         precision="bf16" if torch.cuda.is_available() else "fp32",
         checkpoint_seconds=100,
         seed=1,
+        compile=compile,
     )
     seconds = time.monotonic() - begun
     judged = {"clips": int(clips), "seconds": round(seconds, 1), **judge(out, out / folder, recipe)}
@@ -449,7 +454,7 @@ def run_all(options: argparse.Namespace, runs: Sequence[Sequence[str]]) -> None:
     def start(run: Sequence[str]) -> None:
         print(f"{run[0]}: {int(run[3]):,} clips", flush=True)
         command = [sys.executable, __file__, str(options.out), "--run", *run]
-        subprocess.run(command, check=True)
+        subprocess.run(command + ["--compile"] * options.compile, check=True)
 
     with ThreadPoolExecutor(options.at_once) as pool:
         list(pool.map(start, todo))
@@ -525,8 +530,8 @@ def held_out(
         size=store.size,
         crop=(CROP, CROP),
         seed=7,
-        reversed=recipe.reversed,
         fast=recipe.fast,
+        paired=recipe.paired,
     )
     draws = [sampler[n] for n in range(1024)]
     clips = [

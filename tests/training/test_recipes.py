@@ -62,6 +62,7 @@ def test_warm_up_and_cosine_by_formula():
         ({"average": 1.0}, "`average` must be more than 0 and less than 1"),
         ({"betas": (0.9,)}, "`betas` must be two numbers"),
         ({"heads": ()}, "`heads` must hold at least one head"),
+        ({"paired": True, "reversed": 0.5}, "`reversed` must be 0 where clips are `paired`"),
     ],
 )
 def test_wrong_values(change, message):
@@ -74,7 +75,7 @@ def test_fields_that_came_later_are_in_no_checkpoint_of_a_source(clips, tmp_path
     settings = Checkpoint.load(tmp_path / "run" / "checkpoint.safetensors").settings
     known = {field.name for field in dataclasses.fields(Recipe)}
     later = {"what", "optimiser", "betas", "schedule", "warm_up", "average", "heads"}
-    later |= {"norm", "reversed", "fast", "brightness"}
+    later |= {"norm", "reversed", "fast", "paired", "brightness"}
     told = {key.removeprefix("recipe's ") for key in settings if key.startswith("recipe's ")}
     assert told == known - later
     with pytest.raises(ValueError, match="begun with recipe's optimiser None, now it is 'adamw'"):

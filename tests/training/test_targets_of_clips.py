@@ -67,6 +67,15 @@ def test_how_clips_are_played_leaves_the_other_draws_as_they_are(store):
     assert 0.35 < np.mean([two.step == 2 for two in long]) < 0.65
 
 
+def test_pairs_are_one_clip_forwards_and_backwards(store):
+    plain = sampler(store, fast=0.5, brightness=0.2)
+    paired = sampler(store, fast=0.5, brightness=0.2, paired=True)
+    assert len(paired) == 2 * len(plain)
+    for n in range(2 * len(plain)):  # into the second epoch
+        assert paired[2 * n] == plain[n]
+        assert paired[2 * n + 1] == dataclasses.replace(plain[n], reversed=True)
+
+
 @pytest.mark.parametrize("mean", ["constants", "volume", "crop"])
 def test_frames_that_a_device_holds_make_the_same_clips(store, mean):
     shape = {"constants": (3,), "volume": (3, 16, 30, 40), "crop": (3, 16, 24, 24)}[mean]

@@ -22,7 +22,7 @@ LENGTH_SETTINGS = ("recipe's epochs", "recipe's iterations")
 
 _LATER = (
     *("optimiser", "betas", "schedule", "warm_up", "average", "heads"),
-    *("norm", "reversed", "fast", "brightness"),
+    *("norm", "reversed", "fast", "paired", "brightness"),
 )
 """Fields of a recipe that the first checkpoints did not know."""
 

@@ -59,6 +59,8 @@ class Recipe:
             written; see Note [Batch normalisation] in `torch_network`. None for none.
         reversed, fast: shares of the clips that are played backwards, and at double speed (every
             other frame).
+        paired: whether each clip is drawn twice in a row, forwards and backwards, so that nothing
+            else tells the two apart; `reversed` is 0 then.
         brightness: pixels, less the mean, are multiplied by 1 +- this, and 128 times +- this is
             added; drawn anew for each clip.
 
@@ -92,6 +94,7 @@ class Recipe:
     norm: str | None = None
     reversed: float = 0.0
     fast: float = 0.0
+    paired: bool = False
     brightness: float = 0.0
 
     def __post_init__(self) -> None:
@@ -116,6 +119,11 @@ class Recipe:
         for name in ("reversed", "fast", "brightness"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be 0 to less than 1, got {getattr(self, name)}.")
+        if self.paired and self.reversed:
+            raise ValueError(
+                f"`reversed` must be 0 where clips are `paired`, forwards and backwards, got "
+                f"{self.reversed}."
+            )
 
     @property
     def learns_labels(self) -> bool:

@@ -114,12 +114,13 @@ class Run:
             once=store.about["clips"] == "five",
             reversed=recipe.reversed,
             fast=recipe.fast,
+            paired=recipe.paired,
             brightness=recipe.brightness,
         )
-        if self._network.stream != "rgb" and (recipe.reversed or recipe.fast):
+        if self._network.stream != "rgb" and (recipe.reversed or recipe.fast or recipe.paired):
             raise ValueError(
                 f"clips of {self._network.stream} cannot be played backwards or at double speed: "
-                "set the recipe's `reversed` and `fast` to 0."
+                "set the recipe's `reversed` and `fast` to 0, and `paired` to False."
             )
         self._iterations = steps(plan, len(self._sampler), (recipe.epochs, recipe.iterations))
         self._settings = self._all_settings()

@@ -75,8 +75,8 @@ class Sampler:
         flip: whether to mirror half of the clips.
         once: whether a segment has one turn in an epoch, as the two-second clips of Sports-1M's
             scheme have; else as many as clips fit into it without overlap.
-        reversed, fast, brightness: see `Recipe`. Segments that are too short for double speed are
-            played as they are.
+        reversed, fast, paired, brightness: see `Recipe`. Segments that are too short for double
+            speed are played as they are.
     """
 
     def __init__(
@@ -91,9 +91,11 @@ class Sampler:
         once: bool = False,
         reversed: float = 0.0,
         fast: float = 0.0,
+        paired: bool = False,
         brightness: float = 0.0,
     ) -> None:
         self._reversed, self._fast, self._brightness = reversed, fast, brightness
+        self._paired = paired
         self.videos = videos
         self._length = length
         self._range = (size[0] - crop[0] + 1, size[1] - crop[1] + 1)
@@ -111,14 +113,20 @@ class Sampler:
 
     def __len__(self) -> int:
         """Clips of an epoch."""
-        return len(self._turns)
+        return len(self._turns) * (2 if self._paired else 1)
 
     def __getitem__(self, n: int) -> Draw:
         """The n-th clip of the run, n = 0, 1, 2, ... without end."""
-        epoch, place = divmod(n, len(self))
+        if not self._paired:
+            return self._drawn(n)
+        pair, backwards = divmod(n, 2)
+        return dataclasses.replace(self._drawn(pair), reversed=bool(backwards))
+
+    def _drawn(self, n: int) -> Draw:
+        epoch, place = divmod(n, len(self._turns))
         cached, order = self._permutation
         if cached != epoch:
-            order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
+            order = np.random.default_rng([self._seed, epoch]).permutation(len(self._turns))
             self._permutation = (epoch, order)
         video, segment = self._turns[order[place]]
         generator = np.random.default_rng([self._seed, epoch, place])
