@@ -586,7 +586,7 @@ def classes_told(
     clips, owner = [], []
     for index, video in enumerate(videos):
         for backwards in (False, True):
-            (segment,) = video.segments
+            segment = video.segments[0]  # the others are the same
             for start in range(0, max(segment.num_frames - LENGTH, 0) + 1, LENGTH):
                 clips.append((segment, start, {"reversed": backwards}))
                 owner.append(2 * index + backwards)

@@ -78,7 +78,7 @@ def write(
     rows: list[tuple[str, int, int, str, str]] = []
     command = ["ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-s", f"{WIDTH}x{HEIGHT}", "-r", "25", "-i", "-"]
-    command += ["-c:v", "libx264", "-crf", "26", "-g", "48", "-pix_fmt", "yuv420p", str(path)]
+    command += ["-c:v", "libx264", "-crf", "31", "-g", "48", "-pix_fmt", "yuv420p", str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         first = 0
