@@ -21,7 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -29,6 +30,8 @@ import numpy as np
 from kinema.native import processor
 from kinema.native._native import trajectories as kernels
 from kinema.threads import num_usable_cores
+
+T = TypeVar("T")
 
 LENGTH = 15
 """Steps of a track."""
@@ -172,12 +175,12 @@ class _Job:
 
     def __init__(self, image: np.ndarray, index: int, before: _Job | None) -> None:
         self.image, self.index, self.before = image, index, before
-        self.seen: Future[tuple[kernels.Picture, _Keypoints]] = Future()
+        self.seen: Future[tuple[kernels.Picture, Keypoints]] = Future()
         self.moved: Future[None] = Future()
 
 
 @dataclass(frozen=True, eq=False)
-class _Keypoints:
+class Keypoints:
     points: np.ndarray
     descriptors: np.ndarray
 
@@ -198,16 +201,16 @@ class _Video:
         before = job.before
         try:
             mask = _mask(self.shape, self._boxes.get(job.index))
-            picture = kernels.Picture(*self._size) if self._pictures.empty() else self._pictures.get()
+            picture = _next(self._pictures) or kernels.Picture(*self._size)
             picture.read(job.image)
-            keypoints = _keypoints(job.image, mask)
+            keypoints = keypoints_of(job.image, mask)
             job.seen.set_result((picture, keypoints))
             if before is None:
                 self._tracks.begin(picture)
                 job.moved.set_result(None)
                 return None
             first, known = before.seen.result()
-            pair = kernels.Pair(*self._size) if self._pairs.empty() else self._pairs.get()
+            pair = _next(self._pairs) or kernels.Pair(*self._size)
             pair.solve(first, picture)
             flow = np.empty((2, *self.shape), np.float32)
             pair.flow(0, False, flow)
@@ -242,6 +245,13 @@ class _Video:
         return Ended(index, rows, points, removed)
 
 
+def _next(free: SimpleQueue[T]) -> T | None:
+    try:
+        return free.get_nowait()
+    except Empty:
+        return None
+
+
 def _checked(frame: np.ndarray, index: int, shape: tuple[int, ...] | None) -> np.ndarray:
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 2:
         kind = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame)
@@ -270,25 +280,26 @@ def _mask(shape: tuple[int, ...], boxes: np.ndarray | None) -> np.ndarray | None
     return mask
 
 
-def _keypoints(image: np.ndarray, mask: np.ndarray | None) -> _Keypoints:
+def keypoints_of(image: np.ndarray, mask: np.ndarray | None) -> Keypoints:
     found, descriptors = cv2.SIFT_create().detectAndCompute(image, mask)
     points = np.array([one.pt for one in found], np.float32).reshape(-1, 2)
     if descriptors is None:
         descriptors = np.empty((0, 128), np.float32)
-    return _Keypoints(points, descriptors)
+    return Keypoints(points, descriptors)
 
 
-def _matches(first: _Keypoints, second: _Keypoints) -> tuple[np.ndarray, np.ndarray]:
+def _matches(first: Keypoints, second: Keypoints) -> tuple[np.ndarray, np.ndarray]:
     """Places in both frames of each keypoint of `second` and the most alike one near it."""
-    if not len(first.points) or not len(second.points):
-        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
-    distances = np.abs(second.points[:, None] - first.points[None])
-    near = (distances < WINDOW_PIXELS).all(axis=2).astype(np.uint8)
-    found = cv2.BFMatcher(cv2.NORM_L2).match(second.descriptors, first.descriptors, near)
-    return (
-        first.points[[one.trainIdx for one in found]],
-        second.points[[one.queryIdx for one in found]],
+    nearest = np.empty(len(second.points), np.int32)
+    kernels.match(
+        processor(),
+        (second.points, second.descriptors),
+        (first.points, first.descriptors),
+        WINDOW_PIXELS,
+        nearest,
     )
+    found = nearest >= 0
+    return first.points[nearest[found]], second.points[found]
 
 
 def _flow_matches(

@@ -180,6 +180,15 @@ void bind_tracks(nb::module_& m) {
                    [](Tracks& self) { return alone(self, [&] { return self.num_alive(); }); });
 }
 
+Keypoints keypoints(const std::tuple<Input, Input>& arrays) {
+  const auto& [points, descriptors] = arrays;
+  check(points.ndim() == 2 && points.shape(0) < std::size_t(kMostPixels) &&
+            has_shape(points, {points.shape(0), 2}) &&
+            has_shape(descriptors, {points.shape(0), std::size_t(kDescriptor)}),
+        "keypoints must be points (n, 2) and descriptors (n, 128).");
+  return {points.data(), descriptors.data(), int(points.shape(0))};
+}
+
 // One kernel at a time, on arrays without padding: for tests.
 void bind_kernels(nb::module_& m) {
   m.def(
@@ -217,6 +226,21 @@ void bind_kernels(nb::module_& m) {
         copy_plane(result.data(), level, to.data());
       },
       "target"_a, "plane"_a.noconvert(), "to"_a.noconvert());
+  m.def(
+      "match",
+      [](const std::string& target, std::tuple<Input, Input> from, std::tuple<Input, Input> to,
+         float window, nb::ndarray<int, nb::c_contig, nb::device::cpu> nearest) {
+        const Keypoints here = keypoints(from), there = keypoints(to);
+        check(has_shape(nearest, {std::size_t(here.count)}), "the result has another size.");
+        const Kernels& kernels = kernels_of(target);
+        const nb::gil_scoped_release released;
+        for (int i = 0; i < here.count; ++i)
+          nearest.data()[i] =
+              kernels.nearest(here.points[2 * i], here.points[2 * i + 1],
+                              here.descriptors + std::ptrdiff_t(i) * kDescriptor, there, window);
+      },
+      "target"_a, "keypoints"_a, "others"_a, "window"_a, "nearest"_a.noconvert(),
+      "For each keypoint, points and descriptors, the most alike of the others near it, or -1.");
   m.def(
       "levels",
       [](int width, int height) {

@@ -27,6 +27,7 @@ extern const Kernels KINEMA_JOIN(kernels_, KINEMA_TARGET) = {KINEMA_TEXT(KINEMA_
                                                              sum_image,
                                                              sum_gradient,
                                                              sum_flow,
-                                                             add_block};
+                                                             add_block,
+                                                             nearest};
 
 }  // namespace kinema::trajectories

@@ -37,6 +37,14 @@ struct Sums {
   float* still;  // [height + 1][width + 1], of flow alone
 };
 
+constexpr int kDescriptor = 128;  // values of a keypoint's descriptor
+
+struct Keypoints {
+  const float* points;       // [count][2]
+  const float* descriptors;  // [count][kDescriptor]
+  int count;
+};
+
 struct Kernels {
   const char* name;
 
@@ -79,6 +87,10 @@ struct Kernels {
   // Adds the descriptor of the block at (x, y), 2 x 2 cells of histograms, L1-normalised and
   // square-rooted: 4 x 8 values, 4 x 9 where there is `still`.
   void (*add_block)(Sums, int width, int x, int y, float* descriptor);
+
+  // The one of `others` whose descriptor is the most like `descriptor` (the first of several), of
+  // those less than `window` away from (x, y) along both axes; -1 if there is none.
+  int (*nearest)(float x, float y, const float* descriptor, Keypoints others, float window);
 };
 
 // The build of the kernels for one of targets().

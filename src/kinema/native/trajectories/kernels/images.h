@@ -176,5 +176,26 @@ float corners(const Byte* image, const Level& level, float* values, float* scrat
   return largest;
 }
 
+int nearest(float x, float y, const float* descriptor, Keypoints others, float window) {
+  int best = -1;
+  float least = 0;
+  for (int i = 0; i < others.count; ++i) {
+    const float dx = others.points[2 * i] - x, dy = others.points[2 * i + 1] - y;
+    if (!(__builtin_fabsf(dx) < window && __builtin_fabsf(dy) < window)) continue;
+    const float* other = others.descriptors + std::ptrdiff_t(i) * kDescriptor;
+    Vector sum{};
+    for (int k = 0; k < kDescriptor; k += kWidth) {
+      const Vector away = load(descriptor + k) - load(other + k);
+      sum = multiply_add(away, away, sum);
+    }
+    float distance = 0;
+    for (int k = 0; k < kWidth; ++k) distance += sum[k];
+    if (best >= 0 && !(distance < least)) continue;
+    best = i;
+    least = distance;
+  }
+  return best;
+}
+
 }  // namespace
 }  // namespace kinema::trajectories
