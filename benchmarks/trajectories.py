@@ -2,12 +2,13 @@
 
 On real video of 320x240 pixels (KINEMA_DATA), for each video and in one run: milliseconds a frame
 of all of it, of it without keypoints, and with two threads, over those of one call of
-cv2.calcOpticalFlowFarneback at the same settings, the median of its calls. All takes turns, so that
+cv2.calcOpticalFlowFarneback at the same settings, the median of its calls. They take turns, so that
 other programs disturb all alike; ratios are medians over videos and rounds.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import time
@@ -22,7 +23,7 @@ from kinema.features import trajectories
 from kinema.video.reader import VideoReader
 
 VIDEOS = ("BabyCrawling", "Punch", "PushUps")
-NUM_FRAMES = 60
+NUM_FRAMES = 50
 ROUNDS = 5
 SETTINGS = (2**-0.5, 8, 10, 2, 7, 1.5, cv2.OPTFLOW_FARNEBACK_GAUSSIAN)
 
@@ -37,10 +38,10 @@ def grey(path: Path) -> list[np.ndarray]:
     return frames
 
 
-def seconds(function: Callable[[], object]) -> float:
+def seconds(function: Callable[..., object], *arguments: object) -> float:
     """How long a call takes."""
     start = time.perf_counter()
-    function()
+    function(*arguments)
     return time.perf_counter() - start
 
 
@@ -61,8 +62,8 @@ def without_keypoints(frames: list[np.ndarray]) -> list[np.ndarray]:
 
 def flows(frames: list[np.ndarray]) -> Iterator[float]:
     """Seconds of OpenCV's flow, pair by pair."""
-    for first, second in zip(frames, frames[1:], strict=False):
-        yield seconds(lambda a=first, b=second: cv2.calcOpticalFlowFarneback(a, b, None, *SETTINGS))
+    for first, second in itertools.pairwise(frames):
+        yield seconds(cv2.calcOpticalFlowFarneback, first, second, None, *SETTINGS)
 
 
 def main() -> None:
@@ -79,9 +80,9 @@ def main() -> None:
         rows.append(sum(map(len, one)))
         for _ in range(ROUNDS):
             flow = statistics.median(flows(frames))
-            single = seconds(lambda: tracked(frames, 1)) / len(frames)
-            bare = seconds(lambda: without_keypoints(frames)) / len(frames)
-            double = seconds(lambda: tracked(frames, 2)) / len(frames)
+            single = seconds(tracked, frames, 1) / len(frames)
+            bare = seconds(without_keypoints, frames) / len(frames)
+            double = seconds(tracked, frames, 2) / len(frames)
             flow = (flow + statistics.median(flows(frames))) / 2
             flow_ms.append(1e3 * flow)
             ratios["all"].append(single / flow)
