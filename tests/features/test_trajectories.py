@@ -47,7 +47,7 @@ def test_columns():
     assert len(INFO) == 10
 
 
-def test_published_rows(kinema_data):
+def test_published_rows_of_real_frames(kinema_data):
     """Wang's own output, of OpenCV 2.4 with SURF and the FFmpeg of 2013."""
     folder = kinema_data / "idt-golden"
     video = VideoReader(folder / "person01_boxing_d1_uncomp.avi")
