@@ -29,6 +29,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 EPSILON = 0.001
 """Of psi (IPOL, EPSILON)."""
 PRESMOOTHING = 0.8
@@ -92,6 +94,11 @@ class Brox:
                 f"`most_sweeps` must be a multiple of {SWEEPS_A_CHECK}, got {self.most_sweeps}."
             )
 
+    @property
+    def zoom_sigma(self) -> float:
+        """Of the blur of a scale before it is shrunk, in pixels."""
+        return ZOOM_SIGMA * math.sqrt(1 / self.nu**2 - 1)
+
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Height and width of each scale in pixels, the finest first."""
         fit = 1 + math.log(min(height, width) / SMALLEST_SIDE) / math.log(1 / self.nu)
@@ -121,3 +128,24 @@ def mirrored(length: int, radius: int) -> list[int]:
     found = [-i if i < 0 else i for i in range(-radius, length + radius)]
     found = [2 * length - 1 - i if i >= length else i for i in found]
     return [min(max(i, 0), length - 1) for i in found]
+
+
+def pairs_of_images(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(2, N, H, W) float32 of what a solver is given.
+
+    Raises:
+        ValueError: `first` and `second` are not (N, H, W) or (H, W) both, not empty and finite.
+    """
+    for name, images in (("first", first), ("second", second)):
+        if not isinstance(images, np.ndarray) or images.ndim not in (2, 3) or 0 in images.shape:
+            found = getattr(images, "shape", type(images).__name__)
+            raise ValueError(
+                f"`{name}` must be a NumPy array (N, H, W) or (H, W), not empty; got {found}."
+            )
+    if first.shape != second.shape:
+        raise ValueError(f"`second` must be {first.shape} as `first` is, got {second.shape}.")
+    sizes = first.shape[-2:]
+    images = np.stack([first.reshape(-1, *sizes), second.reshape(-1, *sizes)]).astype(np.float32)
+    if not np.isfinite(images).all():
+        raise ValueError("`first` and `second` must hold finite numbers; some are not.")
+    return images

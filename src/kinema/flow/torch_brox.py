@@ -30,10 +30,10 @@ from kinema.flow.brox import (
     EPSILON,
     PRESMOOTHING,
     SWEEPS_A_CHECK,
-    ZOOM_SIGMA,
     Brox,
     gaussian,
     mirrored,
+    pairs_of_images,
 )
 
 CUBIC = -0.5
@@ -68,15 +68,7 @@ def brox_flow(
     Raises:
         ValueError: not such images.
     """
-    for name, image in (("first", first), ("second", second)):
-        if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or 0 in image.shape:
-            raise ValueError(f"`{name}` must be a NumPy array (N, H, W) or (H, W), not empty.")
-    if first.shape != second.shape:
-        raise ValueError(f"`second` must be {first.shape} as `first` is, got {second.shape}.")
-    shape = first.shape[-2:]
-    images = np.stack([first.reshape(-1, *shape), second.reshape(-1, *shape)]).astype(np.float32)
-    if not np.isfinite(images).all():
-        raise ValueError("`first` and `second` must hold finite numbers.")
+    images = pairs_of_images(first, second)
     with torch.inference_mode():
         flow = _pyramid(torch.from_numpy(images).to(device), settings, compiled, graph)
     return flow.cpu().numpy().reshape(*first.shape, 2)
@@ -87,9 +79,10 @@ def _pyramid(images: Tensor, settings: Brox, compiled: bool, graph: bool) -> Ten
     images = _blurred(_normalised(images), PRESMOOTHING)
     sizes = settings.sizes(*images.shape[2:])
     levels = [images]
-    sigma = ZOOM_SIGMA * (1 / settings.nu**2 - 1) ** 0.5
     for size in sizes[1:]:
-        levels.append(_sampled(_blurred(levels[-1], sigma), size, 2 * (1 / settings.nu,)))
+        levels.append(
+            _sampled(_blurred(levels[-1], settings.zoom_sigma), size, 2 * (1 / settings.nu,))
+        )
     flow = torch.zeros_like(levels[-1])
     for index in reversed(range(len(sizes))):
         if flow.shape != levels[index].shape:

@@ -4,8 +4,8 @@
 says which algorithm computes a layer and how its work is cut up; `kernels/` holds the kernels,
 compiled once for each kind of processor; `work.cpp` is what the threads of a team do in one layer;
 `network.cpp` runs a chain of layers, `layer_gradients.cpp` one layer and its gradients;
-`bindings.cpp` shows it to Python. Another domain is another folder with its `bindings.cpp`, and a
-call of `add_domain` in CMakeLists.txt.
+`bindings.cpp` shows it to Python. `flow/` solves for optical flow. Another domain is another folder
+with its `bindings.cpp`, and a call of `add_domain` in CMakeLists.txt.
 
 `convolve` and `input_gradient` take and give NumPy arrays. Networks are run by `engine.Engine`, and
 PyTorch's autograd goes back through `autograd.conv3d`.
@@ -18,7 +18,14 @@ import os
 import numpy as np
 
 try:
-    from kinema.native._native import LANES, LayerGradients, Network, can_pool, targets
+    from kinema.native._native import (
+        LANES,
+        LayerGradients,
+        Network,
+        brox_flow,
+        can_pool,
+        targets,
+    )
 except ImportError as error:  # pragma: no cover
     raise ImportError(
         f"kinema's native engine is not there ({error}): install it with a C++20 compiler at hand "
@@ -29,6 +36,7 @@ __all__ = [
     "LANES",
     "LayerGradients",
     "Network",
+    "brox_flow",
     "can_pool",
     "convolve",
     "input_gradient",
