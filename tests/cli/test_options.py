@@ -30,6 +30,7 @@ FUNCTIONS = {
     "embed": ["evaluation.embedding.embed"],
     "compactness": ["evaluation.compactness.compactness"],
     "duplicates": ["finding.duplicates.duplicates"],
+    "flow": ["flow.pictures.draw_flow"],
     "kernels": ["views.filters.kernels"],
     "excite": ["views.excitation.excite"],
     "demo": ["cli.demo.demo"],
