@@ -42,6 +42,9 @@ SMALLEST_SIDE = 16
 SWEEPS_A_CHECK = 5
 """See Note [Red-black]."""
 
+MOST = 1e30
+"""Absolute value of a pixel, so that the range of all of them is a number."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Brox:
@@ -146,6 +149,6 @@ def pairs_of_images(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         raise ValueError(f"`second` must be {first.shape} as `first` is, got {second.shape}.")
     sizes = first.shape[-2:]
     images = np.stack([first.reshape(-1, *sizes), second.reshape(-1, *sizes)]).astype(np.float32)
-    if not np.isfinite(images).all():
-        raise ValueError("`first` and `second` must hold finite numbers; some are not.")
+    if not (np.abs(images) < MOST).all():
+        raise ValueError(f"`first` and `second` must hold numbers below {MOST:g}; some are not.")
     return images
