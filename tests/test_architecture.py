@@ -31,6 +31,7 @@ ORDER = (
     "plots",
     "native",
     "video",
+    "flow",
     "datasets",
     "weights",
     "engine",
@@ -51,6 +52,7 @@ MAY_IMPORT_TORCH = {
     "engine.autograd",
     "engine.engine",
     "engine.torch_network",
+    "flow.torch_brox",
     "model",
     "training.clip_dataset",
     "training.descent",
@@ -62,6 +64,7 @@ MAY_IMPORT_TORCH = {
 IMPORT_TORCH_AT_ONCE = {
     "engine.autograd",
     "engine.torch_network",
+    "flow.torch_brox",
     "training.learner",
     "training.batches",
     "training.clip_dataset",

@@ -31,6 +31,7 @@ FUNCTIONS = {
     "compactness": ["evaluation.compactness.compactness"],
     "duplicates": ["finding.duplicates.duplicates"],
     "trajectories": ["features.trajectory_files.write_trajectories"],
+    "flow": ["flow.pictures.draw_flow"],
     "kernels": ["views.filters.kernels"],
     "excite": ["views.excitation.excite"],
     "demo": ["cli.demo.demo"],

@@ -40,6 +40,7 @@ commands: tuple[Callable[..., Done | None], ...] = (
     evaluation.compactness,
     finding.duplicates,
     rivals.trajectories,
+    rivals.flow,
     inside.kernels,
     inside.excite,
     inside.demo,

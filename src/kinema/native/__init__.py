@@ -4,10 +4,10 @@
 says which algorithm computes a layer and how its work is cut up; `kernels/` holds the kernels,
 compiled once for each kind of processor; `work.cpp` is what the threads of a team do in one layer;
 `network.cpp` runs a chain of layers, `layer_gradients.cpp` one layer and its gradients;
-`bindings.cpp` shows it to Python. `trajectories/` is another one: a `Picture` is a frame at all
-scales, a `Pair` the flow between two, `Tracks` follow it; several threads may use several of them
-at once. A further domain is another folder with its `bindings.cpp`, and a call of `add_domain` in
-CMakeLists.txt.
+`bindings.cpp` shows it to Python. `flow/` solves for optical flow. In `trajectories/` a `Picture`
+is a frame at all scales, a `Pair` the flow between two, `Tracks` follow it; several threads may use
+several of them at once. Another domain is another folder with its `bindings.cpp`, and a call of
+`add_domain` in CMakeLists.txt.
 
 `convolve` and `input_gradient` take and give NumPy arrays. Networks are run by `engine.Engine`, and
 PyTorch's autograd goes back through `autograd.conv3d`.
@@ -24,6 +24,7 @@ try:
         LANES,
         LayerGradients,
         Network,
+        brox_flow,
         can_pool,
         targets,
         trajectories,
@@ -38,6 +39,7 @@ __all__ = [
     "LANES",
     "LayerGradients",
     "Network",
+    "brox_flow",
     "can_pool",
     "convolve",
     "input_gradient",

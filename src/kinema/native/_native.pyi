@@ -6,6 +6,26 @@ LANES: int
 
 def targets() -> list[str]: ...
 def can_pool(sizes: Sequence[int], kernel: Sequence[int], window: Sequence[int]) -> bool: ...
+def brox_flow(
+    target: str,
+    first: np.ndarray,
+    second: np.ndarray,
+    flow: np.ndarray,
+    scales: Sequence[tuple[int, int]],
+    presmoothing: Sequence[float],
+    shrinking: Sequence[float],
+    alpha: float,
+    gamma: float,
+    nu: float,
+    epsilon: float,
+    warps: int,
+    inner: int,
+    omega: float,
+    tolerance: float,
+    most_sweeps: int,
+    sweeps_a_check: int,
+    threads: int,
+) -> None: ...
 
 class Network:
     def __init__(self, target: str, shape: Sequence[int], threads: int) -> None: ...
