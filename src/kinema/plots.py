@@ -38,7 +38,7 @@ class Strip:
     clip_seconds: np.ndarray
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A name as it is: dollars begin no formula, bytes that are no UTF-8 are spelled out."""
     return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
 
@@ -73,17 +73,17 @@ def filmstrips(
         said = strip.prediction.replace("_", " ")
         truth = "" if right else f"  (it is {strip.label.replace('_', ' ')})"
         row.suptitle(
-            _plain(f"{'✓' if right else '✗'} {said}{truth}"),
+            plain(f"{'✓' if right else '✗'} {said}{truth}"),
             x=0.02, ha="left", fontsize=10, color=RIGHT if right else WRONG, weight="bold",
         )  # fmt: skip
         _timeline(row.add_subplot(grid[1, :]), strip, low, high)
     handles = [
         matplotlib.lines.Line2D(
-            [], [], color=COLOURS[i % len(COLOURS)], lw=3, label=_plain(name.replace("_", " "))
+            [], [], color=COLOURS[i % len(COLOURS)], lw=3, label=plain(name.replace("_", " "))
         )
         for i, name in enumerate(classes)
     ]
-    figure.suptitle(_plain(title), fontsize=11, y=1.0, va="bottom")
+    figure.suptitle(plain(title), fontsize=11, y=1.0, va="bottom")
     figure.legend(handles=handles, loc="lower center", ncol=len(classes), frameon=False,
                   bbox_to_anchor=(0.5, -0.035), fontsize=9)  # fmt: skip
     with atomic_path(path) as partial:
@@ -157,7 +157,7 @@ def training_curve(
         )
         right.set_ylabel("test accuracy, %")
         right.set_ylim(0, 103)  # a line at 100 % is not the frame
-    axes.set_title("\n".join(textwrap.wrap(_plain(title), 90)), fontsize=11)
+    axes.set_title("\n".join(textwrap.wrap(plain(title), 90)), fontsize=11)
     named = {  # one entry a label, however often the run was made longer
         label: handle
         for each in figure.axes
@@ -210,12 +210,12 @@ def embeddings(
         for index, label in enumerate(classes):
             here = points[labels == index]
             axes.scatter(
-                here[:, 0], here[:, 1], s=14, color=colours(index), label=_plain(label), lw=0
+                here[:, 0], here[:, 1], s=14, color=colours(index), label=plain(label), lw=0
             )
-        axes.set_title(_plain(f"{shortened(name, 46)}\n{below}"), fontsize=10)
+        axes.set_title(plain(f"{shortened(name, 46)}\n{below}"), fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.suptitle(_plain(title), fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     if len(classes) <= 20:
         handles, names = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="lower center", ncol=5, frameon=False, fontsize=9,
@@ -243,10 +243,10 @@ def compactness(
     figure = Figure(figsize=(7, 4.2), dpi=110)
     axes = figure.add_subplot()
     _accuracies(axes, curves)
-    axes.set_title(_plain(title), fontsize=11)
+    axes.set_title(plain(title), fontsize=11)
     if remarks:
         text = "\n".join(line for remark in remarks for line in textwrap.wrap(remark, 100))
-        figure.text(0.5, -0.01, _plain(text), ha="center", va="top", fontsize=8, color="#666666")
+        figure.text(0.5, -0.01, plain(text), ha="center", va="top", fontsize=8, color="#666666")
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
 
@@ -257,7 +257,7 @@ def _accuracies(
     for index, (name, accuracy) in enumerate(curves):
         counts = sorted(accuracy)
         values = [100 * accuracy[count] for count in counts]
-        label = _plain(shortened(name, 60))
+        label = plain(shortened(name, 60))
         axes.plot(counts, values, "o-", color=COLOURS[index % len(COLOURS)], label=label)
         if len(counts) == 1:  # no line leads the eye to it
             axes.annotate(
@@ -329,7 +329,7 @@ def kernels(
         )
         axes.imshow(canvas, extent=(0, w, h, 0), interpolation="nearest", aspect="auto")
         axes.set_axis_off()
-        axes.set_title(_plain(title), fontsize=11, loc="left")
+        axes.set_title(plain(title), fontsize=11, loc="left")
         for number, (x, y) in zip(strips, corners, strict=True):
             axes.text(x, y - 3, str(number), fontsize=7, color="#666666")
         left += w + margin
@@ -405,12 +405,12 @@ def projections(path: str | os.PathLike[str], strips: Sequence[Projection], *, t
         axes.set_axis_off()
         return axes
 
-    write(_LINE, _LINE, _plain(title), fontsize=11)
+    write(_LINE, _LINE, plain(title), fontsize=11)
     legend = "yellow: the part of the frame at the right; below it what the activation projects to"
     write(_LINE, 1.9 * _LINE, legend, fontsize=7, color="#666666")
     for index, strip in enumerate(strips):
         top = 3 * _LINE + index * block
-        write(_LINE, top + 8, _plain(strip.title), fontsize=8)
+        write(_LINE, top + 8, plain(strip.title), fontsize=8)
         down = top + 2 * _LINE - 4
         rows, places = strip.rows, strip.columns
         draw(_LINE, down, strip.whole).add_patch(

@@ -32,6 +32,7 @@ FUNCTIONS = {
     "duplicates": ["finding.duplicates.duplicates"],
     "trajectories": ["features.trajectory_files.write_trajectories"],
     "flow": ["flow.pictures.draw_flow"],
+    "runtime": ["evaluation.runtime.runtime"],
     "kernels": ["views.filters.kernels"],
     "excite": ["views.excitation.excite"],
     "demo": ["cli.demo.demo"],
@@ -65,6 +66,7 @@ OWN = {
     "excite": {"max_skipped"},
     "predict": {"json", "max_skipped", "model"},
     "prepare": {"max_skipped"},
+    "runtime": {"max_skipped"},
     "search": {"csv", "json", "max_skipped", "model", "page"},
     "transfer": {"model", "out", "max_skipped"},
     "weights convert": {"target"},
@@ -106,7 +108,7 @@ def functions_of(command: str) -> list:
 def same(flag, default) -> bool:
     """Whether a flag's default is the function's, which may hold many names at once."""
     value = flag.field_info.default
-    if name_of(flag) == "methods":
+    if name_of(flag) in ("methods", "systems"):
         value = options.names(value)
     if isinstance(default, tuple):
         return tuple(value or ()) == default

@@ -41,6 +41,7 @@ commands: tuple[Callable[..., Done | None], ...] = (
     finding.duplicates,
     rivals.trajectories,
     rivals.flow,
+    rivals.runtime,
     inside.kernels,
     inside.excite,
     inside.demo,

@@ -1,4 +1,4 @@
-"""What C3D is compared with, by itself: `kinema trajectories`, `flow`."""
+"""What C3D is compared with, by itself: `kinema trajectories`, `flow`, `runtime`."""
 
 from __future__ import annotations
 
@@ -90,3 +90,56 @@ def flow(
         **vars(reading),
     )
     return Done(lines=[drawn.summary()])
+
+
+def runtime(
+    *videos: options.VideoPath,
+    out: options.OutFolder,
+    systems: Annotated[
+        str,
+        Parameter(
+            help="Which, with commas between: idt, brox, dis, brox-gpu, c3d, c3d-torch, c3d-gpu; "
+            "all by default."
+        ),
+    ] = "idt,brox,dis,brox-gpu,c3d,c3d-torch,c3d-gpu",
+    seconds: float = 20.0,
+    weights: str | None = None,
+    stride: int = 16,
+    batch: int = 8,
+    threads: options.Threads = None,
+    reading: Reading = Reading(),
+    max_skipped: options.MaxSkipped = 0,
+) -> Done:
+    """Measure the paper's runtime table on this machine: iDT, Brox's flow, C3D.
+
+    Each runs on one core and on all, input and output included. Writes runtime.json, runtime.md and
+    runtime.png; a stopped run goes on.
+
+    Args:
+        seconds: For which each reads videos.
+        weights: Of C3D; the original network with random ones by default: they are as fast.
+        stride: Frames from clip to clip of C3D.
+        batch: Clips that go through C3D at once.
+    """
+    from kinema.evaluation.runtime import runtime
+    from kinema.views.runtime import summary, write
+
+    made = runtime(
+        videos,
+        out=out,
+        systems=options.names(systems),
+        seconds=seconds,
+        weights=weights,
+        stride=stride,
+        batch=batch,
+        threads=threads,
+        progress=True,
+        **vars(reading),
+    )
+    write(made, out)
+    return Done(
+        skipped=made.skipped,
+        max_skipped=max_skipped,
+        notes=made.notes,
+        lines=[*summary(made), out / "runtime.md"],
+    )

@@ -40,6 +40,11 @@ CUBIC = -0.5
 """Keys's parameter of the bicubic interpolation (IPOL, bicubic_interpolation.h)."""
 
 
+def gpu_name() -> str:
+    """What PyTorch calls the GPU; "" if it sees none."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
 def brox_flow(
     first: np.ndarray,
     second: np.ndarray,
