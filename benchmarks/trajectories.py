@@ -23,8 +23,8 @@ from kinema.features import trajectories
 from kinema.video.reader import VideoReader
 
 VIDEOS = ("BabyCrawling", "Punch", "PushUps")
-NUM_FRAMES = 50
-ROUNDS = 5
+NUM_FRAMES = 40
+ROUNDS = 3
 SETTINGS = (2**-0.5, 8, 10, 2, 7, 1.5, cv2.OPTFLOW_FARNEBACK_GAUSSIAN)
 
 
