@@ -63,8 +63,8 @@ def brox_flow(
         second: the image after each.
         settings: see `Brox`.
         device: "cpu", "cuda", ...; PyTorch's name.
-        compiled: whether `torch.compile` fuses the sweeps: several times as fast on a GPU, after
-            it has taken a while to compile.
+        compiled: whether `torch.compile` fuses what a warp and a sweep do, once it has taken its
+            time to compile: less memory traffic on a GPU.
         graph: whether a GPU's sweeps are launched as one CUDA graph; it changes no bit.
 
     Returns:
@@ -101,39 +101,58 @@ def _pyramid(images: Tensor, settings: Brox, compiled: bool, graph: bool) -> Ten
 def _scale(images: Tensor, flow: Tensor, settings: Brox, compiled: bool, graph: bool) -> Tensor:
     """The flow (2, N, H, W) of one scale, from that of the coarser one."""
     _, num_pairs, height, width = images.shape
-    first, first_x, first_y = images[0], *_gradient(images[0])
+    first = images[0], *_gradient(images[0])
     second_x, second_y = _gradient(images[1])
     second = torch.stack([images[1], second_x, second_y, *_second_derivatives(images[1])])
     system = _System(num_pairs, height, width, settings, images.device, compiled, graph)
+    equations = _compiled_equations() if compiled else _equations
     for _ in range(settings.warps):
-        warped, x, y, xx, xy, yy = _warped(second, flow)
-        edges = settings.alpha * _edges(flow)
-        spread = edges.sum(0)
-        ahead, beside = edges[:, None], _neighbours(flow)
-        divergence = sum(ahead[i] * (beside[i] - flow) for i in range(4))
-        differences = warped - first, x - first_x, y - first_y
         change = torch.zeros_like(flow)
         for _ in range(settings.inner):
-            now = (
-                differences[0] + x * change[0] + y * change[1],
-                differences[1] + xx * change[0] + xy * change[1],
-                differences[2] + xy * change[0] + yy * change[1],
-            )
-            p = (now[0] ** 2 + EPSILON**2).rsqrt()
-            g = settings.gamma * (now[1] ** 2 + now[2] ** 2 + EPSILON**2).rsqrt()
-            constant = divergence - torch.stack(
-                [
-                    p * differences[0] * x + g * (differences[1] * xx + differences[2] * xy),
-                    p * differences[0] * y + g * (differences[1] * xy + differences[2] * yy),
-                ]
-            )
-            diagonal = spread + torch.stack(
-                [p * x * x + g * (xx * xx + xy * xy), p * y * y + g * (yy * yy + xy * xy)]
-            )
-            coupling = p * x * y + g * (xx + yy) * xy
-            change = system.solve(constant, diagonal, coupling, edges, change)
+            terms = equations(first, second, flow, change, settings.alpha, settings.gamma)
+            change = system.solve(*terms, change)
         flow = flow + change
     return flow
+
+
+def _equations(
+    first: Sequence[Tensor],
+    second: Tensor,
+    flow: Tensor,
+    change: Tensor,
+    alpha: float,
+    gamma: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The linear system of a warp, linearised at `change`; see `_System.solve`.
+
+    Args:
+        first: (N, H, W) each, the image and its derivatives by x and by y.
+        second: (6, N, H, W), the same and by x twice, by x and y, by y twice.
+        flow, change: (2, N, H, W).
+        alpha, gamma: see `Brox`.
+    """
+    warped, x, y, xx, xy, yy = _warped(second, flow)
+    edges = alpha * _edges(flow)
+    divergence = torch.zeros_like(flow)
+    for edge, beside in zip(edges, _neighbours(flow), strict=True):
+        divergence = divergence + edge * (beside - flow)
+    difference, difference_x, difference_y = warped - first[0], x - first[1], y - first[2]
+    now = difference + x * change[0] + y * change[1]
+    now_x = difference_x + xx * change[0] + xy * change[1]
+    now_y = difference_y + xy * change[0] + yy * change[1]
+    p = (now**2 + EPSILON**2).rsqrt()
+    g = gamma * (now_x**2 + now_y**2 + EPSILON**2).rsqrt()
+    constant = divergence - torch.stack(
+        [
+            p * difference * x + g * (difference_x * xx + difference_y * xy),
+            p * difference * y + g * (difference_x * xy + difference_y * yy),
+        ]
+    )
+    diagonal = edges.sum(0) + torch.stack(
+        [p * x * x + g * (xx * xx + xy * xy), p * y * y + g * (yy * yy + xy * xy)]
+    )
+    coupling = p * x * y + g * (xx + yy) * xy
+    return constant, diagonal, coupling, edges
 
 
 class _System:
@@ -259,6 +278,11 @@ def _sweep(
 @cache
 def _compiled_sweep() -> Callable[..., None]:
     return torch.compile(_sweep, dynamic=True)
+
+
+@cache
+def _compiled_equations() -> Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]:
+    return torch.compile(_equations, dynamic=True)
 
 
 def _captured(work: Callable[[], object]) -> Callable[[], object]:

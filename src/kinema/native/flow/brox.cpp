@@ -1,5 +1,7 @@
 #include "flow/brox.h"
 
+#include "support/memory.h"
+
 namespace kinema::flow {
 
 std::size_t floats_needed(const Settings& settings) {
@@ -10,10 +12,10 @@ std::size_t floats_needed(const Settings& settings) {
   for (int scale = 0; scale < settings.num_scales; ++scale)
     floats += 2 * plane(settings.scales[scale].height, settings.scales[scale].width);
   const std::size_t height = settings.scales[0].height, width = settings.scales[0].width;
-  const std::size_t places = (width + 31) / 32 * 16;
-  floats += 6 * plane(height, width) + 8 * height * width + 16;
-  floats += 2 * 9 * plane(height, places);
-  floats += 32 * (std::size_t(row_pitch(int(2 * places))) + 2 * kMostTaps);
+  const int places = places_of(int(width));
+  floats += kPlanes * plane(height, width) + rounded(kChannels * height * width);
+  floats += 2 * kColourPlanes * plane(height, places);
+  floats += kLines * (std::size_t(row_pitch(2 * places)) + 2 * kMostTaps);
   return floats;
 }
 

@@ -33,6 +33,11 @@ struct Settings {
 constexpr int kMargin = 16;
 constexpr std::ptrdiff_t row_pitch(int width) { return (width + 15) / 16 * 16 + 2 * kMargin; }
 
+// What a scale is solved in: images, values of each colour's pixels, rows, values of a pixel of the
+// second image; and places in a row of a colour, whole vectors.
+constexpr int kPlanes = 6, kColourPlanes = 9, kLines = 32, kChannels = 8;
+constexpr int places_of(int width) { return (width + 31) / 32 * 16; }
+
 // Floats that one pair of images needs.
 std::size_t floats_needed(const Settings& settings);
 

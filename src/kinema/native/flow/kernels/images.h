@@ -119,8 +119,6 @@ inline void gradient(const Plane& image, Scale size, const Plane& dx, const Plan
 
 // An image and its derivatives, pixel by pixel: I, Ix, Iy, Ixx, Ixy, Iyy and two that are zero, so
 // that a warp takes all of a pixel at once.
-constexpr int kChannels = 8;
-
 inline void derive(const Plane& image, Scale size, float* pixels) {
   for (int y = 0; y < size.height; ++y) {
     const float *row = image.row(y), *up = image.row(clamped(y - 1, size.height)),

@@ -8,8 +8,6 @@
 namespace kinema::flow {
 namespace {
 
-constexpr int kLines = 32;
-
 // All that a pair needs beside its pyramid; each scale uses the same memory.
 struct Work {
   Plane first_x, first_y, u, v, psi, spare;
@@ -32,11 +30,10 @@ struct Memory {
   }
 };
 
-inline int places_of(int width) { return (width + 31) / 32 * 16; }
-
 inline Work work_for(Scale size, const Settings& settings, Memory memory) {
   Work work{};
-  Plane* const planes[] = {&work.first_x, &work.first_y, &work.u, &work.v, &work.psi, &work.spare};
+  Plane* const planes[kPlanes] = {&work.first_x, &work.first_y, &work.u,
+                                  &work.v,       &work.psi,     &work.spare};
   for (Plane* plane : planes) *plane = memory.plane(size.height, size.width);
   work.pixels = memory.take(std::ptrdiff_t(size.height) * size.width * kChannels);
   System& system = work.system;
@@ -45,7 +42,7 @@ inline Work work_for(Scale size, const Settings& settings, Memory memory) {
   system.omega = settings.omega;
   float* begin = memory.next;
   for (Colour& colour : system.colours)
-    for (Plane Colour::*plane : kColourPlanes)
+    for (Plane Colour::*plane : kColourMembers)
       colour.*plane = memory.plane(size.height, system.places);
   zero(begin, memory.next - begin);
   for (float*& line : work.lines) {
@@ -159,8 +156,8 @@ inline void equations(const Work& work, const Plane& first, Scale size, const Se
     down[x] = to_down;
   }
   for (int i = 0; i < (from_start ? 9 : 7); ++i)
-    part(lines[6 + i], y, system.places, (red.*kColourPlanes[i]).row(y),
-         (black.*kColourPlanes[i]).row(y));
+    part(lines[6 + i], y, system.places, (red.*kColourMembers[i]).row(y),
+         (black.*kColourMembers[i]).row(y));
 }
 
 // Adds the increment to the flow.

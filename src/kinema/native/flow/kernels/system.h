@@ -18,7 +18,7 @@ struct Colour {
   Plane right, down;  // weights of the neighbours there
 };
 // In the order in which a row's equations are written.
-constexpr Plane Colour::*kColourPlanes[] = {
+constexpr Plane Colour::*kColourMembers[kColourPlanes] = {
     &Colour::constant_u, &Colour::constant_v, &Colour::factor_u,
     &Colour::factor_v,   &Colour::coupling,   &Colour::right,
     &Colour::down,       &Colour::u,          &Colour::v};
