@@ -30,6 +30,7 @@ FUNCTIONS = {
     "embed": ["evaluation.embedding.embed"],
     "compactness": ["evaluation.compactness.compactness"],
     "duplicates": ["finding.duplicates.duplicates"],
+    "trajectories": ["features.trajectory_files.write_trajectories"],
     "kernels": ["views.filters.kernels"],
     "excite": ["views.excitation.excite"],
     "demo": ["cli.demo.demo"],

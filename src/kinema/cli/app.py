@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import App
 
 import kinema
-from kinema.cli import datasets, evaluation, features, finding, inside, training, weights
+from kinema.cli import datasets, evaluation, features, finding, inside, rivals, training, weights
 from kinema.cli.end import Done, exit_code, say
 from kinema.cli.options import renamed
 
@@ -39,6 +39,7 @@ commands: tuple[Callable[..., Done | None], ...] = (
     evaluation.embed,
     evaluation.compactness,
     finding.duplicates,
+    rivals.trajectories,
     inside.kernels,
     inside.excite,
     inside.demo,
