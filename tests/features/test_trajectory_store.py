@@ -11,6 +11,7 @@ import pytest
 import fake_trajectories
 from kinema.features import trajectory_store
 from kinema.features.together import fill
+from kinema.features.trajectories import track
 from kinema.features.trajectory_store import RECORD, TrajectoryStore, as_records, grey
 from kinema.skipped import Skipped
 from kinema.video.reader import VideoReader
@@ -19,10 +20,17 @@ from kinema.video.synthetic import write_video
 
 from small_videos import draw
 
+REAL = trajectory_store._tracks
+
 
 @pytest.fixture(autouse=True)
 def _fake(monkeypatch):
     monkeypatch.setattr(trajectory_store, "_tracks", fake_trajectories.tracks)
+
+
+@pytest.fixture
+def _real(monkeypatch, _fake):
+    monkeypatch.setattr(trajectory_store, "_tracks", REAL)
 
 
 @pytest.fixture
@@ -44,6 +52,8 @@ def test_it_keeps_what_the_tracker_gave(videos, tmp_path, frame_step):
     for source, records in store.records(videos):
         rows = np.concatenate([*fake_trajectories.tracks(iter(frames_of(source)[::frame_step]))])
         assert isinstance(records, np.memmap)
+        num_frames = len(range(0, 13, frame_step))
+        rows[:, 9] = np.clip((rows[:, 0] - 7.5) / num_frames, 0, 0.999)
         np.testing.assert_array_equal(records["info"], rows[:, :10])
         np.testing.assert_array_equal(records["descriptors"], rows[:, 10:].astype(np.float16))
         np.testing.assert_array_equal(np.load(records.filename), records)
@@ -168,6 +178,26 @@ def test_what_is_wrong_is_told_before_a_video_is_read(tmp_path):
         TrajectoryStore(0, tmp_path).step()
     with pytest.raises(ValueError, match="`cache` must be a folder"):
         TrajectoryStore().step()
+
+
+@pytest.mark.usefixtures("_real")
+def test_frames_that_cannot_be_tracked_are_told_in_one_line(tmp_path):
+    write_video(tmp_path / "small.mp4", np.zeros((20, 16, 48, 3), np.uint8))
+    source = as_source(tmp_path / "small.mp4")
+    ((_, outcome),) = TrajectoryStore(1, tmp_path / "cache").records([source])
+    assert str(outcome).startswith(f"{source.path}: frame 0 is 48x16: each side must be at least")
+
+
+@pytest.mark.usefixtures("_real")
+@pytest.mark.parametrize("frame_step", [1, 3])
+def test_real_tracks_and_their_times(ucf101, tmp_path, frame_step):
+    """The tracker's own rows, which know the number of frames."""
+    source = as_source(min(ucf101, key=lambda path: path.stat().st_size))
+    frames = [trajectory_store.grey(frame) for frame in VideoReader(source.path)][::frame_step]
+    expected = np.concatenate([*track(frames, threads=2, num_frames=len(frames))])
+    ((_, records),) = TrajectoryStore(frame_step, tmp_path).records([source])
+    np.testing.assert_allclose(records["info"], expected[:, :10], rtol=1e-6)
+    np.testing.assert_array_equal(records["descriptors"], expected[:, 10:].astype(np.float16))
 
 
 def test_half_precision_is_what_the_note_says():

@@ -95,13 +95,13 @@ def test_stacked_skips_are_one_set_with_places_behind_pca(videos, tmp_path):
 
 def test_half_precision_hardly_moves_a_fisher_vector(videos, tmp_path):
     made = encoder(SMALL_FISHER, tmp_path).fit(videos[:8])
-    codebook = made.codebooks_["HOG"]
+    codebook = made.codebooks_["hog"]
     from kinema.video.reader import VideoReader
 
     frames = (trajectory_store.grey(frame) for frame in VideoReader(videos[0].path))
     rows = np.concatenate([*fake_trajectories.tracks(frames)])
-    whole = SMALL_FISHER.encode(codebook, [rows[:, 10:][:, CHANNELS["HOG"]]])
-    halves = as_records(rows)["descriptors"][:, CHANNELS["HOG"]].astype(np.float32)
+    whole = SMALL_FISHER.encode(codebook, [rows[:, 10:][:, CHANNELS["hog"]]])
+    halves = as_records(rows)["descriptors"][:, CHANNELS["hog"]].astype(np.float32)
     assert np.linalg.norm(SMALL_FISHER.encode(codebook, [halves]) - whole) < 5e-3  # of length 1
 
 

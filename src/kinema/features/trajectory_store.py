@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from kinema.features.trajectories import COLUMNS, INFO, LENGTH, tracks
 from kinema.files import atomic_path, cache_file
 from kinema.skipped import Skipped, VideoError
 from kinema.threads import num_usable_cores
@@ -34,19 +35,17 @@ from kinema.video.steps import Step, walk
 FORMAT = "kinema-trajectories-1"
 """A tracker that gives other rows takes another number."""
 
-INFO = ("frame", "mean_x", "mean_y", "var_x", "var_y", "length", "scale", "x", "y", "t")
-"""What stands before the descriptors; the last three from 0 to 1."""
-
 CHANNELS: Mapping[str, slice] = MappingProxyType(
     {
-        "trajectory": slice(0, 30),
-        "HOG": slice(30, 126),
-        "HOF": slice(126, 234),
-        "MBHx": slice(234, 330),
-        "MBHy": slice(330, 426),
+        name: slice(columns.start - len(INFO), columns.stop - len(INFO))
+        for name, columns in COLUMNS.items()
+        if name != "info"
     }
 )
-"""Where each descriptor stands among the 426 numbers, as in the original's lines."""
+"""Where each descriptor stands among the 426 numbers."""
+
+BLOCK_RECORDS = 16_384
+"""Of a video that are in memory at once, 15 MB."""
 
 RECORD = np.dtype([("info", "<f4", (len(INFO),)), ("descriptors", "<f2", (426,))])
 
@@ -117,11 +116,19 @@ class TrajectoryStore(BaseEstimator):
         with atomic_path(file) as partial, open(partial, "wb") as out:
             _write_header(out, 0)
             num = 0
-            for rows in _tracks(itertools.islice(frames, 0, None, self.frame_step)):
-                out.write(as_records(rows).tobytes())
-                num += len(rows)
-                yield None
+            counted = _Counted(itertools.islice(frames, 0, None, self.frame_step))
+            try:
+                for rows in _tracks(counted):
+                    out.write(as_records(rows).tobytes())
+                    num += len(rows)
+                    yield None
+            except ValueError as error:
+                if isinstance(error, VideoError):
+                    raise
+                raise VideoError(str(error)) from error  # frames that cannot be tracked
             _write_header(out, num)
+            out.flush()
+            _write_times(partial, counted.num)
             if fingerprint(source.path) != mark:
                 raise VideoError("it was changed while it was read.")
         yield read_records(file)
@@ -166,11 +173,34 @@ def read_records(file: Path) -> np.ndarray:
     return records
 
 
-def _tracks(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Rows (n, 436) float32 of tracks as they end, from grey frames (H, W) uint8."""
-    from kinema.features.trajectories import track
+def _tracks(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Rows (n, 436) float32 of the tracks that end in each frame, also where none does."""
+    return (ended.rows for ended in tracks(frames, threads=1))
 
-    return track(frames, threads=1)
+
+class _Counted:
+    """Frames, and how many there were."""
+
+    def __init__(self, frames: Iterator[np.ndarray]) -> None:
+        self._frames, self.num = frames, 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self
+
+    def __next__(self) -> np.ndarray:
+        frame = next(self._frames)
+        self.num += 1
+        return frame
+
+
+def _write_times(file: Path, num_frames: int) -> None:
+    """Fill the column t, for which the number of frames must be known."""
+    info = np.load(file, mmap_mode="r+")["info"]
+    for start in range(0, len(info), BLOCK_RECORDS):
+        block = info[start : start + BLOCK_RECORDS]
+        block[:, INFO.index("t")] = np.clip(
+            (block[:, INFO.index("frame")] - LENGTH / 2) / num_frames, 0, 0.999
+        )
 
 
 def _write_header(out: BinaryIO, num: int) -> None:

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from kinema.features.trajectory_store import CHANNELS, FORMAT, INFO, TrajectoryStore
+from kinema.features.trajectories import INFO
+from kinema.features.trajectory_store import BLOCK_RECORDS, CHANNELS, FORMAT, TrajectoryStore
 from kinema.files import cache_file, read_kept_tensors, write_tensors
 from kinema.methods.fisher import NUM_POSITIONS, FisherVectors
 from kinema.methods.words import Words
@@ -34,9 +35,6 @@ from kinema.words import number_of
 
 CODEBOOK_FORMAT = "kinema-codebook-1"
 VECTOR_FORMAT = "kinema-encoded-1"
-
-BLOCK_RECORDS = 16_384
-"""Of a video that are in memory at once, 15 MB."""
 
 
 class TrajectoryEncoder(TransformerMixin, BaseEstimator):
