@@ -41,7 +41,7 @@ NUM_POSITIONS = 3
 SMALLEST = 1e-6
 """Weights of Gaussians and posteriors below it count as none, as in VLFeat."""
 
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class FisherVectors:
 
     def _projected(self, learned: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
         num = len(learned["mean"])
-        kept = (rows[:, :num] - learned["mean"]) @ learned["axes"].T
-        return np.hstack([kept, rows[:, num:]]).astype(np.float32)
+        centred = (rows[:, :num] - learned["mean"]).astype(np.float32)
+        return np.hstack([centred @ learned["axes"].T.astype(np.float32), rows[:, num:]])
 
 
 def fit_mixture(
@@ -169,27 +169,30 @@ def fisher_vector(mixture: Mapping[str, np.ndarray], blocks: Iterable[np.ndarray
     deviations = np.sqrt(mixture["variances"][alive])
     precisions = 1 / mixture["variances"][alive]
     constants = np.log(weights) - np.log(deviations).sum(axis=1)
-    num = 0
-    zeroth = np.zeros(len(weights))
-    first, second = np.zeros_like(means), np.zeros_like(means)
-    # Centred once: squares of what is far from zero would lose their last digits.
+    # Centred once: squares of what is far from zero would lose their last digits, the more so as
+    # a block is added up in float32. Blocks are in float64.
     centre = np.average(means, axis=0, weights=weights)
     centred = means - centre
-    from_means = (centred**2 * precisions).sum(axis=1)
+    constants -= 0.5 * (centred**2 * precisions).sum(axis=1)
+    # The logarithms are the product of (x, x^2) and these, and the sums are those of (x, x^2).
+    factors = np.hstack([centred * precisions, -0.5 * precisions]).T.astype(np.float32)
+    constants = constants.astype(np.float32)
+    num = 0
+    zeroth, sums = np.zeros(len(weights)), np.zeros((len(weights), 2 * means.shape[1]))
     for block in blocks:
         for start in range(0, len(block), BLOCK_ROWS):
-            x = block[start : start + BLOCK_ROWS].astype(np.float64) - centre
-            logs = x @ (centred * precisions).T
-            logs -= 0.5 * (x**2 @ precisions.T + from_means)
+            x = (block[start : start + BLOCK_ROWS] - centre).astype(np.float32)
+            both = np.hstack([x, x**2])
+            logs = both @ factors
             logs += constants
             logs -= logs.max(axis=1, keepdims=True)
             posteriors = np.exp(logs, out=logs)
             posteriors /= posteriors.sum(axis=1, keepdims=True)
             posteriors[posteriors < SMALLEST] = 0
-            zeroth += posteriors.sum(axis=0)
-            first += posteriors.T @ x
-            second += posteriors.T @ x**2
+            zeroth += posteriors.sum(axis=0, dtype=np.float64)
+            sums += posteriors.T @ both
             num += len(x)
+    first, second = np.hsplit(sums, 2)
     u, v = np.zeros_like(mixture["means"]), np.zeros_like(mixture["means"])
     if num:
         shares = zeroth[:, None]

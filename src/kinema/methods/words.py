@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kinema.methods.fisher import BLOCK_ROWS, kmeans
+from kinema.methods.fisher import kmeans
+
+BLOCK_ROWS = 1024
+"""Compared with all words at once, 20 MB."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,14 @@ class Words:
         self, codebook: Mapping[str, np.ndarray], blocks: Iterable[np.ndarray]
     ) -> np.ndarray:
         """(K,) float32 shares of the words; zeros where there is no descriptor."""
-        words = codebook["words"]
-        halves = 0.5 * (words**2).sum(axis=1)
+        # The nearest has the largest x w - |w|^2 / 2: the product of (x, 1) and (w, -|w|^2 / 2).
+        halves = (codebook["words"] ** 2).sum(axis=1, keepdims=True) / 2
+        words = np.hstack([codebook["words"], -halves])
         counts = np.zeros(len(words), np.int64)
         for block in blocks:
-            for start in range(0, len(block), BLOCK_ROWS // 4):
-                rows = block[start : start + BLOCK_ROWS // 4].astype(np.float32)
-                # |x - w|^2 without |x|^2, which is the same for all words.
-                nearest = (halves - rows @ words.T).argmin(axis=1)
+            ones = np.ones((len(block), 1), np.float32)
+            rows = np.hstack([block.astype(np.float32), ones])
+            for start in range(0, len(rows), BLOCK_ROWS):
+                nearest = (rows[start : start + BLOCK_ROWS] @ words.T).argmax(axis=1)
                 counts += np.bincount(nearest, minlength=len(words))
         return (counts / max(counts.sum(), 1)).astype(np.float32)
