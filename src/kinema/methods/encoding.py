@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from threadpoolctl import threadpool_limits  # scikit-learn's own, always beside it
 
 from kinema.features.trajectories import INFO
 from kinema.features.trajectory_store import BLOCK_RECORDS, CHANNELS, FORMAT, TrajectoryStore
@@ -30,11 +31,15 @@ from kinema.methods.fisher import NUM_POSITIONS, FisherVectors
 from kinema.methods.words import Words
 from kinema.progress import Counted
 from kinema.skipped import Skipped, VideoError
+from kinema.threads import mapped, num_usable_cores
 from kinema.video.sources import Source, as_source, fingerprint
 from kinema.words import number_of
 
 CODEBOOK_FORMAT = "kinema-codebook-1"
 VECTOR_FORMAT = "kinema-encoded-1"
+
+MOST_CODEBOOKS = 2
+"""Channels that are learned at once: each takes 1.5 GB."""
 
 
 class TrajectoryEncoder(TransformerMixin, BaseEstimator):
@@ -95,11 +100,14 @@ class TrajectoryEncoder(TransformerMixin, BaseEstimator):
             sample, num = self._drawn(ordered)
             size = self.kind.size(min(num, self.kind.num_sampled))
             todo = [channel for channel, codebook in found.items() if codebook is None]
-            with Counted("codebooks", len(todo), enabled=self.progress) as bar:
-                for channel in todo:
-                    rows = self._columns(sample, channel)
-                    learned = self.kind.fit(rows, size) if size else {}
-                    learned["counts"] = np.array([size, num])
+
+            def learn(channel: str) -> dict[str, np.ndarray]:
+                learned = self.kind.fit(self._columns(sample, channel), size) if size else {}
+                return {**learned, "counts": np.array([size, num])}
+
+            made = mapped(learn, todo, threads=min(num_usable_cores(), MOST_CODEBOOKS))
+            with _one_thread_each(), Counted("codebooks", len(todo), enabled=self.progress) as bar:
+                for channel, learned in zip(todo, made, strict=True):
                     write_tensors(self._file(channel), learned, {"format": CODEBOOK_FORMAT})
                     found[channel] = learned
                     bar.advance()
@@ -131,11 +139,13 @@ class TrajectoryEncoder(TransformerMixin, BaseEstimator):
                 missing.append(index)
             else:
                 vectors[index], counts[index] = kept["vector"], kept["count"]
-        with Counted("videos encoded", len(missing), enabled=self.progress) as bar:
-            of_missing = self._records(sources[index] for index in missing)
-            for index, records in zip(missing, of_missing, strict=True):
-                vectors[index], counts[index] = self._encode(records), sum(map(len, records))
-                tensors = {"vector": vectors[index], "count": counts[index]}
+        of_missing = self._records(sources[index] for index in missing)
+        encoded = mapped(self._encode, of_missing, threads=num_usable_cores())
+        num = len(missing)
+        with _one_thread_each(), Counted("videos encoded", num, enabled=self.progress) as bar:
+            for index, (vector, count) in zip(missing, encoded, strict=True):
+                vectors[index], counts[index] = vector, count
+                tensors = {"vector": vector, "count": counts[index]}
                 write_tensors(files[index], tensors, {"format": VECTOR_FORMAT})
                 bar.advance()
         return vectors, counts
@@ -193,15 +203,15 @@ class TrajectoryEncoder(TransformerMixin, BaseEstimator):
                 records.append(one)
             yield records
 
-    def _encode(self, records: Sequence[np.ndarray]) -> np.ndarray:
-        """(D,) of one video."""
+    def _encode(self, records: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
+        """(D,) of one video, and its number of trajectories."""
         parts = [
             self.kind.encode(codebook, self._blocks(records, channel))
             if self.size_
             else np.zeros(self._widths()[channel], np.float32)
             for channel, codebook in self.codebooks_.items()
         ]
-        return np.concatenate(parts)
+        return np.concatenate(parts), sum(map(len, records))
 
     def _blocks(self, records: Sequence[np.ndarray], channel: str) -> Iterator[np.ndarray]:
         for one in records:
@@ -229,6 +239,12 @@ class TrajectoryEncoder(TransformerMixin, BaseEstimator):
         assert self.cache is not None
         key = {**self._key, "format": VECTOR_FORMAT, "video": _content(source)}
         return cache_file(self.cache, key)
+
+
+def _one_thread_each() -> Any:
+    """For products of matrices, where threads have a channel or a video each: it is the quicker
+    way, and no bit depends on the number of threads."""
+    return threadpool_limits(1, user_api="blas")
 
 
 def _content(source: Source) -> str:

@@ -141,10 +141,13 @@ def fit_mixture(
     }
 
 
-def kmeans(rows: np.ndarray, size: int, *, seed: int = 0) -> MiniBatchKMeans:
+def kmeans(
+    rows: np.ndarray, size: int, *, init: str = "k-means++", seed: int = 0
+) -> MiniBatchKMeans:
     """K-means by a fixed number of small steps, so that threads change nothing."""
     made = MiniBatchKMeans(
         size,
+        init=init,
         batch_size=10_240,
         max_iter=10,
         max_no_improvement=None,

@@ -40,7 +40,9 @@ class Words:
 
     def fit(self, sample: np.ndarray, size: int) -> dict[str, np.ndarray]:
         """Words (K, d) float32, from descriptors (n, d) float32."""
-        return {"words": kmeans(sample, size).cluster_centers_.astype(np.float32)}
+        # With so many words a careful choice of the first ones takes most of the time, for nothing.
+        clusters = kmeans(sample, size, init="random")
+        return {"words": clusters.cluster_centers_.astype(np.float32)}
 
     def encode(
         self, codebook: Mapping[str, np.ndarray], blocks: Iterable[np.ndarray]
