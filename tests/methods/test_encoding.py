@@ -72,7 +72,8 @@ def test_bags_of_words_are_counts_of_nearest_words(videos, tmp_path):
             rows = records["descriptors"][:, columns].astype(np.float64)
             nearest = ((rows[:, None] - words) ** 2).sum(axis=2).argmin(axis=1)
             expected = np.bincount(nearest, minlength=12) / max(count, 1)
-            np.testing.assert_allclose(vector[12 * place :][:12], expected, atol=2e-3)
+            # One of 480 may be as far from two words.
+            np.testing.assert_allclose(vector[12 * place :][:12], expected, atol=3e-3)
     assert counts.min() == 0  # of the black one
 
 
