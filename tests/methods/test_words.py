@@ -30,9 +30,10 @@ def test_words_are_where_the_descriptors_are():
     generator = np.random.default_rng(0)
     places = np.array([[0, 0], [0, 5], [5, 0], [5, 5]])
     sample = places[generator.integers(4, size=4000)] + generator.normal(0, 0.1, (4000, 2))
-    words = Words().fit(sample.astype(np.float32), 4)["words"]
-    order = np.lexsort(words.round().T[::-1])
-    np.testing.assert_allclose(words[order], places, atol=0.02)
+    words = Words().fit(sample.astype(np.float32), 40)["words"]
+    away = cdist(words, places)
+    assert away.min(axis=1).max() < 0.4  # each is at a place
+    assert len(np.unique(away.argmin(axis=1))) == 4  # and each place has one
 
 
 def test_sizes():
