@@ -68,5 +68,5 @@ CXX=$compiler CXXFLAGS="-fsanitize=$kind -fno-sanitize-recover=all -fno-omit-fra
 # Not what measures memory or time, and not what reads real videos. Without --capture=sys pytest
 # would keep a report to itself.
 sanitized -m pytest -p no:cacheprovider --capture=sys \
-  tests/native tests/engine/test_engine.py \
+  tests/native tests/engine/test_engine.py tests/features/test_trajectories.py \
   -k "not memory_does_not_grow and not other_python_threads and not real_frames"

@@ -12,9 +12,7 @@ from kinema.cli.end import Done
 
 
 def trajectories(
-    video: Annotated[
-        Path, Parameter(help="A video, or a folder of pictures (000001.jpg, ...).")
-    ],
+    video: Annotated[Path, Parameter(help="A video, or a folder of pictures (000001.jpg, ...).")],
     /,
     *,
     out: Path | None = None,

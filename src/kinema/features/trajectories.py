@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 
 from kinema.native import processor
-from kinema.native._native import trajectories as kernels
+from kinema.native import trajectories as kernels
 from kinema.threads import num_usable_cores
 
 T = TypeVar("T")
@@ -181,6 +181,13 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class Keypoints:
+    """Points that can be found again.
+
+    Attributes:
+        points: (n, 2) float32, x and y in pixels.
+        descriptors: (n, 128) float32.
+    """
+
     points: np.ndarray
     descriptors: np.ndarray
 
@@ -264,8 +271,8 @@ def _checked(frame: np.ndarray, index: int, shape: tuple[int, ...] | None) -> np
         )
     if shape is not None and frame.shape != shape:
         raise ValueError(
-            f"frame {index} is {width}x{height}, the first one {shape[1]}x{shape[0]}: all must have "
-            "one size."
+            f"frame {index} is {width}x{height}, the first one {shape[1]}x{shape[0]}: all must "
+            "have one size."
         )
     return np.ascontiguousarray(frame)
 
@@ -281,7 +288,8 @@ def _mask(shape: tuple[int, ...], boxes: np.ndarray | None) -> np.ndarray | None
 
 
 def keypoints_of(image: np.ndarray, mask: np.ndarray | None) -> Keypoints:
-    found, descriptors = cv2.SIFT_create().detectAndCompute(image, mask)
+    """SIFT of a picture (H, W) uint8, where `mask` (H, W) uint8 is not zero."""
+    found, descriptors = cv2.SIFT.create().detectAndCompute(image, mask)
     points = np.array([one.pt for one in found], np.float32).reshape(-1, 2)
     if descriptors is None:
         descriptors = np.empty((0, 128), np.float32)

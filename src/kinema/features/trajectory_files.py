@@ -30,6 +30,8 @@ FORMAT = "%d\t" + 39 * "%f\t" + (NUM_COLUMNS - 40) * "%.7f\t" + "\n"
 KEPT_COLOUR, REMOVED_COLOUR = (60, 220, 60), (60, 60, 255)  # blue, green, red
 PICTURE_PIXELS = 640
 """Width up to which the frame of a picture is enlarged."""
+MOST_DRAWN = 800
+"""Lines of each colour: more would hide the frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +170,9 @@ class _Drawing:
     def __init__(self, frame: int) -> None:
         self._frame = frame
         self._image: np.ndarray | None = None
-        self._kept: list[np.ndarray] = []
-        self._removed: list[np.ndarray] = []
+        # By how far from the middle of their way they pass the frame.
+        self._kept: list[list[np.ndarray]] = [[] for _ in range(LENGTH)]
+        self._removed: list[list[np.ndarray]] = [[] for _ in range(LENGTH)]
 
     def see(self, index: int, image: np.ndarray) -> None:
         if index == self._frame:
@@ -177,19 +180,21 @@ class _Drawing:
 
     def add(self, ended: Ended) -> None:
         if self._frame <= ended.frame <= self._frame + LENGTH:
-            self._kept.extend(ended.points)
-            self._removed.extend(ended.removed)
+            away = abs(ended.frame - self._frame - LENGTH // 2)
+            self._kept[away].extend(ended.points)
+            self._removed[away].extend(ended.removed)
 
     def write(self, path: Path) -> None:
         assert self._image is not None
         times = max(1, round(PICTURE_PIXELS / self._image.shape[1]))
         drawn = cv2.resize(self._image, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
-        for lines, colour in ((self._removed, REMOVED_COLOUR), (self._kept, KEPT_COLOUR)):
+        for by_time, colour in ((self._kept, KEPT_COLOUR), (self._removed, REMOVED_COLOUR)):
+            lines = itertools.islice(itertools.chain(*by_time), MOST_DRAWN)
             # The middle of the frame's first pixel is (times - 1) / 2; in 1/16 pixels.
             places = [np.rint(16 * (times * (line + 0.5) - 0.5)).astype(np.int32) for line in lines]
             cv2.polylines(drawn, places, False, colour, 1, cv2.LINE_AA, 4)
             for line in places:
-                cv2.circle(drawn, line[-1].tolist(), 24, colour, cv2.FILLED, cv2.LINE_AA, 4)
+                cv2.circle(drawn, line[-1].tolist(), 20, colour, cv2.FILLED, cv2.LINE_AA, 4)
         encoded, data = cv2.imencode(".png", drawn)
         assert encoded
         with atomic_path(path) as partial:

@@ -1,11 +1,13 @@
-"""The C++ kernels and their one loader: separable Winograd convolution on a CPU.
+"""The C++ kernels and their one loader: convolution and dense trajectories on a CPU.
 
 `support/` knows memory, threads and processors, and no domain. `convolution/` is a domain: `plan.h`
 says which algorithm computes a layer and how its work is cut up; `kernels/` holds the kernels,
 compiled once for each kind of processor; `work.cpp` is what the threads of a team do in one layer;
 `network.cpp` runs a chain of layers, `layer_gradients.cpp` one layer and its gradients;
-`bindings.cpp` shows it to Python. Another domain is another folder with its `bindings.cpp`, and a
-call of `add_domain` in CMakeLists.txt.
+`bindings.cpp` shows it to Python. `trajectories/` is another one: a `Picture` is a frame at all
+scales, a `Pair` the flow between two, `Tracks` follow it; several threads may use several of them
+at once. A further domain is another folder with its `bindings.cpp`, and a call of `add_domain` in
+CMakeLists.txt.
 
 `convolve` and `input_gradient` take and give NumPy arrays. Networks are run by `engine.Engine`, and
 PyTorch's autograd goes back through `autograd.conv3d`.
@@ -18,7 +20,14 @@ import os
 import numpy as np
 
 try:
-    from kinema.native._native import LANES, LayerGradients, Network, can_pool, targets
+    from kinema.native._native import (
+        LANES,
+        LayerGradients,
+        Network,
+        can_pool,
+        targets,
+        trajectories,
+    )
 except ImportError as error:  # pragma: no cover
     raise ImportError(
         f"kinema's native engine is not there ({error}): install it with a C++20 compiler at hand "
@@ -34,6 +43,7 @@ __all__ = [
     "input_gradient",
     "processor",
     "targets",
+    "trajectories",
 ]
 
 NO_POOLING = (1, 1, 1)

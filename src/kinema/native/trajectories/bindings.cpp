@@ -20,9 +20,9 @@ using namespace nb::literals;
 constexpr int kMostSide = 1 << 15;
 constexpr std::int64_t kMostPixels = 1 << 26;
 
-void check_size(int width, int height) {
+void check_size(std::int64_t width, std::int64_t height) {
   check(width >= kPatch && height >= kPatch && width <= kMostSide && height <= kMostSide &&
-            std::int64_t(width) * height <= kMostPixels,
+            width * height <= kMostPixels,
         "frames must have sides from 32 to 2**15, and at most 2**26 pixels.");
 }
 
@@ -195,7 +195,7 @@ void bind_kernels(nb::module_& m) {
       "corners",
       [](const std::string& target, InputBytes image, Output to) {
         check(image.ndim() == 2, "an image must be (height, width).");
-        check_size(int(image.shape(1)), int(image.shape(0)));
+        check_size(image.shape(1), image.shape(0));
         check(has_shape(to, {image.shape(0), image.shape(1)}), "the result has another size.");
         const Scales scales(target, int(image.shape(1)), int(image.shape(0)));
         Buffer values, scratch;
@@ -211,7 +211,7 @@ void bind_kernels(nb::module_& m) {
       "median",
       [](const std::string& target, Input plane, Output to) {
         check(plane.ndim() == 2, "a plane must be (height, width).");
-        check_size(int(plane.shape(1)), int(plane.shape(0)));
+        check_size(plane.shape(1), plane.shape(0));
         check(has_shape(to, {plane.shape(0), plane.shape(1)}), "the result has another size.");
         const Scales scales(target, int(plane.shape(1)), int(plane.shape(0)));
         const Level& level = scales.level(0);
