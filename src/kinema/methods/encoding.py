@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # scikit-learn's own, always beside it
 
 from kinema.features.trajectories import INFO
@@ -106,7 +108,13 @@ class TrajectoryEncoder(TransformerMixin, BaseEstimator):
                 return {**learned, "counts": np.array([size, num])}
 
             made = mapped(learn, todo, threads=min(num_usable_cores(), MOST_CODEBOOKS))
-            with _one_thread_each(), Counted("codebooks", len(todo), enabled=self.progress) as bar:
+            with (
+                _one_thread_each(),
+                warnings.catch_warnings(),
+                Counted("codebooks", len(todo), enabled=self.progress) as bar,
+            ):
+                # A fixed number of rounds is meant; of equal descriptors there are fewer words.
+                warnings.simplefilter("ignore", ConvergenceWarning)
                 for channel, learned in zip(todo, made, strict=True):
                     write_tensors(self._file(channel), learned, {"format": CODEBOOK_FORMAT})
                     found[channel] = learned

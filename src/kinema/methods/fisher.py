@@ -23,14 +23,12 @@ Note [Codebooks]
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from kinema.features.table import normalized
@@ -131,9 +129,7 @@ def fit_mixture(
         precisions_init=np.tile(1 / (rows.var(axis=0) + SMALLEST), (size, 1)).astype(rows.dtype),
         random_state=seed,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture.fit(rows)
+    mixture.fit(rows)
     return {
         "weights": mixture.weights_.astype(np.float64),
         "means": mixture.means_.astype(np.float64),
@@ -155,9 +151,7 @@ def kmeans(
         n_init=1,
         random_state=seed,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of equal descriptors
-        return made.fit(rows)
+    return made.fit(rows)
 
 
 def fisher_vector(mixture: Mapping[str, np.ndarray], blocks: Iterable[np.ndarray]) -> np.ndarray:
