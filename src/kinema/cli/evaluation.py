@@ -111,7 +111,9 @@ def compare(
 
     Args:
         methods: Some of c3d, c3d-nets, imagenet, c3d+imagenet, c3d-random, depth-1, one-frame,
-            chance, with commas between; differences are to the first.
+            idt-bow, idt-fisher, mifs, c3d+idt-bow, c3d+idt-fisher, c3d-nets+idt-bow,
+            c3d-nets+idt-fisher, chance, with commas between; differences are to the first. Those of
+            iDT take a second for some ten frames when they first see a video.
         method: Of your own, FILE.py:ClassName, may be named several times: a scikit-learn
             estimator over paths of videos, see examples/own_method.py.
     """

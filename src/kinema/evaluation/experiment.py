@@ -39,7 +39,8 @@ from kinema.video.sources import Source
 from kinema.video.steps import Step
 
 NUM_READERS = 1
-"""Videos that are read at once, beside the networks: two were slower on two cores."""
+"""Videos that are read at once, beside the networks: two were slower on two cores. What works where
+it reads, as trajectories do, says `num_readers` itself."""
 
 Check = Callable[[Dataset, Sequence[Skipped]], object]
 """Refuses a dataset, given the videos of it that cannot be read."""
@@ -217,7 +218,7 @@ def _filled(
             sources,
             reading=options.reading,
             also=also(len(sources)),
-            threads=NUM_READERS,
+            threads=max([NUM_READERS, *(getattr(one, "num_readers", 1) for one in describers)]),
             progress=options.progress,
         )
         if skipped is not None

@@ -40,6 +40,7 @@ class Outcome:
         chosen: what a search chose on the training videos, by name: {"C": 1.0}.
         sweep: accuracy of that search by value.
         timelines: of the test videos; empty if they were not asked for, or the method has no clips.
+        notes: of the method on its fit and these videos, a line each.
     """
 
     split: str
@@ -49,6 +50,7 @@ class Outcome:
     chosen: Mapping[str, Any] = field(default_factory=dict)
     sweep: Mapping[float, float] = field(default_factory=dict)
     timelines: tuple[Timeline, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def cost(self) -> float | None:

@@ -133,6 +133,7 @@ def _outcome(
         chosen=dict(getattr(fitted, "chosen_", None) or getattr(fitted, "best_params_", {})),
         sweep=getattr(fitted, "sweep_", {}),
         timelines=_timelines(fitted, videos) if pictures else (),
+        notes=tuple(fitted.notes(videos)) if hasattr(fitted, "notes") else (),
     )
 
 

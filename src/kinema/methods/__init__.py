@@ -20,6 +20,10 @@ Note [Method]
         timeline(video)              start, stop (m,), scores (m, K) of its clips, or None
         chosen_, sweep_              after the fit: what a search chose, {"C": 1.0}, and accuracy
                                      by value
+        notes(videos)                after the fit: what the reader should know of it and of these
+                                     test videos, a line each
+
+    One whose features are fitted, as those of codebooks, has no `describe`, and so no map.
 
 To add a row, write its file and name it in `METHODS`.
 """
@@ -30,7 +34,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from kinema.methods import c3d, chance, imagenet
+from kinema.methods import c3d, chance, imagenet, trajectories
 from kinema.methods.options import Options
 
 METHODS: Mapping[str, Callable[[Options], Any]] = MappingProxyType(
@@ -42,6 +46,13 @@ METHODS: Mapping[str, Callable[[Options], Any]] = MappingProxyType(
         "c3d-random": c3d.random_net,
         "depth-1": c3d.random_2d_net,
         "one-frame": c3d.one_frame,
+        "idt-bow": trajectories.words,
+        "idt-fisher": trajectories.fisher,
+        "mifs": trajectories.stacked,
+        "c3d+idt-bow": trajectories.words_with_net,
+        "c3d+idt-fisher": trajectories.fisher_with_net,
+        "c3d-nets+idt-bow": trajectories.words_with_nets,
+        "c3d-nets+idt-fisher": trajectories.fisher_with_nets,
         "chance": chance.largest_class,
     }
 )

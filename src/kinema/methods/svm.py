@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sklearn.svm import LinearSVC
 from kinema.features.estimators import C3DFeatures
 from kinema.features.table import normalized
 from kinema.files import atomic_path
+from kinema.methods.kernel_svm import KernelSVM, num_right, products
 from kinema.methods.options import Options
 from kinema.progress import Counted
 from kinema.threads import num_usable_cores
@@ -35,8 +36,14 @@ LARGE = 10**8
 processes, shows its progress and can be stopped."""
 
 
+MANY_DIMENSIONS = 20_000
+"""Above it the SVM is trained by its dual, see `kernel_svm`."""
+
+
 class FeatureSVM(ClassifierMixin, BaseEstimator):
     """A linear SVM (one against the rest, LIBLINEAR) on one or several features of videos.
+
+    Of more than `MANY_DIMENSIONS` it is LIBSVM's, see `kernel_svm`.
 
     Args:
         features: describers, transformers from n videos to (n, D); their outputs are put side by
@@ -121,7 +128,8 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):
             cost = max(self.sweep_, key=self.sweep_.__getitem__, default=1.0)
         self.chosen_ = {"C": cost}
         self.num_dimensions_ = vectors.shape[1]
-        self.svm_ = _svm(cost).fit(vectors, labels)
+        svm = KernelSVM(cost) if has_many_dimensions(vectors) else _svm(cost)
+        self.svm_ = svm.fit(vectors, labels)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -182,6 +190,11 @@ def feature_svm(
     )
 
 
+def has_many_dimensions(vectors: np.ndarray) -> bool:
+    """Whether the SVM of such vectors (n, D) is trained by its dual."""
+    return vectors.shape[1] > MANY_DIMENSIONS
+
+
 def _svm(cost: float) -> LinearSVC:
     return LinearSVC(C=cost, dual="auto", random_state=0, max_iter=10_000)
 
@@ -204,13 +217,16 @@ def _sweep(
         for train, test in splitter.split(vectors, labels, groups)
         if len(np.unique(labels[train])) > 1
     ]
+    count_right: Callable[..., int] = _num_right
+    if has_many_dimensions(vectors):
+        vectors, count_right = products(vectors), num_right
     large = vectors.size * len(np.unique(labels)) > LARGE
     kept = _KeptCounts(cache if large else None, vectors, labels, groups)
     right = {cost: dict(kept.of(cost)) for cost in SWEEP}
     todo = [(fold, cost) for fold in range(len(folds)) for cost in SWEEP if fold not in right[cost]]
     # Processes: LIBLINEAR draws from one stream of random numbers, which threads would share.
     counts = Parallel(num_usable_cores() if large else 1, return_as="generator")(
-        delayed(_num_right)(vectors, labels, *folds[fold], cost) for fold, cost in todo
+        delayed(count_right)(vectors, labels, *folds[fold], cost) for fold, cost in todo
     )
     with Counted("cross-validation of C", len(todo), enabled=progress and large) as bar:
         for (fold, cost), count in zip(todo, counts, strict=True):

@@ -25,7 +25,7 @@ from kinema.video.loop import Reading
 from kinema.video.sources import Source
 from kinema.video.steps import walk
 from kinema.views import template
-from kinema.views.report import PAPER, costs, how, summary
+from kinema.views.report import PAPER, costs, how, row_notes, summary
 from kinema.views.strips import STRIP_FRAMES, step, strip_height
 
 STRIPS_PER_CHUNK = 100
@@ -94,7 +94,10 @@ def payload(result: Result, height: int) -> dict[str, Any]:
         "dataset": result.dataset,
         "summary": summary(result),
         "warnings": list(result.warnings),
-        "notes": [note for note in result.notes if note not in result.warnings],
+        "notes": [
+            *(note for note in result.notes if note not in result.warnings),
+            *row_notes(result),
+        ],
         "how": how(result),
         "classes": list(result.classes),
         "videos": list(result.videos),

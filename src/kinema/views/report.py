@@ -79,6 +79,7 @@ def _row(result: Result, row: Row) -> dict[str, Any]:
                 "num_test": len(outcome.test),
                 "accuracy": outcome.accuracy,
                 "cost": outcome.cost,
+                "notes": list(outcome.notes),
                 "sweep": {str(cost): value for cost, value in outcome.sweep.items()},
                 "test": list(outcome.test),
                 "predicted": outcome.scores.argmax(axis=1).tolist(),
@@ -145,6 +146,20 @@ def how(result: Result) -> list[str]:
     return lines
 
 
+def row_notes(result: Result) -> list[str]:
+    """What methods say of their fits, each line once, with the splits that it is of."""
+    lines = []
+    for row in result.rows:
+        found: dict[str, list[str]] = {}
+        for outcome in row.outcomes:
+            for note in outcome.notes:
+                found.setdefault(note, []).append(outcome.split)
+        for note, splits in found.items():
+            where = f" ({', '.join(splits)})" if len(splits) < len(row.outcomes) else ""
+            lines.append(f"{row.title}{where}: {note}.")
+    return lines
+
+
 def costs(row: Row) -> str:
     """C of the SVMs of a row, each value once."""
     return ", ".join(
@@ -164,6 +179,7 @@ def as_markdown(result: Result) -> str:
                 "videos; this accuracy says nothing."
             )
     lines += [f"\\* {text}." for text in dict.fromkeys(r.stands_in for r in result.rows) if text]
+    lines += map(_cell, row_notes(result))
     lines += how(result)
     lines += ["", f"## Confusion: {_cell(first.title)}", "", *_confusion(result, first)]
     misses = result.misses(first)
