@@ -19,7 +19,7 @@ def lowest() -> list[str]:
         (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
     )["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    return [re.sub(r"^([\w.-]+)>=([\w.]+)$", r"\1==\2", one) for one in wanted]
+    return [re.sub(r"^([\w.-]+)>=([\w.]+)(,<[\w.]+)?$", r"\1==\2", one) for one in wanted]
 
 
 if __name__ == "__main__":

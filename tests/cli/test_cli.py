@@ -230,13 +230,14 @@ def test_installed_as_a_command_and_as_a_module():
         assert done.stdout.strip() == "0.1.0"
 
 
-def test_an_old_pyav_is_refused_in_one_line(tmp_path):
+@pytest.mark.parametrize("version", ["16.0.1", "19.0.2"])
+def test_another_pyav_is_refused_in_one_line(tmp_path, version):
     code = (
-        "import sys, av; av.__version__ = '16.0.1'; from kinema.cli import main; "
+        f"import sys, av; av.__version__ = '{version}'; from kinema.cli import main; "
         f"sys.exit(main(['extract', 'v.mp4', '--out', {str(tmp_path / 'out')!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
-        2, "kinema: PyAV 16.0.1 is too old for Kinema: pip install 'av>=17'.\n"
+        2, f"kinema: Kinema does not know PyAV {version}: pip install 'av>=17,<19'.\n"
     )  # fmt: skip
     assert "av==17" in lowest()

@@ -19,12 +19,13 @@ from av.container import Flags as ContainerFlags
 
 from kinema.skipped import VideoError
 
-OLDEST_PYAV = 17
-"""Older ones know neither threads of a conversion nor, before 15, what a stream is for."""
+OLDEST_PYAV, NEXT_PYAV = 17, 19
+"""Older ones know neither threads of a conversion nor, before 15, what a stream is for; 19 took
+`metadata_errors` away and has fractions of its own."""
 
-if int(av.__version__.partition(".")[0]) < OLDEST_PYAV:  # else each video would be skipped
-    raise ImportError(
-        f"PyAV {av.__version__} is too old for Kinema: pip install 'av>={OLDEST_PYAV}'."
+if not OLDEST_PYAV <= int(av.__version__.partition(".")[0]) < NEXT_PYAV:
+    raise ImportError(  # else each video would be skipped
+        f"Kinema does not know PyAV {av.__version__}: pip install 'av>={OLDEST_PYAV},<{NEXT_PYAV}'."
     )
 
 DEMUXERS = (
