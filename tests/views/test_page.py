@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from kinema import network as networks
+from kinema.evaluation.runtime import Cell, Runtime
 from kinema.cli.app import main
 from kinema.datasets.folds import SAME_SCENE
 from kinema.evaluation.compare import compare
@@ -127,6 +128,18 @@ def test_names_cannot_leave_the_data(result, tmp_path):
     assert "<img src=x" not in text
     data = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.S)
     assert json.loads(data[1])["classes"] == [EVIL, "b", "{{strips}}"]
+
+
+def test_a_runtime_is_a_section_of_the_page(result, tmp_path):
+    cells = (Cell("idt", 1, 100, 10.0), Cell("c3d", 1, 500, 10.0))
+    facts = {"seconds": 5, "weights": EVIL, "stride": 16, "num_videos": 3}
+    runtime = Runtime(cells, facts, {"cpu": "a processor", "cores": 2})
+    page.fill(result, tmp_path / "with.html", [b""] * 24, 84, runtime=runtime)
+    page.fill(result, tmp_path / "without.html", [b""] * 24, 84)
+    text = (tmp_path / "with.html").read_text(encoding="utf-8")
+    assert "<td>iDT (CPU)</td><td>1</td><td>10</td>" in text
+    assert EVIL not in text
+    assert 'id="runtime"' not in (tmp_path / "without.html").read_text(encoding="utf-8")
 
 
 def test_a_video_that_is_gone_leaves_its_filmstrip_empty(result, tmp_path):

@@ -27,6 +27,7 @@ from kinema.cli.options import (
 
 if TYPE_CHECKING:
     from kinema.evaluation.result import Result
+    from kinema.evaluation.runtime import Runtime
 
 Methods = Annotated[
     str,
@@ -98,6 +99,7 @@ def compare(
     out: OutFolder,
     methods: Methods = "c3d,c3d-random,one-frame,chance",
     method: Annotated[tuple[str, ...], Several, Parameter(group=options.FEATURES)] = (),
+    runtime: Path | None = None,
     features: Features = Features(),
     svm: Svm = Svm(),
     splits: Splits = Splits(),
@@ -116,11 +118,14 @@ def compare(
             iDT take a second for some ten frames when they first see a video.
         method: Of your own, FILE.py:ClassName, may be named several times: a scikit-learn
             estimator over paths of videos, see examples/own_method.py.
+        runtime: The runtime.json of `kinema runtime`, to be shown on the page, too.
     """
     from kinema.evaluation.compare import compare
+    from kinema.evaluation.runtime import Runtime
     from kinema.files import check_out
 
     check_out(out)
+    shown = None if runtime is None else Runtime.load(runtime)
     result = compare(
         dataset,
         methods=[*names(methods), *method],
@@ -136,7 +141,7 @@ def compare(
         **vars(labels),
         **vars(reading),
     )
-    _write(result, out)
+    _write(result, out, shown)
     return Done(skipped=result.skipped, max_skipped=max_skipped, lines=result.warnings)
 
 
@@ -233,11 +238,11 @@ def _filmstrips(out: Path, reading: Reading) -> Callable[[int], list[Any]]:
     return lambda num: [strips.step(out / "features", strips.strip_height(num), reading=how)]
 
 
-def _write(result: Result, out: Path) -> None:
+def _write(result: Result, out: Path, runtime: Runtime | None = None) -> None:
     """Write the report, and print its table."""
     from kinema.views import page, report
 
     report.write(result, out)
-    page.write(result, out / "report.html", cache=out / "features", progress=True)
+    page.write(result, out / "report.html", cache=out / "features", runtime=runtime, progress=True)
     print(report.as_markdown(result))
     print(f"with filmstrips and maps: {out / 'report.html'}")

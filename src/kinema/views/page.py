@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kinema.evaluation.result import Outcome, Result, Row, Timeline
+from kinema.evaluation.runtime import Runtime
 from kinema.progress import Counted
 from kinema.skipped import Skipped
 from kinema.threads import num_usable_cores
@@ -26,6 +27,7 @@ from kinema.video.sources import Source
 from kinema.video.steps import walk
 from kinema.views import template
 from kinema.views.report import PAPER, costs, how, row_notes, summary
+from kinema.views.runtime import as_section
 from kinema.views.strips import STRIP_FRAMES, step, strip_height
 
 STRIPS_PER_CHUNK = 100
@@ -43,6 +45,7 @@ def write(
     path: str | os.PathLike[str],
     *,
     cache: str | os.PathLike[str] | None = None,
+    runtime: Runtime | None = None,
     progress: bool = False,
 ) -> None:
     """Write a result as one HTML page.
@@ -51,15 +54,22 @@ def write(
         result: of `compare`, with `pictures` for all that the page can show.
         path: the file.
         cache: a folder for filmstrips; a stopped run goes on from it.
+        runtime: a section beside it.
         progress: whether to show progress on standard error.
     """
     height = strip_height(len(result.videos))
     reading = Reading(result.settings.get("colours", "file"))
-    fill(result, path, _strips(result.sources, height, cache, reading, progress), height)
+    strips = _strips(result.sources, height, cache, reading, progress)
+    fill(result, path, strips, height, runtime=runtime)
 
 
 def fill(
-    result: Result, path: str | os.PathLike[str], strips: Sequence[bytes], height: int
+    result: Result,
+    path: str | os.PathLike[str],
+    strips: Sequence[bytes],
+    height: int,
+    *,
+    runtime: Runtime | None = None,
 ) -> None:
     """As `write`, with the filmstrips at hand.
 
@@ -68,6 +78,7 @@ def fill(
         path: the file.
         strips: a WebP file a video; empty where there is none.
         height: of a strip, in pixels.
+        runtime: a section beside it.
     """
     # "<" could end the script element that the JSON stands in.
     content = json.dumps(payload(result, height), separators=(",", ":")).replace("<", "\\u003c")
@@ -75,6 +86,7 @@ def fill(
         "title": html.escape(f"{result.dataset}: {result.rows[0].title}"),
         "data": content,
         "strips": _chunks(strips),
+        "runtime": "" if runtime is None else as_section(runtime),
     }
     template.fill("page.html", path, parts)
 

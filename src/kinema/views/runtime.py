@@ -53,7 +53,7 @@ def _speeds(
         places = range(place, place + len(bars))
         axes.barh(places, [value for _, value in bars], color=COLOURS[index], label=plain(group))
         for one, (name, value) in zip(places, bars, strict=True):
-            axes.text(value * 1.06, one, f"{value:.3g}", va="center", fontsize=8)
+            axes.text(value * 1.06, one, _number(value), va="center", fontsize=8)
             ticks.append(one)
             labels.append(plain(shortened(name, 50)))
         place += len(bars) + 1
@@ -64,8 +64,8 @@ def _speeds(
     axes.set_xlim(low, high * 2)  # room for the numbers
     axes.set_xlabel("frames a second")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2, fontsize=8, frameon=False)
-    figure.suptitle(plain(title), fontsize=11, y=1.04)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False)
+    axes.set_title(plain(title), fontsize=11, loc="left", pad=26)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
 
