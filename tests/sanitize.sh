@@ -40,7 +40,7 @@ sanitized() {
   env LD_PRELOAD="$preload" \
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16 \
     UBSAN_OPTIONS=print_stacktrace=1 \
-    TSAN_OPTIONS=ignore_noninstrumented_modules=1:allocator_may_return_null=1 \
+    TSAN_OPTIONS=ignore_noninstrumented_modules=1:allocator_may_return_null=1:die_after_fork=0 \
     "$python" "$@"
 }
 
