@@ -74,7 +74,7 @@ def test_a_video_shows_all_pairs(video, frames, tmp_path, suffix):
 )
 def test_rates_are_such_as_mpeg_4_takes(fps, expected):
     rate = pictures._rate(fps)
-    assert float(rate) == expected
+    assert rate == expected
     assert rate.numerator <= 65535
 
 
