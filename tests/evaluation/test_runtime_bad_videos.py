@@ -79,6 +79,8 @@ def test_a_run_that_goes_on_knows_what_was_skipped_and_what_was_short(folder, tm
     assert note.startswith("DIS flow (CPU), a stand-in for Brox, 1 core: measured for ")
     again = runtime([folder], **asked)
     assert again.as_mapping() == first.as_mapping()
+    write_video(folder / "a.mp4", noise(7))
+    assert [cell.num_frames for cell in runtime([folder], **asked).cells] == [7]
 
 
 @pytest.mark.parametrize("wrong", [("none", 1, 1.0), ("dis", 0, 1.0), ("dis", 1, 0.0)])

@@ -39,7 +39,7 @@ from kinema.threads import num_usable_cores
 from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading, Video, each_video
 from kinema.video.reader import Frame
-from kinema.video.sources import Source, find_videos
+from kinema.video.sources import Source, find_videos, fingerprint
 from kinema.weights.file import resolve
 from kinema.words import number_of
 
@@ -230,7 +230,7 @@ def runtime(
         "stride": stride,
         "batch": batch,
         "num_videos": len(found),
-        "videos": hashlib.sha256("\n".join(str(s) for s in found).encode()).hexdigest()[:16],
+        "videos": hashlib.sha256("\n".join(map(_content, found)).encode()).hexdigest()[:16],
         "colours": colours,
     }
     facts = machine()
@@ -287,6 +287,13 @@ def machine() -> dict[str, Any]:
         found["torch"] = importlib.metadata.version("torch")
         found |= {"gpu": name} if (name := gpu_name()) else {}
     return found
+
+
+def _content(source: Source) -> str:
+    """What tells whether a video is the same as before."""
+    with contextlib.suppress(OSError):  # one that cannot be read is skipped in its turn
+        return f"{source} {fingerprint(source.path)}"
+    return str(source)
 
 
 def _known(
