@@ -54,12 +54,14 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
     killed process leaves a hidden file that `remove_partial_files` knows.
 
     Raises:
-        ValueError: a folder is there where a file shall be, or the other way round.
+        ValueError: a folder is there where a file shall be, or the other way round; or a device.
     """
     path = Path(path)
     if path.is_dir() if not folder else path.exists():
         kind = "a folder" if path.is_dir() else "a file"
         raise ValueError(f"{path}: {kind} of this name is there already.")
+    if path.exists() and not path.is_file():  # /dev/null would be gone
+        raise ValueError(f"{path}: no file but a device or a pipe is there; name another file.")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(partial_name(path.name))
     try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -105,7 +108,11 @@ def test_what_cannot_be_done_costs_one_line(capsys, video, tmp_path):
     write_video(small, scene(20, size=(24, 160)))
     text.write_text("no video")
     (tmp_path / "folder").mkdir()
+    boxes, both = tmp_path / "boxes.txt", tmp_path / "both.png"
+    boxes.write_text("0 1 2 3 4 1\n")
     for arguments, message in {
+        (str(video), "--boxes", str(boxes), "--out", str(boxes)): "that is the file of boxes;",
+        (str(video), "--out", str(both), "--picture", str(both)): "that is `out`; name another",
         ("none.avi",): "none.avi: no such file.",
         (str(text),): f"{text}: ",
         (str(small),): f"{small}: its frames are 160x24 pixels; each side must be at least 32",
@@ -121,3 +128,17 @@ def test_what_cannot_be_done_costs_one_line(capsys, video, tmp_path):
         assert message in captured.err
         assert captured.err.count("\n") == 1
         assert captured.out == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_device_or_pipe_is_left_as_it_is(capsys, video, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["trajectories", str(video), "--out", str(tmp_path / "pipe")]) == 2
+    assert "pipe: no file but a device or a pipe is there;" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_without_standard_output_a_file_is_asked_for(capsys, video, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)  # as a shell's >&- leaves it
+    assert main(["trajectories", str(video)]) == 2
+    assert "`out` must name a file: there is no standard output." in capsys.readouterr().err

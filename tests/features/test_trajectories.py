@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from kinema.features import trajectories
 from kinema.features.trajectories import COLUMNS, INFO, read_boxes, track, tracks
 from kinema.video.reader import VideoReader
 
@@ -231,6 +232,18 @@ def test_boxes_of_a_file(tmp_path):
         1: [[2, 3, 40, 50]],
         7: [[1.5, 2, 3, 4], [5, 6, 7, 8]],
     }
+
+
+def test_boxes_of_reversed_corners_are_refused_by_line(tmp_path):
+    file = tmp_path / "boxes.txt"
+    file.write_text("0 1 2 3 4 1\n1 60 60 10 70 1\n")
+    with pytest.raises(ValueError, match="boxes.txt, line 2: a box must have its left upper"):
+        read_boxes(file)
+
+
+def test_boxes_that_end_far_outside_cover_the_frame():
+    mask = trajectories._mask((3, 4), np.array([[-1e300, 1, 1e300, 1e300]]))
+    assert mask.tolist() == [[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("line", ["1 2 3", "a", "1.5 2 3 4 5 6", "-1", "0 1 2 nan 4 5", "\0"])

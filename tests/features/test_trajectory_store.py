@@ -79,7 +79,15 @@ def test_a_video_is_tracked_once(videos, tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("damage", [b"damaged", b""])
+DAMAGES = [
+    b"damaged",
+    b"",
+    b"PK\x03\x04 no zip file",
+    b"\x93NUMPY\x01\x00\x76\x00{'descr': [(" + bytes(200),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_made_anew(videos, tmp_path, damage):
     store = TrajectoryStore(1, tmp_path / "cache")
     ((_, records),) = store.records(videos[:1])

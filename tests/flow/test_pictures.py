@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import av
 import cv2
 import numpy as np
 import pytest
 
 from kinema.cli.app import main
+from kinema.flow import pictures
 from kinema.flow.colours import with_legend
 from kinema.flow.flows import flow
 from kinema.flow.pictures import draw_flow
@@ -56,6 +60,34 @@ def test_a_video_shows_all_pairs(video, frames, tmp_path, suffix):
         apart = [np.abs(one - other).mean() for other in expected]
         assert np.argmin(apart) == index
         assert apart[index] < 12  # of lossy coding
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [
+        (25.0, 25),
+        (30000 / 1001, Fraction(30000, 1001)),
+        (120000 / 1001, pytest.approx(120000 / 1001, abs=1e-4)),
+        (1e6, 65535),
+        (1e-6, Fraction(1, 1001)),
+    ],
+)
+def test_rates_are_such_as_mpeg_4_takes(fps, expected):
+    rate = pictures._rate(fps)
+    assert rate == expected
+    assert rate.numerator <= 65535
+
+
+def test_a_fast_video_becomes_an_avi_file(tmp_path, frames):
+    with av.open(str(tmp_path / "fast.avi"), "w") as file:
+        stream = file.add_stream("ffv1", rate=Fraction(120000, 1001))
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "bgr0"
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    assert main(["flow", str(tmp_path / "fast.avi"), "--out", str(tmp_path / "f.avi")]) == 0
+    assert VideoReader(tmp_path / "f.avi").info.fps == pytest.approx(119.88, abs=0.01)
 
 
 def test_the_command_draws_and_says_what(video, tmp_path, capsys):

@@ -5,7 +5,7 @@ Note [What a cell is]
     so that no library takes more. What is loaded once, weights say, and the first frames are not
     counted; then videos are read one after the other until the time is over, frames go through the
     system as they come, and what it gives is written to files: all that is counted, input and
-    output, as in the paper.
+    output, as in the paper. What a video took that is skipped does not count, nor do its frames.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import importlib.util
 import json
 import os
 import platform
+import signal
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,13 +39,16 @@ from kinema.threads import num_usable_cores
 from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading, Video, each_video
 from kinema.video.reader import Frame
-from kinema.video.sources import Source, find_videos
+from kinema.video.sources import Source, find_videos, fingerprint
 from kinema.weights.file import resolve
+from kinema.words import number_of
 
 RUNTIME_FORMAT = "kinema-runtime-1"
 
 WARM_FRAMES = 32
 """That a system sees before its time is taken."""
+MEASURED_SHARE = 0.9
+"""Of the seconds that were asked for: a cell of fewer is told."""
 PAPER: Mapping[str, tuple[float, float, float]] = MappingProxyType(
     {
         "idt": (3.5, 202.2, 91.4),
@@ -79,6 +84,10 @@ class Cell:
     cores: int
     num_frames: int
     seconds: float
+
+    def __post_init__(self) -> None:
+        if self.system not in SYSTEMS or not (self.num_frames > 0 and self.seconds > 0):
+            raise ValueError(f"{self}: there is no such cell.")
 
     @property
     def frames_per_second(self) -> float:
@@ -221,11 +230,11 @@ def runtime(
         "stride": stride,
         "batch": batch,
         "num_videos": len(found),
-        "videos": hashlib.sha256("\n".join(str(s) for s in found).encode()).hexdigest()[:16],
+        "videos": hashlib.sha256("\n".join(map(_content, found)).encode()).hexdigest()[:16],
         "colours": colours,
     }
     facts = machine()
-    known = _known(file, settings, facts)
+    known, bad = _known(file, settings, facts)
     todo, notes = [], [*found.notes]
     for name in SYSTEMS:
         if name in systems and (why := _missing(SYSTEMS[name].needs)):
@@ -233,20 +242,23 @@ def runtime(
         elif name in systems:
             todo += [(name, n) for n in _cores_of(name, cores)]
     cells: dict[tuple[str, int], Cell] = {key: known[key] for key in todo if key in known}
-    skipped: dict[str, Skipped] = {}
+    skipped = {one.path: one for one in bad}
 
     def told() -> Runtime:
         ordered = tuple(cells[key] for key in todo if key in cells)
-        return Runtime(ordered, settings, facts, tuple(notes), tuple(skipped.values()))
+        over = [
+            f"{SYSTEMS[cell.system].title}, {number_of(cell.cores, 'core')}: measured for "
+            f"{cell.seconds:.2g} s, not {seconds:g}: the videos were over, or could not be used."
+            for cell in ordered
+            if cell.seconds < MEASURED_SHARE * seconds
+        ]
+        return Runtime(ordered, settings, facts, (*notes, *over), tuple(skipped.values()))
 
     with Counted("cells", len(todo), enabled=progress) as bar:
         for name, n in todo:
             if (name, n) not in cells:
-                # Of its own: what a library keeps, and which cores it has, is over with it.
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                    work = _Work(name, n, weights, stride, batch, seconds, reading, tuple(found))
-                    cell, bad = pool.submit(_measured, work).result()
-                cells[name, n] = cell
+                work = _Work(name, n, weights, stride, batch, seconds, reading, tuple(found))
+                cells[name, n], bad = _in_its_own_process(work)
                 skipped |= {one.path: one for one in bad}
                 write_json(file, told().as_mapping())
             bar.advance()
@@ -277,15 +289,22 @@ def machine() -> dict[str, Any]:
     return found
 
 
+def _content(source: Source) -> str:
+    """What tells whether a video is the same as before."""
+    with contextlib.suppress(OSError):  # one that cannot be read is skipped in its turn
+        return f"{source} {fingerprint(source.path)}"
+    return str(source)
+
+
 def _known(
     file: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]
-) -> dict[tuple[str, int], Cell]:
-    """Cells that a run with these settings measured here before."""
+) -> tuple[dict[tuple[str, int], Cell], Sequence[Skipped]]:
+    """Cells that a run with these settings measured here before, and what it skipped."""
     with contextlib.suppress(ValueError, FileNotFoundError):
         kept = Runtime.load(file)
         if (kept.settings, kept.machine) == (settings, facts):
-            return {(cell.system, cell.cores): cell for cell in kept.cells}
-    return {}
+            return {(cell.system, cell.cores): cell for cell in kept.cells}, kept.skipped
+    return {}, ()
 
 
 def _missing(needs: str) -> str:
@@ -317,6 +336,35 @@ class _Work:
     videos: tuple[Source, ...]
 
 
+def _in_its_own_process(work: _Work) -> tuple[Cell, list[Skipped]]:
+    """A cell; what a library keeps, and which cores it has, is over with its process.
+
+    Ctrl-C goes to both: here it ends the other one, which would print where it was.
+    """
+    before = set(active_children())
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with _without_interrupts():  # a process begins as its parent is
+            result = pool.submit(_measured, work)
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            for child in set(active_children()) - before:
+                child.terminate()
+            raise
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _measured(work: _Work) -> tuple[Cell, list[Skipped]]:
     """A cell, in its own process."""
     if hasattr(os, "sched_setaffinity"):
@@ -333,39 +381,51 @@ def _measured(work: _Work) -> tuple[Cell, list[Skipped]]:
             reason = f" ({warm.skipped[0]})" if warm.skipped else ""
             raise ValueError(f"`videos` must hold one that can be used; none can{reason}.")
         begun = time.perf_counter()
-        passed = _Passed(lambda num: time.perf_counter() - begun < work.seconds)
+        passed = _Passed(lambda _: time.perf_counter() - begun < work.seconds)
         passed.go(system, work, file)
-        taken = time.perf_counter() - begun
-    return Cell(work.system, work.cores, passed.num, taken), passed.skipped
+        if not passed.num:
+            raise ValueError(f"`seconds` {work.seconds:g} is too short: no frame was done in them.")
+    return Cell(work.system, work.cores, passed.num, passed.seconds), passed.skipped
 
 
 class _Passed:
-    """Frames that went through a system, as long as there should be more of them."""
+    """Frames that went through a system, and how long, as long as there should be more of them."""
 
     def __init__(self, more: Callable[[int], bool]) -> None:
         self._more = more
-        self.num = 0
+        self._num_read = 0
+        self._of_videos: deque[list[int]] = deque()  # of each that is being read, in order
+        self.num, self.seconds = 0, 0.0
         self.skipped: list[Skipped] = []
 
     def go(self, system: tuple[Items, Write], work: _Work, file: Path) -> None:
         items, write = system
 
         def read(video: Video) -> Iterator[Any]:
+            self._of_videos.append(count := [0])
             reader = video.reader()
-            return items(self._counted(video.frames(reader)), reader.info)
+            return items(self._counted(video.frames(reader), count), reader.info)
 
         def use(source: Source, found: Iterator[Any]) -> None:
             write(found, file)
 
+        begun = time.perf_counter()
         for _, outcome in each_video(work.videos, read, use, reading=work.reading):
-            if not self._more(self.num):
+            now = time.perf_counter()
+            (num,) = self._of_videos.popleft()
+            if not isinstance(outcome, Skipped):
+                self.num += num
+                self.seconds += now - begun
+            begun = now
+            if not self._more(self._num_read):
                 break  # the last one may have ended too early
             if isinstance(outcome, Skipped):
                 self.skipped.append(outcome)
 
-    def _counted(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def _counted(self, frames: Iterator[Frame], count: list[int]) -> Iterator[Frame]:
         for frame in frames:
-            if not self._more(self.num):
+            if not self._more(self._num_read):
                 return
-            self.num += 1
+            self._num_read += 1
+            count[0] += 1
             yield frame

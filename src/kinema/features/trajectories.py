@@ -29,6 +29,7 @@ import numpy as np
 
 from kinema.native import processor
 from kinema.native import trajectories as kernels
+from kinema.skipped import VideoError
 from kinema.threads import num_usable_cores
 
 T = TypeVar("T")
@@ -265,12 +266,12 @@ def _checked(frame: np.ndarray, index: int, shape: tuple[int, ...] | None) -> np
         raise ValueError(f"frame {index} must be a grey picture, (H, W) uint8, got {kind}.")
     height, width = frame.shape
     if min(height, width) < PATCH:
-        raise ValueError(
+        raise VideoError(
             f"frame {index} is {width}x{height}: each side must be at least {PATCH} pixels, the "
             "side of a descriptor's block."
         )
     if shape is not None and frame.shape != shape:
-        raise ValueError(
+        raise VideoError(
             f"frame {index} is {width}x{height}, the first one {shape[1]}x{shape[0]}: all must "
             "have one size."
         )
@@ -282,7 +283,8 @@ def _mask(shape: tuple[int, ...], boxes: np.ndarray | None) -> np.ndarray | None
     if boxes is None or not len(boxes):
         return None
     mask = np.ones(shape, np.uint8)
-    for x1, y1, x2, y2 in np.rint(boxes[:, :4]).astype(int):
+    far = max(shape)  # what is beyond is cut off, so that it is a number of pixels
+    for x1, y1, x2, y2 in np.rint(np.clip(boxes[:, :4], -far, far)).astype(int):
         mask[max(y1, 0) : max(y2 + 1, 0), max(x1, 0) : max(x2 + 1, 0)] = 0
     return mask
 
@@ -369,5 +371,11 @@ def read_boxes(path: str | os.PathLike[str]) -> dict[int, np.ndarray]:
                 f"{path}, line {number + 1}: must be a frame's number and five numbers a box "
                 "(x1 y1 x2 y2 score)."
             )
-        boxes[int(values[0])] = values[1:].reshape(-1, 5)[:, :4]
+        found = values[1:].reshape(-1, 5)[:, :4]
+        if (found[:, :2] > found[:, 2:]).any():
+            raise ValueError(
+                f"{path}, line {number + 1}: a box must have its left upper corner first "
+                "(x1 y1 x2 y2 score)."
+            )
+        boxes[int(values[0])] = found
     return boxes

@@ -22,6 +22,7 @@ from kinema.files import atomic_path, check_out
 from kinema.progress import Counted
 from kinema.skipped import VideoError
 from kinema.video.reader import VideoReader
+from kinema.words import number_of
 
 # Each value is followed by a tab, the last one too, as in the original.
 FORMAT = "%d\t" + 39 * "%f\t" + (NUM_COLUMNS - 40) * "%.7f\t" + "\n"
@@ -51,7 +52,7 @@ class Tracked:
     def summary(self) -> str:
         """A line that says so."""
         text = (
-            f"{self.num_kept} tracks in {self.num_frames} frames, "
+            f"{number_of(self.num_kept, 'track')} in {number_of(self.num_frames, 'frame')}, "
             f"{self.num_removed} more moved with the camera only."
         )
         if self.num_frames <= LENGTH:
@@ -90,7 +91,7 @@ def write_trajectories(
         raise ValueError(f"`sampling_rate` must be at least 1 frame, got {sampling_rate}.")
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}.")
-    _check_files(video, out, picture)
+    _check_files(video, boxes, out, picture)
     human = read_boxes(boxes) if boxes is not None else {}
     human = {
         frame // sampling_rate: box for frame, box in human.items() if frame % sampling_rate == 0
@@ -123,16 +124,23 @@ def write_trajectories(
 
 
 def _check_files(
-    video: Path, out: str | os.PathLike[str] | None, picture: str | os.PathLike[str] | None
+    video: Path,
+    boxes: str | os.PathLike[str] | None,
+    out: str | os.PathLike[str] | None,
+    picture: str | os.PathLike[str] | None,
 ) -> None:
     """Refuse what cannot be written before the video is read."""
     if picture is not None and Path(picture).suffix.lower() != ".png":
         raise ValueError(f"`picture` {picture}: its name must end in .png.")
+    taken = {os.path.realpath(video): "the video"}
+    if boxes is not None:
+        taken[os.path.realpath(boxes)] = "the file of boxes"
     for name, file in (("out", out), ("picture", picture)):
         if file is None:
             continue
-        if os.path.realpath(file) == os.path.realpath(video):
-            raise ValueError(f"`{name}` {file}: that is the video; name another file.")
+        if what := taken.get(os.path.realpath(file)):
+            raise ValueError(f"`{name}` {file}: that is {what}; name another file.")
+        taken[os.path.realpath(file)] = f"`{name}`"
         if Path(file).is_dir():
             raise ValueError(f"`{name}` {file}: a folder of this name is there already.")
         check_out(Path(file).parent, name)
@@ -149,6 +157,8 @@ def _named(video: Path) -> Iterator[None]:
 
 def _opened(out: str | os.PathLike[str] | None, stack: contextlib.ExitStack) -> TextIO:
     if out is None:
+        if sys.stdout is None:  # closed by the shell's >&-
+            raise ValueError("`out` must name a file: there is no standard output.")
         return sys.stdout
     partial = stack.enter_context(atomic_path(out))
     return stack.enter_context(open(partial, "w", encoding="ascii"))

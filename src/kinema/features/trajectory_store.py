@@ -16,6 +16,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from tokenize import TokenError
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
@@ -135,7 +136,7 @@ class TrajectoryStore(BaseEstimator):
 
     def _find(self, source: Source, mark: str) -> np.ndarray | None:
         file = self._file(source, mark)
-        with contextlib.suppress(ValueError, EOFError):  # a damaged file is made anew
+        with contextlib.suppress(ValueError):  # a damaged file is made anew
             if file.is_file():
                 return read_records(file)
         return None
@@ -167,7 +168,11 @@ def read_records(file: Path) -> np.ndarray:
     Raises:
         ValueError: the file is damaged, or of another kind.
     """
-    records: np.ndarray = np.load(file, mmap_mode="r")
+    # Not `np.load`, which takes what begins like a zip file for one.
+    try:
+        records: np.ndarray = np.lib.format.open_memmap(file, mode="r")
+    except (EOFError, TokenError) as error:
+        raise ValueError(f"{file} is damaged ({error}).") from None
     if records.dtype != RECORD or records.ndim != 1:
         raise ValueError(f"{file} holds no trajectories.")
     return records

@@ -24,6 +24,8 @@ from kinema.video.reader import Allowance, VideoError, VideoReader, path_kind
 from kinema.words import number_of
 
 CODECS = {".mp4": "libx264", ".avi": "mpeg4"}
+MOST_FPS = 65_535
+"""And the largest numerator of a rate, in MPEG-4."""
 PLAIN_FPS = 25.0
 """Of what has no frame rate of its own, a folder of pictures."""
 
@@ -176,11 +178,16 @@ def _write_video(out: Path, pictures: Iterator[np.ndarray], fps: float) -> None:
         av.open(os.fspath(partial), "w", format=suffix[1:]) as file,
     ):
         first = next(pictures)
-        rate = Fraction(fps).limit_denominator(1001)
-        stream: Any = file.add_stream(CODECS[suffix], rate=rate)
+        stream: Any = file.add_stream(CODECS[suffix], rate=_rate(fps))
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 4_000_000
         for picture in chain([first], pictures):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(stream.encode())
+
+
+def _rate(fps: float) -> Fraction:
+    """Frames a second as all `CODECS` take them."""
+    fps = min(max(fps, 1 / 1001), MOST_FPS)
+    return Fraction(fps).limit_denominator(min(1001, int(MOST_FPS / fps)))
