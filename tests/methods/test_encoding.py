@@ -14,8 +14,9 @@ from kinema import network as networks
 from kinema.evaluation.compare import compare
 from kinema.features import trajectory_store
 from kinema.features.trajectory_store import CHANNELS, TrajectoryStore, as_records
+from kinema.files import read_kept_tensors, write_tensors
 from kinema.methods import METHODS, trajectories
-from kinema.methods.encoding import TrajectoryEncoder
+from kinema.methods.encoding import CODEBOOK_FORMAT, TrajectoryEncoder
 from kinema.methods.fisher import FisherVectors, fisher_vector, improved
 from kinema.methods.options import Options
 from kinema.methods.words import Words
@@ -130,6 +131,17 @@ def test_a_second_fit_touches_no_video(videos, tmp_path, monkeypatch):
         clone(first).fit(videos[:7])
     with pytest.raises((VideoError, TypeError)):
         clone(first).set_params(seed=1).fit(videos[:8])
+
+
+def test_vectors_of_another_codebook_are_not_found_again(videos, tmp_path):
+    made = encoder(SMALL_FISHER, tmp_path).fit(videos[:8])
+    made.transform(videos)
+    file = made._file("hog")
+    codebook = read_kept_tensors(file, format=CODEBOOK_FORMAT)
+    assert codebook is not None
+    write_tensors(file, {**codebook, "means": codebook["means"] + 0.5}, {"format": CODEBOOK_FORMAT})
+    again = encoder(SMALL_FISHER, tmp_path).fit(videos[:8])
+    assert (again.transform(videos) != made.transform(videos)).any()
 
 
 def test_a_stopped_fit_goes_on_where_it_stopped(videos, tmp_path, monkeypatch):

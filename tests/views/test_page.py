@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from kinema import network as networks
-from kinema.evaluation.runtime import Cell, Runtime
 from kinema.cli.app import main
 from kinema.datasets.folds import SAME_SCENE
 from kinema.evaluation.compare import compare
 from kinema.evaluation.result import Timeline
+from kinema.evaluation.runtime import Cell, Runtime
 from kinema.features.estimators import C3DFeatures
 from kinema.methods.svm import FeatureSVM
 from kinema.video.sources import as_source

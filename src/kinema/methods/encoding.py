@@ -120,6 +120,7 @@ class TrajectoryEncoder(TransformerMixin, BaseEstimator):
                     found[channel] = learned
                     bar.advance()
         self.codebooks_ = {channel: dict(codebook or {}) for channel, codebook in found.items()}
+        self._digest = _digest(self.codebooks_)
         counts = [codebook.pop("counts").tolist() for codebook in self.codebooks_.values()]
         self.size_, self.num_trajectories_ = counts[0]
         self.num_dimensions_ = sum(self._widths().values())
@@ -245,7 +246,12 @@ class TrajectoryEncoder(TransformerMixin, BaseEstimator):
 
     def _vector_file(self, source: Source) -> Path:
         assert self.cache is not None
-        key = {**self._key, "format": VECTOR_FORMAT, "video": _content(source)}
+        key = {
+            **self._key,
+            "format": VECTOR_FORMAT,
+            "codebooks": self._digest,  # one that was lost may be learned a little otherwise
+            "video": _content(source),
+        }
         return cache_file(self.cache, key)
 
 
@@ -253,6 +259,16 @@ def _one_thread_each() -> Any:
     """For products of matrices, where threads have a channel or a video each: it is the quicker
     way, and no bit depends on the number of threads."""
     return threadpool_limits(1, user_api="blas")
+
+
+def _digest(codebooks: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+    """Of all that they hold."""
+    content = hashlib.sha256()
+    for channel in sorted(codebooks):
+        for name, array in sorted(codebooks[channel].items()):
+            content.update(f"{channel} {name}".encode())
+            content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()
 
 
 def _content(source: Source) -> str:
