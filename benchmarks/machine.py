@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
-from kinema.features.extractor import versions
+from kinema.evaluation.runtime import machine
 
-
-def machine() -> dict[str, Any]:
-    """Processor, cores, memory and versions."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text().splitlines()
-        cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **versions(),
-    }
+__all__ = ["machine", "write"]
 
 
 def write(name: str, result: dict[str, Any]) -> None:
