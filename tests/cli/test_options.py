@@ -58,7 +58,7 @@ RENAMED = {
 OWN = {
     "classify": {"csv", "json", "max_skipped", "model", "page"},
     "compactness": {"model", "max_skipped"},
-    "compare": {"max_skipped", "method", "model", "out", "runtime"},
+    "compare": {"max_skipped", "method", "model", "out"},
     "dataset info": {"all", "json", "max_skipped", "near_duplicates"},
     "duplicates": {"csv", "json", "max_skipped", "page"},
     "embed": {"max_skipped", "model"},

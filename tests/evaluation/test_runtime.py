@@ -26,7 +26,7 @@ from kinema.video.sources import as_source
 from kinema.views.runtime import as_markdown, as_section, table, write
 from kinema.weights.file import resolve
 
-from small_videos import write_video
+from small_videos import write_folder, write_video
 
 MACHINE = {"cpu": "a processor", "cores": 2}
 SETTINGS = {"seconds": 5, "weights": "random, C3D", "stride": 16, "num_videos": 3}
@@ -237,3 +237,15 @@ def test_the_command_writes_three_files(video, tmp_path, capsys):
         "runtime.json", "runtime.md", "runtime.png"
     }  # fmt: skip
     assert "C3D (CPU), 1 core" in capsys.readouterr().out
+
+
+def test_compare_shows_what_was_measured_into_its_folder(tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "runtime.json").write_text("{}")
+    command = ["compare", str(write_folder(tmp_path / "v", num_videos=2)), "--out", str(out)]
+    assert main(command) == 2
+    assert "runtime.json: it is no file that `kinema runtime` wrote" in capsys.readouterr().err
+    (out / "runtime.json").write_text(json.dumps(by_hand().as_mapping()))
+    assert main([*command, "--methods", "chance"]) == 0
+    assert "<td>iDT (CPU)</td>" in (out / "report.html").read_text(encoding="utf-8")

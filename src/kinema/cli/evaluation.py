@@ -99,7 +99,6 @@ def compare(
     out: OutFolder,
     methods: Methods = "c3d,c3d-random,one-frame,chance",
     method: Annotated[tuple[str, ...], Several, Parameter(group=options.FEATURES)] = (),
-    runtime: Path | None = None,
     features: Features = Features(),
     svm: Svm = Svm(),
     splits: Splits = Splits(),
@@ -111,6 +110,8 @@ def compare(
 ) -> Done:
     """Compare methods on labelled videos: the paper's table for data of one's own.
 
+    What `kinema runtime` measured into the same folder before is a section of the page.
+
     Args:
         methods: Some of c3d, c3d-nets, imagenet, c3d+imagenet, c3d-random, depth-1, one-frame,
             idt-bow, idt-fisher, mifs, c3d+idt-bow, c3d+idt-fisher, c3d-nets+idt-bow,
@@ -118,14 +119,14 @@ def compare(
             iDT take a second for some ten frames when they first see a video.
         method: Of your own, FILE.py:ClassName, may be named several times: a scikit-learn
             estimator over paths of videos, see examples/own_method.py.
-        runtime: The runtime.json of `kinema runtime`, to be shown on the page, too.
     """
     from kinema.evaluation.compare import compare
     from kinema.evaluation.runtime import Runtime
     from kinema.files import check_out
 
     check_out(out)
-    shown = None if runtime is None else Runtime.load(runtime)
+    measured = out / "runtime.json"
+    runtime = Runtime.load(measured) if measured.is_file() else None
     result = compare(
         dataset,
         methods=[*names(methods), *method],
@@ -141,7 +142,7 @@ def compare(
         **vars(labels),
         **vars(reading),
     )
-    _write(result, out, shown)
+    _write(result, out, runtime)
     return Done(skipped=result.skipped, max_skipped=max_skipped, lines=result.warnings)
 
 
