@@ -4,6 +4,7 @@
     python experiments/compare.py fights       surveillance clips, grouped folds
     python experiments/compare.py rivals       every row on those classes, trajectories beside C3D
     python experiments/compare.py drawn        drawn actions, which only motion tells apart
+    python experiments/compare.py rivals c3d imagenet idt-fisher     some of its rows
 
 All but the last take real videos from KINEMA_DATA and the official lists beside it. Features are
 kept in experiments/.cache, so a stopped run goes on; so are codebooks, a file for each channel of a
@@ -79,11 +80,13 @@ def without_scores(result: Result) -> dict[str, Any]:
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1] not in TABLES:
-        sys.exit(f"usage: python experiments/compare.py {'|'.join(TABLES)}")
-    name = sys.argv[1]
+    if len(sys.argv) < 2 or sys.argv[1] not in TABLES:
+        sys.exit(f"usage: python experiments/compare.py {'|'.join(TABLES)} [ROW ...]")
+    name, *rows = sys.argv[1:]
     CACHE.mkdir(exist_ok=True)
     options = TABLES[name]()
+    if rows:
+        options["methods"] = tuple(rows)
     result = compare(**options, cache=CACHE, pictures=True, progress=True)
     page.write(result, CACHE / f"{name}.html", cache=CACHE, progress=True)
     out = HERE.parent / "docs" / "results"
