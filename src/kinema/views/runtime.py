@@ -83,7 +83,7 @@ def as_markdown(runtime: Runtime) -> str:
 def as_section(runtime: Runtime) -> str:
     """The table and the chart as HTML."""
     titles, rows = table(runtime)
-    head = "".join(f"<th>{html.escape(title)}</th>" for title in titles)
+    head = "".join(f'<th style="white-space: normal">{html.escape(title)}</th>' for title in titles)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(value)}</td>" for value in row) + "</tr>"
         for row in rows
@@ -94,9 +94,10 @@ def as_section(runtime: Runtime) -> str:
         content = base64.b64encode(picture.read_bytes()).decode()
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in remarks(runtime))
     return (
-        f'<section id="runtime"><h2>Runtime</h2><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table>"
-        f'<img alt="Frames a second" src="data:image/png;base64,{content}">{notes}</section>'
+        f'<section id="runtime"><h2>Runtime</h2><div class="scroll"><table><thead><tr>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>"
+        f'<img alt="Frames a second" style="max-width: 100%" src="data:image/png;base64,'
+        f'{content}">{notes}</section>'
     )
 
 
