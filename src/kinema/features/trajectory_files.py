@@ -19,6 +19,7 @@ import numpy as np
 
 from kinema.features.trajectories import LENGTH, NUM_COLUMNS, PATCH, Ended, read_boxes, tracks
 from kinema.files import atomic_path, check_out
+from kinema.flow.flows import grey
 from kinema.progress import Counted
 from kinema.skipped import VideoError
 from kinema.video.reader import VideoReader
@@ -171,7 +172,7 @@ def _grey(
         if drawing is not None:
             drawing.see(index, frame.image)
         bar.advance()
-        yield cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
+        yield grey(frame.image)
 
 
 class _Drawing:

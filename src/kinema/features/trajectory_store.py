@@ -20,12 +20,12 @@ from tokenize import TokenError
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from kinema.features.trajectories import COLUMNS, INFO, LENGTH, tracks
 from kinema.files import atomic_path, cache_file
+from kinema.flow import flows
 from kinema.skipped import Skipped, VideoError
 from kinema.threads import num_usable_cores
 from kinema.video.loop import Reading
@@ -151,7 +151,7 @@ class TrajectoryStore(BaseEstimator):
 
 def grey(frame: Frame) -> np.ndarray:
     """(H, W) uint8 of a frame, by OpenCV's weights, which the original takes."""
-    return np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY))
+    return flows.grey(frame.image)
 
 
 def as_records(rows: np.ndarray) -> np.ndarray:

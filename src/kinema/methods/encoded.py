@@ -89,7 +89,7 @@ class EncodedSVM(ClassifierMixin, BaseEstimator):
     def notes(self, X: Any) -> list[str]:
         """What the reader of its decision on test videos should know of them and of the fit."""
         lines = self.encoder_.notes()
-        num_empty = int((self._vectors(X)[1] == 0).sum())
+        num_empty = int((self.encoder_.encoded(X)[1] == 0).sum())
         for empty, num, kind in (
             (self._num_empty, self._num_trained, "training"),
             (num_empty, len(X), "test"),
