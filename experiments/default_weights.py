@@ -49,7 +49,7 @@ from kinema.training.heads import Head
 from kinema.training.learner import head_loss
 from kinema.training.pictures import encode
 from kinema.training.prepare import split_videos
-from kinema.training.recipes import Recipe
+from kinema.training.recipe import Recipe
 from kinema.training.sampling import Sampler, read_clip
 from kinema.training.targets import Targets, variant_of
 from kinema.training.train import train

@@ -26,11 +26,25 @@ Note [A model of one's own]
     where its weights are named. Besides its own `layers` it has "logits", what `forward` gives, and
     "prob", their softmax. What the constructor takes besides the number of classes must be JSON
     values, `Recipe.arguments`; a weight file keeps them, and the name of the class, never its code.
+
+    What else a class may have, as those of `kinema.models` do:
+
+        stream            what of prepared clips goes in: "rgb", "flow" or "imagenet"
+        input_shape       as a keyword of its constructor: the shape that is really used, where
+                          another crop or length is asked for
+        loss(clips, labels)   what is learned instead of the cross-entropy of `forward`: a scalar
+        learns_labels     False where `loss` needs no labels, which are None then
+        frame_step        frames from one frame of a clip to the next; 1
+        short             what becomes of a video that is too short: "repeat" its last frame, or
+                          "wrap", begin it again
+        test_clips        how many clips of a video are scored, evenly spaced; 10
+        test_stride       instead: one every so many frames, the last one at the video's end
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +56,10 @@ from kinema.layers import ClipShape, Shape
 
 RESERVED = ("mean", "momentum")
 """What files call their other arrays: no attribute of a model that holds parameters is named so."""
+
+
+NUM_TEST_CLIPS = 10
+"""Clips whose scores are averaged for a video's (Tran et al., section 3.3)."""
 
 
 class Model:
@@ -56,6 +74,7 @@ class Model:
         class_parameters: names of the parameters that other classes have no use for.
         sees: what of a clip goes in: all its "frames", or its "middle frame".
         only_layer: the layer that is asked for, whatever is named; None where there is a choice.
+        frame_step, short, test_clips, test_stride, learns_labels: see Note [A model of one's own].
     """
 
     input_shape: ClipShape
@@ -63,6 +82,11 @@ class Model:
     num_classes: int | None
     sees: ClassVar[str] = "frames"
     only_layer: ClassVar[str | None] = None
+    frame_step: int = 1
+    short: str = "repeat"
+    test_clips: int | None = NUM_TEST_CLIPS
+    test_stride: int | None = None
+    learns_labels: bool = True
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -137,6 +161,10 @@ class Model:
             )
 
 
+_TOLD = ("frame_step", "short", "test_clips", "test_stride", "learns_labels")
+"""What a class may say of how it is learned and tested, see Note [A model of one's own]."""
+
+
 @dataclass(frozen=True, eq=False)
 class UserModel(Model):
     """A class of one's own, ready to be learned and run. See Note [A model of one's own].
@@ -166,6 +194,15 @@ class UserModel(Model):
                 f"frames, height, width), got {shape}."
             )
         object.__setattr__(self, "input_shape", shape)
+        for told in _TOLD:
+            object.__setattr__(self, told, getattr(self.make, told, getattr(Model, told)))
+        if self.test_stride is not None:
+            object.__setattr__(self, "test_clips", None)
+        if self.short not in ("repeat", "wrap"):
+            raise ValueError(
+                f'`short` of the model {self.name!r} must be "repeat" or "wrap", got '
+                f"{self.short!r}."
+            )
         for parameter in self.parameter_shapes():
             if parameter.partition(".")[0] in RESERVED or ":" in parameter:
                 raise ValueError(
@@ -250,8 +287,11 @@ class UserModel(Model):
         Raises:
             ValueError: its constructor does not take these arguments, or makes no module.
         """
+        arguments = dict(self.arguments)
+        if "input_shape" in inspect.signature(self.make).parameters:
+            arguments["input_shape"] = self.input_shape
         try:
-            module = self.make(self.num_classes, **self.arguments)
+            module = self.make(self.num_classes, **arguments)
         except TypeError as error:
             raise ValueError(f"the model {self.name!r} cannot be made: {error}.") from None
         if not callable(module) or not hasattr(module, "state_dict"):
@@ -267,7 +307,14 @@ class UserModel(Model):
 
     @functools.cached_property
     def _shapes(self) -> dict[str, Shape]:
-        return {name: tuple(value.shape) for name, value in self.build().state_dict().items()}
+        import torch
+
+        try:
+            with torch.device("meta"):  # large ones take seconds, and their memory
+                state = self.build().state_dict()
+        except Exception:  # a constructor that looks at values; its own faults are told
+            state = self.build().state_dict()
+        return {name: tuple(value.shape) for name, value in state.items()}
 
     def feature_shape(self, layer: str) -> Shape:
         """Found by running a clip of zeros, once a layer."""

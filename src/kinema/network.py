@@ -14,6 +14,8 @@ from typing import Any
 
 from kinema.layers import ClipShape, Conv3d, Layer, Linear, MaxPool3d, Shape, Softmax
 from kinema.model import Model, UserModel
+from kinema.models import MODELS
+from kinema.models import load as load_model
 
 
 @dataclass(frozen=True)
@@ -388,7 +390,8 @@ def model_from(
     Args:
         architecture: as a weight file keeps it.
         models: classes of one's own by the names that files have for them, or that the classes
-            have themselves. Nothing is imported because a file says so.
+            have themselves. Nothing else is imported because a file says so; those of
+            `kinema.models` need not be given.
 
     Raises:
         ValueError: it is of a class that is not given, or of no network of ours.
@@ -397,6 +400,8 @@ def model_from(
         return from_architecture(architecture)
     name, models = str(architecture["name"]), models or {}
     made = models.get(name) or models.get(architecture["class"])
+    if made is None and name in MODELS:
+        made = load_model(name)
     if made is None:
         raise ValueError(
             f"it is of the model {name!r}, a class of its author's own, which no file imports: "

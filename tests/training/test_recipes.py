@@ -16,7 +16,8 @@ from kinema.training.checkpoint import Checkpoint
 from kinema.training.clip_store import ClipStore
 from kinema.training.heads import Head
 from kinema.training.prepare import prepare, split_videos
-from kinema.training.recipes import RECIPES, Recipe
+from kinema.training.recipe import Recipe
+from kinema.training.recipes import RECIPES
 from kinema.training.targets import Targets
 from kinema.training.train import train
 from kinema.weights.file import Weights

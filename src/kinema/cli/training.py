@@ -20,14 +20,21 @@ class Changes:
     """Single settings of a recipe that are changed; None for as the recipe says."""
 
     model: Annotated[str | None, Parameter(name=["--model", "--network"])] = None
-    """c3d, c3d_mini, depth-1, depth-3, depth-5, depth-7, increasing or decreasing; or
-    FILE.py:ClassName, a PyTorch module of one's own."""
+    """c3d, c3d_mini, depth-1, depth-3, depth-5, depth-7, increasing or decreasing; slow-fusion,
+    slow-fusion-fovea, two-stream-spatial, two-stream-temporal, lrcn, lrcn-flow, lstm-composite,
+    lstm-classifier, conv-pooling, lstm-long or slowfast; two-stream-spatial-imagenet,
+    lrcn-imagenet, conv-pooling-imagenet or lstm-long-imagenet; or FILE.py:ClassName, a PyTorch
+    module of one's own."""
+    width: float | None = None
+    """What channels and units of the networks from slow-fusion on are multiplied by."""
     crop: int | None = None
     """Height and width of the network's input in pixels."""
     epochs: float | None = None
     """Length of the run; more than before makes a run that is there longer."""
     iterations: int | None = None
     """Length of the run, in steps; likewise."""
+    seconds: float | None = None
+    """Length of the run, in seconds: as many steps as fit, measured before the first one."""
     batch: int | None = None
     """Clips of a step."""
     learning_rate: float | None = None
@@ -57,7 +64,8 @@ class Run:
     """What a run starts from, and when it is evaluated."""
 
     weights: str | None = None
-    """Name or file of the weights that fine-tuning starts from; their network is learned."""
+    """Name or file of the weights that fine-tuning starts from; their network is learned, or
+    --model, which takes what fits."""
     split: str | None = None
     """Official split, as 1; the first one by default, or a quarter of the videos for tests."""
     mean: str | None = None
@@ -74,7 +82,7 @@ def train(
     dataset: Path,
     *,
     out: Path,
-    recipe: Recipe = "mini",
+    recipe: Recipe | None = None,
     run: Run = Run(),
     changes: Changes = Changes(),
     labels: Labels = Labels(),
@@ -91,7 +99,8 @@ def train(
     Args:
         dataset: What `kinema prepare` wrote, or a dataset, which is then prepared first.
         out: Folder to write to: weights.safetensors, log.csv, curve.png, checkpoint.safetensors.
-        recipe: Network and settings; the other flags change single ones of them.
+        recipe: Network and settings, by default those of --model, or mini; the other flags change
+            single ones of them.
         labels.kind: What the dataset is, if it is not prepared yet.
         labels.lists: Folder of its official lists, if it is not prepared yet.
         compute.engine: What to compute convolutions with.

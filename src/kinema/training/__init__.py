@@ -9,7 +9,8 @@ from kinema.lazy import lazily
 if TYPE_CHECKING:
     from kinema.training.clip_dataset import ClipDataset
     from kinema.training.heads import Head
-    from kinema.training.recipes import RECIPES, Recipe
+    from kinema.training.recipe import Recipe
+    from kinema.training.recipes import RECIPES
     from kinema.training.targets import Targets
 
 __all__ = ["RECIPES", "ClipDataset", "Head", "Recipe", "Targets"]
@@ -20,7 +21,7 @@ __getattr__ = lazily(
         "RECIPES": "recipes",
         "ClipDataset": "clip_dataset",
         "Head": "heads",
-        "Recipe": "recipes",
+        "Recipe": "recipe",
         "Targets": "targets",
     },
 )

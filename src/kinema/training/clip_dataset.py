@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from kinema.model import NUM_TEST_CLIPS
 from kinema.threads import num_usable_cores
 from kinema.training.clip_store import ClipStore, Segment
 from kinema.training.prepare import split_videos
 from kinema.training.sampling import Sampler, even_clips, mean_volume, read_clip
-from kinema.training.scoring import NUM_CLIPS
 from kinema.video.clips import Mean
 
 
@@ -96,7 +96,9 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
             self._tested = [
                 (segment, start, video.labels[0])
                 for video in test
-                for segment, start in even_clips(video, length=self._length, num_clips=NUM_CLIPS)
+                for segment, start in even_clips(
+                    video, length=self._length, num_clips=NUM_TEST_CLIPS
+                )
             ]
 
     def set_epoch(self, epoch: int) -> None:

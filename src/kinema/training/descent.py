@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,16 @@ class Descent:
     Args:
         learned: the parameters by name.
         optimiser: how.
+        rates: what the rate of single ones is multiplied by, by name.
     """
 
-    def __init__(self, learned: Mapping[str, nn.Parameter], optimiser: Optimiser) -> None:
+    def __init__(
+        self,
+        learned: Mapping[str, nn.Parameter],
+        optimiser: Optimiser,
+        *,
+        rates: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self._learned = dict(learned)
         self._is_sgd = optimiser.kind == "sgd"
         self.rate: float | None = None
@@ -59,13 +67,19 @@ class Descent:
             name: not name.endswith("bias") if self._is_sgd else parameter.ndim > 1
             for name, parameter in learned.items()
         }
-        groups: list[dict[str, Any]] = [
-            {
-                "params": [p for name, p in learned.items() if decaying[name] == decays],
-                "weight_decay": optimiser.weight_decay if decays else 0.0,
-            }
-            for decays in (True, False)
-        ]
+        groups: list[dict[str, Any]] = []
+        self._factors: list[float] = []
+        for factor in sorted({1.0, *(rates.get(name, 1.0) for name in learned)}):
+            for decays in (True, False):
+                chosen = [
+                    p
+                    for name, p in learned.items()
+                    if decaying[name] == decays and rates.get(name, 1.0) == factor
+                ]
+                decay = optimiser.weight_decay if decays else 0.0
+                groups.append({"params": chosen, "weight_decay": decay})
+                bias_rate = BIAS_RATE if self._is_sgd and not decays else 1.0
+                self._factors.append(factor * bias_rate)
         if self._is_sgd:
             self._optimiser = torch.optim.SGD(groups, momentum=optimiser.momentum)
         else:
@@ -77,8 +91,7 @@ class Descent:
             for buffer in self._of_state("momentum_buffer").values():  # see Note [Caffe's SGD]
                 buffer *= self.rate / rate
         self.rate = rate
-        factors = (1.0, BIAS_RATE if self._is_sgd else 1.0)
-        for group, factor in zip(self._optimiser.param_groups, factors, strict=True):
+        for group, factor in zip(self._optimiser.param_groups, self._factors, strict=True):
             group["lr"] = rate * factor
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)

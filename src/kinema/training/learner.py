@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kinema.engine.torch_network import TorchNetwork, UserModule, folded, module_of
 from kinema.model import Model, UserModel
 from kinema.training.descent import Descent, Optimiser, RunningMean, named_arrays
-from kinema.training.heads import Head
+from kinema.training.heads import CLIPS, Head
 from kinema.training.processes import Processes
 
 NO_VECTORS: Mapping[str, Any] = MappingProxyType({})
@@ -39,6 +39,7 @@ class Learner:
         accumulate: parts that a batch is computed in.
         compile: let PyTorch compile the network.
         norm: learn with batch normalisation, see Note [Batch normalisation] in `torch_network`.
+        class_rate, clip_gradients: see `Recipe`.
     """
 
     def __init__(
@@ -55,7 +56,10 @@ class Learner:
         accumulate: int = 1,
         compile: bool = False,
         norm: bool = False,
+        class_rate: float = 1.0,
+        clip_gradients: float | None = None,
     ) -> None:
+        self._clip = clip_gradients
         self._processes = processes
         self._accumulate = accumulate
         self._pixel_scale = np.float32(1 if isinstance(model, UserModel) else pixel_scale)
@@ -66,10 +70,12 @@ class Learner:
         whole = _WithHeads(model, self._model, heads, sizes)
         if processes.kind == "cuda":
             whole = whole.to(processes.device, memory_format=torch.channels_last_3d)
-        self._projections = whole.projections
+        self._projections, self._own = whole.projections, whole.own
         own = dict(self._projections.named_parameters())
         self._descent = Descent(
-            {**self._model.learned(), **{f"head:{name}": p for name, p in own.items()}}, optimiser
+            {**self._model.learned(), **{f"head:{name}": p for name, p in own.items()}},
+            optimiser,
+            rates=dict.fromkeys(model.class_parameters, class_rate) if class_rate != 1 else {},
         )
         self._average = None if average is None else RunningMean(self._state_module, average)
         module: nn.Module = torch.compile(whole) if compile else whole
@@ -137,10 +143,13 @@ class Learner:
             x = x.contiguous(memory_format=torch.channels_last_3d)
         if self._pixel_scale != 1:
             x = x / float(self._pixel_scale)
+        labels = labels.to(processes.device)
         with torch.autocast(processes.kind, torch.bfloat16, enabled=processes.precision == "bf16"):
-            outputs = self._module(x)
+            outputs = self._module(x, labels)
         losses = [
-            head_loss(
+            output * head.weight
+            if head.target in self._own
+            else head_loss(
                 head,
                 output.float(),
                 (labels if head.target == "labels" else vectors[head.target]).to(processes.device),
@@ -151,6 +160,9 @@ class Learner:
 
     def descend(self, rate: float) -> None:
         """The optimiser's step along the gradients that `loss` left, which are cleared."""
+        if self._clip is not None:
+            parameters = [p for p in self._module.parameters() if p.grad is not None]
+            nn.utils.clip_grad_norm_(parameters, self._clip)
         self._descent.step(rate)
         if self._average is not None:
             self._average.update()
@@ -218,7 +230,7 @@ class Learner:
 
 
 class _WithHeads(nn.Module):
-    """A model with its heads: clips in, one output for each head out."""
+    """A model with its heads: clips in, one output for each head out, or a loss of its own."""
 
     def __init__(
         self,
@@ -232,15 +244,24 @@ class _WithHeads(nn.Module):
         self.heads = tuple(heads)
         self.layers = [head.layer or model.logits for head in heads]
         self.projections = nn.ModuleDict()
+        # What the model's class learns by a `loss` of its own.
+        has_loss = isinstance(module, UserModule) and hasattr(module.module, "loss")
+        self.own = frozenset(("labels", CLIPS) if has_loss else ())
         for number, (head, layer) in enumerate(zip(heads, self.layers, strict=True)):
             if head.is_linear:
                 width = math.prod(model.feature_shape(layer))
                 self.projections[str(number)] = nn.Linear(width, head.size(sizes))
 
-    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.module.outputs(clips, tuple(dict.fromkeys(self.layers)))
+    def forward(self, clips: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        asked = zip(self.heads, self.layers, strict=True)
+        layers = dict.fromkeys(layer for head, layer in asked if head.target not in self.own)
+        outputs = self.module.outputs(clips, tuple(layers)) if layers else {}
         results = []
-        for number, layer in enumerate(self.layers):
+        for number, (head, layer) in enumerate(zip(self.heads, self.layers, strict=True)):
+            if head.target in self.own:
+                own: Any = self.module.module
+                results.append(own.loss(clips, None if head.target == CLIPS else labels))
+                continue
             output, key = outputs[layer], str(number)
             if self.heads[number].target != "labels":
                 output = output.flatten(1)

@@ -24,6 +24,7 @@ class Material:
     Attributes:
         store: the prepared clips.
         train, test: its videos.
+        classes: names of the classes that their labels are of.
         skipped: videos that could not be read when this call prepared them.
         notes: what the user should know of them, a line each.
     """
@@ -31,6 +32,7 @@ class Material:
     store: ClipStore
     train: Sequence[StoredVideo]
     test: Sequence[StoredVideo]
+    classes: tuple[str, ...]
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -53,7 +55,7 @@ class Material:
             train, test = split_videos(store, plan.split, labelled=plan.recipe.learns_labels)
         _check_videos(plan, store.path, store.classes, train, store.skipped)
         told = [*notes, *_notes(store, plan, train, test), *(str(w.message) for w in caught)]
-        return cls(store, train, test, list(skipped), told)
+        return cls(store, train, test, store.classes, list(skipped), told)
 
 
 def _notes(

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from kinema.model import Model
-from kinema.training.recipes import Recipe
+from kinema.training.heads import CLIPS
+from kinema.training.recipe import Recipe
 from kinema.training.targets import Targets
 from kinema.weights.file import Weights, check_mean
 
@@ -23,6 +24,7 @@ LENGTH_SETTINGS = ("recipe's epochs", "recipe's iterations")
 _LATER = (
     *("optimiser", "betas", "schedule", "warm_up", "average", "heads"),
     *("norm", "reversed", "fast", "paired", "brightness"),
+    *("rate_shares", "class_rate", "clip_gradients"),
 )
 """Fields of a recipe that the first checkpoints did not know."""
 
@@ -42,6 +44,8 @@ class Plan:
             that of `start`, or else the mean volume of the training clips.
         seed: of the initial weights, the order of the clips, crops, flips and dropout.
         targets: vectors that the recipe's heads learn, by the name that these have for them.
+        renews: whether the recipe's model is learned, which takes from `start` what has the same
+            name and shape; else it is that of `start`.
 
     Raises:
         ValueError: values that do not go together, or are out of their range.
@@ -56,6 +60,7 @@ class Plan:
     mean: np.ndarray | None = None
     seed: int = 0
     targets: Mapping[str, Targets] = field(default_factory=dict)
+    renews: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -74,6 +79,11 @@ class Plan:
                 f"{given}."
             )
         for head in self.recipe.heads:
+            if head.target == CLIPS and self.any_network.learns_labels:
+                raise ValueError(
+                    f"a head on {CLIPS} needs a model whose own `loss` needs no labels, as "
+                    "lstm-composite."
+                )
             if head.layer is not None:
                 self.any_network.check_layer(head.layer)
         if self.mean is not None:
@@ -84,7 +94,7 @@ class Plan:
 
         Where no head tells classes, it ends with the last layer that a head takes.
         """
-        if self.start is None:
+        if self.start is None or self.renews:
             model = self.recipe.make_network(num_classes, self.models)
         else:
             model = self.start.network.with_classes(num_classes)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from kinema.engine.engine import Engine
 from kinema.network import Network
 from kinema.progress import TrainingProgress
 from kinema.skipped import Skipped
+from kinema.training.batches import Batch
 from kinema.training.checkpoint import Checkpoint, Raised, length_text
 from kinema.training.descent import Optimiser
 from kinema.training.learner import Learner
@@ -31,6 +32,9 @@ from kinema.training.sampling import Sampler, mean_volume
 from kinema.training.scoring import Evaluation, evaluate
 from kinema.weights.file import Weights
 from kinema.weights.initial import carried_over, initial_arrays
+
+NUM_TIMED = 5
+"""Steps whose time is taken, see `Run.seconds_a_step`."""
 
 _WEIGHTS, _DROPOUT, _HEADS = 1, 2, 3
 """What tells the random numbers of one seed apart."""
@@ -102,7 +106,7 @@ class Run:
         self._out, self._material, self._plan = out, material, plan
         self._options, self._processes = options, processes
         store, recipe = material.store, plan.recipe
-        self._network = plan.network(len(store.classes))
+        self._network = plan.network(len(material.classes))
         _, self._length, height, width = self._network.input_shape
         self._sampler = Sampler(
             material.train,
@@ -152,6 +156,8 @@ class Run:
             accumulate=options.accumulate,
             compile=options.compile,
             norm=recipe.norm == "batch",
+            class_rate=recipe.class_rate,
+            clip_gradients=recipe.clip_gradients,
         )
         self._learner.load(checkpoint.parameters, checkpoint.state, checkpoint.learning_rate)
 
@@ -162,7 +168,7 @@ class Run:
         given = plan.given_mean
         own = {
             "network": dict(self._network.architecture),
-            "classes": store.classes,
+            "classes": self._material.classes,
             "split": plan.split,
             "training videos": hashlib.sha256(names.encode()).hexdigest(),
             "clips": [store.about[key] for key in ("clips", "size", "quality", "seed")],
@@ -216,7 +222,10 @@ class Run:
         )
         if plan.start is not None:
             names = carried_over(
-                plan.start, self._network, layers=plan.recipe.carry, labels=store.classes
+                plan.start,
+                self._network,
+                layers=plan.recipe.carry,
+                labels=self._material.classes,
             )
             arrays |= {name: plan.start[name] for name in names}
             anew = {name.partition(".")[0] for name in arrays if name not in names}
@@ -239,6 +248,29 @@ class Run:
                 state[f"head:{number}.bias"] = np.zeros(size, np.float32)
         return state
 
+    def seconds_a_step(self) -> float:
+        """How long a step takes, reading included: the median of some, which change this run.
+
+        The first one, in which memory is found, does not count.
+        """
+        ends = [time.monotonic()]
+        with contextlib.closing(self._batches(0, NUM_TIMED + 1)) as batches:
+            for part in batches:
+                self._learner.step(part.clips, part.labels, rate=1e-9, vectors=part.vectors)
+                ends.append(time.monotonic())
+        return float(np.median(np.diff(ends[1:])))
+
+    def _batches(self, first: int, stop: int) -> Generator[Batch, None, None]:
+        return batches_on(self._processes, self._material)(
+            self._material.store,
+            self._sampler,
+            self._network,
+            mean=self._mean,
+            batch=self._plan.recipe.batch,
+            processes=self._processes,
+            targets=self._plan.targets,
+        ).steps(first, stop)
+
     # --- the loop ---------------------------------------------------------------------------------
 
     def carry_out(self) -> TrainingReport:
@@ -249,15 +281,7 @@ class Run:
         points = self._evaluation_points()
         saved = self._begun
         evaluation = None
-        batches = batches_on(processes, self._material)(
-            self._material.store,
-            self._sampler,
-            self._network,
-            mean=self._mean,
-            batch=batch,
-            processes=processes,
-            targets=plan.targets,
-        ).steps(self._first_step, total)
+        batches = self._batches(self._first_step, total)
         shows = self._options.progress and processes.is_first
         with (
             TrainingProgress(total, batch, enabled=shows) as bar,
@@ -390,14 +414,14 @@ class Run:
             name=name,
             source=f"{source} on {what}",
             mean=self._mean,
-            labels=None if self._network.num_classes is None else store.classes,
+            labels=None if self._network.num_classes is None else self._material.classes,
             trained_on=seen,
         ).save(self._out / "weights.safetensors")
         plots.training_curve(
             self._out / "curve.png",
             log.rows,
             title=f"{name}: {what}",
-            chance=1 / len(store.classes),
+            chance=1 / len(self._material.classes),
             raised=[r.iteration * plan.recipe.batch / len(self._sampler) for r in self._raised],
         )
 

@@ -13,9 +13,6 @@ from kinema.threads import mapped
 from kinema.training.clip_store import ClipStore, StoredVideo
 from kinema.training.sampling import even_clips, read_clip
 
-NUM_CLIPS = 10
-"""Clips whose scores are averaged for a video's (Tran et al., section 3.3)."""
-
 HIT5_CLASSES = 6
 """Fewest classes with which a hit at 5 says anything: of five, all are among the best five."""
 
@@ -64,32 +61,67 @@ def evaluate(
     videos: Sequence[StoredVideo],
     *,
     mean: np.ndarray,
-    num_clips: int = NUM_CLIPS,
     batch: int = 8,
     threads: int = 2,
 ) -> Evaluation:
-    """Score videos by the mean of the probabilities of some of their clips, centre crops.
+    """Score videos by the mean of the probabilities of their clips, centre crops.
 
-    Args:
-        engine: of a model whose last layer are class probabilities, `prob`.
-        store: the prepared clips.
-        videos: of the store.
-        mean: what to subtract.
-        num_clips: of each video; see `sampling.even_clips`.
-        batch: clips that go through the network at once.
-        threads: clips that are read at once.
+    The arguments are those of `clip_scores`.
 
     Raises:
         ValueError: there is no video.
     """
     if not videos:
         raise ValueError("`videos` must hold at least one video to evaluate.")
-    _, length, *crop = engine.network.input_shape
-    stream = engine.network.stream
+    scores, owner = clip_scores(engine, store, videos, mean=mean, batch=batch, threads=threads)
+    labels = [video.labels for video in videos]
+    means = video_means(scores, owner)
+    num_classes = scores.shape[1]
+    return Evaluation(
+        num_videos=len(videos),
+        num_clips=len(scores),
+        num_classes=num_classes,
+        clip_hit1=float(hits(scores, [labels[index] for index in owner], 1).mean()),
+        video_hit1=float(hits(means, labels, 1).mean()),
+        video_hit5=float(hits(means, labels, 5).mean()) if num_classes >= HIT5_CLASSES else None,
+    )
+
+
+def clip_scores(
+    engine: Engine,
+    store: ClipStore,
+    videos: Sequence[StoredVideo],
+    *,
+    mean: np.ndarray,
+    batch: int = 8,
+    threads: int = 2,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The class probabilities of clips of videos, centre crops.
+
+    Args:
+        engine: of a model whose last layer are class probabilities, `prob`. The model says which
+            clips of a video are scored, see `sampling.even_clips`.
+        store: the prepared clips.
+        videos: of the store.
+        mean: what to subtract.
+        batch: clips that go through the network at once.
+        threads: clips that are read at once.
+
+    Returns:
+        (M, K) probabilities, and of each clip (M,) the index of its video, rising.
+    """
+    model = engine.network
+    _, length, *crop = model.input_shape
     clips = [
         (index, segment, start)
         for index, video in enumerate(videos)
-        for segment, start in even_clips(video, length=length, num_clips=num_clips)
+        for segment, start in even_clips(
+            video,
+            length=length,
+            num_clips=model.test_clips,
+            stride=model.test_stride,
+            step=model.frame_step,
+        )
     ]
 
     def read(first: int) -> np.ndarray:
@@ -102,25 +134,22 @@ def evaluate(
                     length=length,
                     mean=mean,
                     crop=(crop[0], crop[1]),
-                    stream=stream,
+                    stream=model.stream,
+                    step=model.frame_step,
+                    short=model.short,
                 )
                 for _, segment, start in clips[first : first + batch]
             ]
         )
 
     batches = mapped(read, range(0, len(clips), batch), threads=min(threads, 8))
-    last = engine.network.layer_names[-1]
+    last = model.layer_names[-1]
     scores = np.concatenate([engine.run(inputs, (last,))[last] for inputs in batches])
-    owner = np.array([index for index, _, _ in clips])
-    labels = [video.labels for video in videos]
+    return scores, np.array([index for index, _, _ in clips])
+
+
+def video_means(scores: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """(n, K) mean scores of each video, of what `clip_scores` gave."""
     counts = np.bincount(owner)
-    means = np.add.reduceat(scores, counts.cumsum() - counts) / counts[:, None]
-    num_classes = scores.shape[1]
-    return Evaluation(
-        num_videos=len(videos),
-        num_clips=len(clips),
-        num_classes=num_classes,
-        clip_hit1=float(hits(scores, [labels[index] for index in owner], 1).mean()),
-        video_hit1=float(hits(means, labels, 1).mean()),
-        video_hit5=float(hits(means, labels, 5).mean()) if num_classes >= HIT5_CLASSES else None,
-    )
+    means: np.ndarray = np.add.reduceat(scores, counts.cumsum() - counts) / counts[:, None]
+    return means

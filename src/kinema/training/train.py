@@ -10,6 +10,8 @@ part of every batch.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,8 +23,10 @@ from kinema.model import UserModel
 from kinema.network import Network
 from kinema.own import is_place, load_class
 from kinema.skipped import Skipped
+from kinema.training.budget import keep, kept_iterations
 from kinema.training.checkpoint import Checkpoint, length_text
 from kinema.training.clip_store import is_clip_store
+from kinema.training.heads import CLIPS, Head
 from kinema.training.material import (
     Material,
     check_dataset,
@@ -33,7 +37,8 @@ from kinema.training.material import (
 )
 from kinema.training.plan import LENGTH_SETTINGS, Options, Plan, without_length
 from kinema.training.processes import Processes
-from kinema.training.recipes import RECIPES, Recipe, adapted
+from kinema.training.recipe import Recipe
+from kinema.training.recipes import RECIPES, adapted, recipe_of
 from kinema.training.run import Run, TrainingError, TrainingReport, refuse_shorter
 from kinema.training.targets import Targets
 from kinema.weights import file as weights_room
@@ -47,7 +52,7 @@ def train(
     dataset: str | os.PathLike[str],
     *,
     out: str | os.PathLike[str],
-    recipe: str | Recipe = "mini",
+    recipe: str | Recipe | None = None,
     weights: str | os.PathLike[str] | Weights | None = None,
     split: str | None = None,
     model: str | Network | Callable[..., Any] | None = None,
@@ -60,6 +65,8 @@ def train(
     learning_rate: float | None = None,
     carry: str | None = None,
     flip: bool | None = None,
+    width: float | None = None,
+    seconds: float | None = None,
     dropout: float | None = None,
     mean: Any = None,
     targets: Mapping[str, str | os.PathLike[str] | Targets] | None = None,
@@ -87,14 +94,17 @@ def train(
     Args:
         dataset: prepared clips, or a dataset, which is prepared to `out/prepared.clips` first.
         out: the folder.
-        recipe: a name of `RECIPES`, or a `Recipe`.
+        recipe: a name of `RECIPES`, or a `Recipe`; by default that of the `model`, if it is a
+            published one, or else "mini".
         weights: what fine-tuning starts from, a name, a file, or `Weights`: their network is
-            learned, with as many classes as the dataset has.
+            learned, with as many classes as the dataset has; or the `model`, which takes from them
+            what has the same name and shape, as the encoder of lstm-composite.
         split: name of an official split, as "1"; None for the first, or, where there is none, a
             quarter of the videos for testing, whole groups.
-        model: another network than the recipe's: a name, see `recipes.NETWORK_NAMES`; a `Network`;
-            a class of one's own, its name in `models`, or FILE.py:ClassName, see Note [A model of
-            one's own] in `model`. The number of classes is the dataset's.
+        model: another network than the recipe's: a name, see `recipes.NETWORK_NAMES` and
+            `kinema.models`; a `Network`; a class of one's own, its name in `models`, or
+            FILE.py:ClassName, see Note [A model of one's own] in `model`. The number of classes is
+            the dataset's.
         models: classes of one's own by the names that weight files shall have for them; also those
             that `weights` are of.
         network: another word for `model`.
@@ -104,6 +114,9 @@ def train(
             evaluations are those of the longer run.
         batch, learning_rate, carry, flip: other than the recipe's, see `Recipe`. A third of the
             batch wants a third of the rate and three times the iterations.
+        width: what the channels and units of a model of `kinema.models` are multiplied by.
+        seconds: instead of a length, about how long the steps may take: the speed of some is
+            measured before the first one, and a run that is gone on with keeps the number.
         dropout: probability, instead of the network's own; 0 switches it off.
         mean: what to subtract (see `extract`); by default that of the weights, or else the mean
             volume of the training clips.
@@ -130,11 +143,12 @@ def train(
         OSError: `out` cannot be written, or the disk is full; the last checkpoint is kept.
         KeyboardInterrupt: it was stopped (also by SIGTERM), after a last checkpoint.
     """
-    if isinstance(recipe, str) and recipe not in RECIPES:
-        raise ValueError(f"`recipe` must be one of {', '.join(RECIPES)}; got {recipe!r}.")
     if network is not None and model is not None:
         raise ValueError("`model` and `network` are two words for one thing: name one.")
     model = network if model is None else model
+    recipe = recipe_of(model) if recipe is None else recipe
+    if isinstance(recipe, str) and recipe not in RECIPES:
+        raise ValueError(f"`recipe` must be one of {', '.join(RECIPES)}; got {recipe!r}.")
     models = dict(models or {})
     if isinstance(model, str) and is_place(model):
         made = load_class(model)
@@ -155,7 +169,13 @@ def train(
         learning_rate=learning_rate,
         carry=carry,
         flip=flip,
+        width=width,
     )
+    if seconds is not None:
+        if epochs is not None or iterations is not None:
+            raise ValueError("`seconds` gives the length of the run: name no other.")
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"`seconds` must be more than 0, got {seconds}.")
     options = Options(
         device=device,
         engine=engine,
@@ -173,12 +193,14 @@ def train(
         progress=progress,
     )
     start = None if weights is None else weights_room.resolve(weights, models)
-    if start is not None and (model is not None or crop is not None):
+    if start is not None and model is None and (crop is not None or width is not None):
         raise ValueError(
-            "`model` and `crop` cannot be chosen with `weights`: their network is learned."
+            "`crop` and `width` cannot be chosen with `weights`: their network is learned, unless "
+            "`model` names another that starts from them."
         )
     if start is None and carry is not None:
         raise ValueError("`carry` says what is taken from weights: name them with `weights`.")
+    changed = _without_labels(changed, models, start if model is None else None)
     plan = Plan(
         changed,
         recipe if isinstance(recipe, str) else "custom",
@@ -192,14 +214,32 @@ def train(
             name: each if isinstance(each, Targets) else Targets.load(each)
             for name, each in (targets or {}).items()
         },
+        renews=start is not None and model is not None,
     )
     # A length that nobody names is the recipe's, and no wish for a longer run.
-    named = epochs is not None or iterations is not None or not isinstance(recipe, str)
-    return _carry_out(Path(dataset), Path(out), plan, options, length_named=named)
+    lengths = (epochs, iterations, seconds)
+    named = any(each is not None for each in lengths) or not isinstance(recipe, str)
+    return _carry_out(Path(dataset), Path(out), plan, options, length_named=named, seconds=seconds)
+
+
+def _without_labels(
+    recipe: Recipe, models: Mapping[str, Callable[..., Any]], start: Weights | None
+) -> Recipe:
+    """The recipe as a model wants it whose own loss needs no labels."""
+    model = recipe.make_network(2, models) if start is None else start.network
+    if model.learns_labels or recipe.heads != (Head(),):
+        return recipe
+    return dataclasses.replace(recipe, heads=(Head(CLIPS, loss="own"),))
 
 
 def _carry_out(
-    dataset: Path, out: Path, plan: Plan, options: Options, *, length_named: bool
+    dataset: Path,
+    out: Path,
+    plan: Plan,
+    options: Options,
+    *,
+    length_named: bool,
+    seconds: float | None,
 ) -> TrainingReport:
     """Check all that can be told before the first dear step, prepare, learn."""
     if not dataset.exists():
@@ -221,25 +261,18 @@ def _carry_out(
         Processes(options.device, options.engine, options.precision, options.threads) as processes,
         contextlib.ExitStack() as stack,
     ):
-        if plan.recipe.batch % (processes.size * options.accumulate):
-            raise ValueError(
-                f"`batch` {plan.recipe.batch} must be divisible by {processes.size} processes "
-                f"times `accumulate` {options.accumulate}."
-            )
+        _check_processes(plan, options, processes, seconds)
         found = store = None
         if is_clip_store(dataset):
             store = open_store(dataset, model)
             check_store(store, plan)
         elif processes.is_first:
-            if model.stream != "rgb":
-                raise ValueError(
-                    f"the network needs {model.stream}, which videos are not prepared to: give "
-                    "prepared clips that hold it."
-                )
             found = load(dataset, kind=options.kind, lists=options.lists)
             check_dataset(found, plan)
         if processes.is_first:
             _lock(out, stack)
+        if seconds is not None:
+            plan = _with_iterations(plan, kept_iterations(out, seconds))
         checkpoint = _begun(out, plan, length_named=length_named)
         skipped: list[Skipped] = []
         notes: list[str] = []
@@ -253,9 +286,76 @@ def _carry_out(
             processes.wait()
             store = open_store(prepared, model)
         material = Material.of(store, plan, skipped=skipped, notes=notes)
+        if seconds is not None:
+            plan = _measured(out, material, plan, options, processes, seconds)
         run = Run(out, material, plan, options, processes, checkpoint)
         del checkpoint  # it is as large as the network, twice
         return run.carry_out()
+
+
+def learn(
+    material: Material,
+    out: Path,
+    plan: Plan,
+    options: Options,
+    *,
+    seconds: float | None = None,
+) -> TrainingReport:
+    """As `train`, from clips that are chosen already: what a method of the comparison does.
+
+    Args:
+        material: the clips.
+        out: the folder of the run, which is gone on with.
+        plan: what is learned.
+        options: how it runs.
+        seconds: see `train`.
+    """
+    with (
+        Processes(options.device, options.engine, options.precision, options.threads) as processes,
+        contextlib.ExitStack() as stack,
+    ):
+        _check_processes(plan, options, processes, seconds)
+        _lock(out, stack)
+        if seconds is not None:
+            plan = _with_iterations(plan, kept_iterations(out, seconds))
+            plan = _measured(out, material, plan, options, processes, seconds)
+        checkpoint = _begun(out, plan, length_named=True)
+        return Run(out, material, plan, options, processes, checkpoint).carry_out()
+
+
+def _check_processes(
+    plan: Plan, options: Options, processes: Processes, seconds: float | None
+) -> None:
+    if plan.recipe.batch % (processes.size * options.accumulate):
+        raise ValueError(
+            f"`batch` {plan.recipe.batch} must be divisible by {processes.size} processes "
+            f"times `accumulate` {options.accumulate}."
+        )
+    if seconds is not None and processes.size > 1:
+        raise ValueError("`seconds` cannot be shared among processes: name `iterations`.")
+
+
+def _with_iterations(plan: Plan, iterations: int | None) -> Plan:
+    """The plan of so many steps; as it is where the number is not known yet."""
+    if iterations is None:
+        return plan
+    recipe = dataclasses.replace(plan.recipe, epochs=None, iterations=iterations)
+    return dataclasses.replace(plan, recipe=recipe)
+
+
+def _measured(
+    out: Path,
+    material: Material,
+    plan: Plan,
+    options: Options,
+    processes: Processes,
+    seconds: float,
+) -> Plan:
+    """The plan of as many steps as fit into `seconds`, which are measured if they are not kept."""
+    if kept_iterations(out, seconds) is not None:
+        return plan
+    trial = Run(out, material, _with_iterations(plan, 1), options, processes, None)
+    return _with_iterations(plan, keep(out, seconds, trial.seconds_a_step()))
 
 
 def _begun(out: Path, plan: Plan, *, length_named: bool) -> Checkpoint | None:
@@ -271,7 +371,10 @@ def _begun(out: Path, plan: Plan, *, length_named: bool) -> Checkpoint | None:
 
 def _lock(out: Path, stack: contextlib.ExitStack) -> None:
     """Make the folder and keep others out of it; refuse one that cannot be written."""
-    for name in ("weights.safetensors", "checkpoint.safetensors", "log.csv", "curve.png"):
+    for name in (
+        *("weights.safetensors", "checkpoint.safetensors", "log.csv", "curve.png"),
+        "budget.json",
+    ):
         if (out / name).is_dir():
             raise ValueError(
                 f"{out / name} is a folder, but training writes a file of this name: choose "
