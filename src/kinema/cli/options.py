@@ -21,11 +21,26 @@ Device = Literal["auto", "cpu", "cuda"]
 EngineKind = Literal["auto", "native", "torch"]
 DatasetKind = Literal["auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv"]
 Recipe = Literal[
-    *("sports1m", "ucf101-finetune", "ucf101-scratch", "kernel-depth", "mini"),
-    *("slow-fusion", "slow-fusion-fovea", "two-stream-spatial", "two-stream-spatial-imagenet"),
-    *("two-stream-temporal", "lrcn", "lrcn-imagenet", "lrcn-flow", "lstm-composite"),
-    *("lstm-classifier", "conv-pooling", "conv-pooling-imagenet", "lstm-long"),
-    *("lstm-long-imagenet", "slowfast"),
+    "sports1m",
+    "ucf101-finetune",
+    "ucf101-scratch",
+    "kernel-depth",
+    "mini",
+    "slow-fusion",
+    "slow-fusion-fovea",
+    "two-stream-spatial",
+    "two-stream-spatial-imagenet",
+    "two-stream-temporal",
+    "lrcn",
+    "lrcn-imagenet",
+    "lrcn-flow",
+    "lstm-composite",
+    "lstm-classifier",
+    "conv-pooling",
+    "conv-pooling-imagenet",
+    "lstm-long",
+    "lstm-long-imagenet",
+    "slowfast",
 ]
 
 # The panels of `--help`: a command's own options, then these in their order.

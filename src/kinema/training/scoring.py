@@ -61,6 +61,7 @@ def evaluate(
     videos: Sequence[StoredVideo],
     *,
     mean: np.ndarray,
+    num_clips: int | None = None,
     batch: int = 8,
     threads: int = 2,
 ) -> Evaluation:
@@ -73,7 +74,9 @@ def evaluate(
     """
     if not videos:
         raise ValueError("`videos` must hold at least one video to evaluate.")
-    scores, owner = clip_scores(engine, store, videos, mean=mean, batch=batch, threads=threads)
+    scores, owner = clip_scores(
+        engine, store, videos, mean=mean, num_clips=num_clips, batch=batch, threads=threads
+    )
     labels = [video.labels for video in videos]
     means = video_means(scores, owner)
     num_classes = scores.shape[1]
@@ -93,17 +96,18 @@ def clip_scores(
     videos: Sequence[StoredVideo],
     *,
     mean: np.ndarray,
+    num_clips: int | None = None,
     batch: int = 8,
     threads: int = 2,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The class probabilities of clips of videos, centre crops.
 
     Args:
-        engine: of a model whose last layer are class probabilities, `prob`. The model says which
-            clips of a video are scored, see `sampling.even_clips`.
+        engine: of a model whose last layer are class probabilities, `prob`.
         store: the prepared clips.
         videos: of the store.
         mean: what to subtract.
+        num_clips: of each video, see `sampling.even_clips`; None for what the model says.
         batch: clips that go through the network at once.
         threads: clips that are read at once.
 
@@ -118,8 +122,8 @@ def clip_scores(
         for segment, start in even_clips(
             video,
             length=length,
-            num_clips=model.test_clips,
-            stride=model.test_stride,
+            num_clips=num_clips or model.test_clips,
+            stride=None if num_clips else model.test_stride,
             step=model.frame_step,
         )
     ]
