@@ -14,6 +14,7 @@ from kinema.cli.options import (
     DatasetPath,
     Features,
     Labels,
+    Learning,
     MaxSkipped,
     OutFolder,
     Reading,
@@ -106,6 +107,7 @@ def compare(
     labels: Labels = Labels(),
     threads: Threads = None,
     reading: Reading = Reading(),
+    learning: Learning = Learning(),
     max_skipped: MaxSkipped = 0,
 ) -> Done:
     """Compare methods on labelled videos: the paper's table for data of one's own.
@@ -115,8 +117,11 @@ def compare(
     Args:
         methods: Some of c3d, c3d-nets, imagenet, c3d+imagenet, c3d-random, depth-1, one-frame,
             idt-bow, idt-fisher, mifs, c3d+idt-bow, c3d+idt-fisher, c3d-nets+idt-bow,
-            c3d-nets+idt-fisher, chance, with commas between; differences are to the first. Those of
-            iDT take a second for some ten frames when they first see a video.
+            c3d-nets+idt-fisher, slow-fusion, spatial, temporal, two-stream, two-stream-svm, lrcn,
+            lrcn-flow, lrcn-both, lstm-composite, lstm-composite-both, conv-pooling,
+            conv-pooling-both, lstm-long, lstm-long-both, slowfast, chance, with commas between;
+            "paper" is the paper's whole table; differences are to the first. Those of iDT take a second for some ten frames when
+            they first see a video; those from slow-fusion on learn a network for each split.
         method: Of your own, FILE.py:ClassName, may be named several times: a scikit-learn
             estimator over paths of videos, see examples/own_method.py.
     """
@@ -130,6 +135,7 @@ def compare(
     result = compare(
         dataset,
         methods=[*names(methods), *method],
+        **vars(learning),
         cache=out / "features",
         pictures=True,
         also=_filmstrips(out, reading),

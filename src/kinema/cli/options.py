@@ -48,8 +48,9 @@ OWN = Group.create_default_parameters()
 LABELS = Group("Dataset", sort_key=1)
 FEATURES = Group("Features", sort_key=2)
 PROTOCOL = Group("Protocol", sort_key=3)
-COMPUTING = Group("Computing", sort_key=4)
-VIDEOS = Group("Videos", sort_key=5)
+LEARNING = Group("Learning, of rows that are networks", sort_key=4)
+COMPUTING = Group("Computing", sort_key=5)
+VIDEOS = Group("Videos", sort_key=6)
 
 # Kinds of flags.
 Switch = Annotated[bool, Parameter(negative=())]
@@ -175,6 +176,28 @@ class Compute:
     """What to compute with."""
     threads: int | None = None
     """CPU threads of the network; all by default."""
+
+
+@flags(LEARNING)
+class Learning:
+    """How networks are learned that are rows of a comparison."""
+
+    width: float = 0.25
+    """What their channels and units are multiplied by."""
+    crop: int = 64
+    """Height and width of their pictures in pixels."""
+    seconds: float = 600.0
+    """About how long the steps of one network may take, for one split."""
+    iterations: int | None = None
+    """Instead, how many steps."""
+    published: Switch = False
+    """The papers' own schedules, scaled to that length, instead of AdamW's."""
+    views: Literal[1, 10] = 1
+    """Crops of a clip that is scored: its centre, or that and the corners, and their mirrors."""
+    encoder: str | None = None
+    """Weights of lstm-composite, learned from other videos; else from the training videos."""
+    seed: int = 0
+    """Of the first weights and the order of the clips."""
 
 
 @flags(VIDEOS)

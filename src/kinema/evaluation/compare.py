@@ -25,7 +25,8 @@ from kinema.evaluation.protocol import NUM_FOLDS, check_dataset, title_of
 from kinema.evaluation.result import Result, Row
 from kinema.evaluation.rows import num_leaked, row_of
 from kinema.methods.given import Methods, build
-from kinema.methods.options import Options
+from kinema.methods.options import Learning, Options
+from kinema.methods.paper import rows as rows_of_paper
 from kinema.video.loop import Reading
 from kinema.weights.file import Weights
 from kinema.weights.several import AnyWeights, resolve_all
@@ -54,6 +55,14 @@ def compare(
     force: bool = False,
     colours: str = "file",
     video_seconds: float | None = None,
+    width: float = Learning.width,
+    crop: int = Learning.crop,
+    seconds: float = Learning.seconds,
+    iterations: int | None = None,
+    published: bool = False,
+    views: int = 1,
+    encoder: str | os.PathLike[str] | None = None,
+    seed: int = 0,
     progress: bool = False,
     also: Also = no_steps,
 ) -> Result:
@@ -61,7 +70,7 @@ def compare(
 
     Args:
         dataset: a dataset or its path, see `datasets.load`.
-        methods: names of `methods.METHODS`, or estimators by the name of their row, {"mine":
+        methods: names of `methods.METHODS`, of which "paper" is all of the paper's table; or estimators by the name of their row, {"mine":
             estimator}: anything of scikit-learn's face over videos, see Note [Method] in
             `kinema.methods`. Differences are to the first.
         weights: of C3D: one net, or several for the rows that take all; "A+B" names two.
@@ -79,6 +88,8 @@ def compare(
             it predicts for single clips.
         force: go on though weights saw test videos; the row is marked.
         colours, video_seconds: see `loop.Reading`.
+        width, crop, seconds, iterations, published, views, encoder, seed: of rows that learn a
+            network for each split, as slow-fusion; see `methods.options.Learning`.
         progress: whether to show progress on standard error.
         also: what else is to be made of the videos while they are decoded, given how many there
             are: steps of a walk, see `video.steps`.
@@ -89,7 +100,13 @@ def compare(
     reading = Reading(colours, video_seconds)
     nets = resolve_all(weights)
     with features_folder(cache) as folder:
-        options = Options(nets, layer, stride, l2, cost, folder, threads, progress, reading)
+        learning = Learning(width, crop, seconds, iterations, published, views, encoder, seed)
+        options = Options(
+            nets, layer, stride, l2, cost, folder, threads, progress, reading, learning
+        )
+        if not isinstance(methods, Mapping):
+            papers = rows_of_paper(len(nets))
+            methods = [each for name in methods for each in (papers if name == "paper" else [name])]
         built = build(methods, options)
 
         def check(dataset: Dataset, skipped: Sequence[Any]) -> None:

@@ -86,6 +86,9 @@ class Row:
         purity: k-NN purity of these features, see `metrics.knn_purity`; None likewise, or where no
             video has another one of its class outside its group.
         purity_note: which videos play no part in it; "" if all do.
+        paper: what Tran et al. 2015 give for it on UCF101, in %; None for none of theirs.
+        above_chance: whether more test videos are right than of the largest training class's: the
+            paired interval without zero.
     """
 
     name: str
@@ -100,6 +103,8 @@ class Row:
     points: np.ndarray | None = None
     purity: float | None = None
     purity_note: str = ""
+    paper: float | None = None
+    above_chance: bool = True
 
     @property
     def accuracy(self) -> float:

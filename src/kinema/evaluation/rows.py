@@ -20,6 +20,7 @@ from kinema.evaluation.embedding import FEWEST_POINTS, tsne
 from kinema.evaluation.experiment import Experiment
 from kinema.evaluation.result import Outcome, Row, Timeline
 from kinema.methods.given import has_features, title_of
+from kinema.methods.paper import ACCURACY
 from kinema.metrics import group_interval, knn_purity, paired_interval, purity_note
 from kinema.video.loop import Video
 from kinema.video.sources import Source
@@ -78,7 +79,18 @@ def row_of(
         points=points,
         purity=purity,
         purity_note=note,
+        paper=ACCURACY.get(name),
+        above_chance=_is_above_chance(right, groups[tested].tolist(), experiment),
     )
+
+
+def _is_above_chance(right: np.ndarray, groups: Sequence[str], experiment: Experiment) -> bool:
+    """Whether more is right than what always names the largest training class has right."""
+    guessed = []
+    for split in experiment.splits.values():
+        largest = np.bincount(experiment.labels[list(split.train)]).argmax()
+        guessed.append(experiment.labels[list(split.test)] == largest)
+    return paired_interval(right, np.concatenate(guessed).astype(float), groups).low > 0
 
 
 @contextlib.contextmanager

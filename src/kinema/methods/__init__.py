@@ -34,7 +34,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from kinema.methods import c3d, chance, imagenet, trajectories
+from kinema.methods import c3d, chance, imagenet, learned_rows, trajectories
 from kinema.methods.options import Options
 
 METHODS: Mapping[str, Callable[[Options], Any]] = MappingProxyType(
@@ -53,6 +53,21 @@ METHODS: Mapping[str, Callable[[Options], Any]] = MappingProxyType(
         "c3d+idt-fisher": trajectories.fisher_with_net,
         "c3d-nets+idt-bow": trajectories.words_with_nets,
         "c3d-nets+idt-fisher": trajectories.fisher_with_nets,
+        "slow-fusion": learned_rows.slow_fusion,
+        "spatial": learned_rows.spatial,
+        "temporal": learned_rows.temporal,
+        "two-stream": learned_rows.two_stream,
+        "two-stream-svm": learned_rows.two_stream_svm,
+        "lrcn": learned_rows.lrcn,
+        "lrcn-flow": learned_rows.lrcn_flow,
+        "lrcn-both": learned_rows.lrcn_both,
+        "lstm-composite": learned_rows.lstm_composite,
+        "lstm-composite-both": learned_rows.lstm_composite_both,
+        "conv-pooling": learned_rows.conv_pooling,
+        "conv-pooling-both": learned_rows.conv_pooling_both,
+        "lstm-long": learned_rows.lstm_long,
+        "lstm-long-both": learned_rows.lstm_long_both,
+        "slowfast": learned_rows.slowfast,
         "chance": chance.largest_class,
     }
 )

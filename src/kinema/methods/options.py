@@ -3,12 +3,53 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.video.loop import PLAIN, Reading
 from kinema.weights.file import Weights
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How the rows are learned that are networks of their own, see `learned_rows`.
+
+    Attributes:
+        width: what their channels and units are multiplied by.
+        crop: height and width of their pictures in pixels.
+        seconds: about how long the steps of one network may take, for one split.
+        iterations: instead, how many steps.
+        published: whether the schedules are the papers' own, scaled to that length; else those of
+            `training.published.short`.
+        views: of each clip that is scored, 1 or 10, see `training.scoring.clip_scores`.
+        encoder: weights of lstm-composite that lstm-classifier starts from; None to learn them from
+            the training videos first.
+        seed: of the first weights and the order of clips.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    width: float = 0.25
+    crop: int = 64
+    seconds: float = 600.0
+    iterations: int | None = None
+    published: bool = False
+    views: int = 1
+    encoder: str | os.PathLike[str] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what in ("width", "seconds", "iterations"):
+            value = getattr(self, what)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"`{what}` must be more than 0, got {value:g}.")
+        if self.crop < 32:
+            raise ValueError(f"`crop` must be at least 32 pixels, got {self.crop}.")
+        if self.views not in (1, 10):
+            raise ValueError(f"`views` must be 1 or 10, got {self.views}.")
 
 
 @dataclass(frozen=True)
@@ -25,6 +66,7 @@ class Options:
         threads: CPU threads; None for all.
         progress: whether to show the progress of what takes long.
         reading: how videos are read.
+        learning: how networks are learned that are rows.
 
     Raises:
         ValueError: there is no net, a net is named twice, or the cost is no positive number.
@@ -39,6 +81,7 @@ class Options:
     threads: int | None = None
     progress: bool = False
     reading: Reading = PLAIN
+    learning: Learning = Learning()
 
     def __post_init__(self) -> None:
         _check_nets(self.weights)

@@ -110,6 +110,7 @@ def adapted(
     carry: str | None = None,
     flip: bool | None = None,
     width: float | None = None,
+    num_frames: int | None = None,
 ) -> Recipe:
     """The recipe with what is given of it changed; see `train` for what each of them is."""
     if epochs is not None and iterations is not None:
@@ -134,17 +135,10 @@ def adapted(
         raise ValueError("`crop` cannot be chosen with a network that is given as it is.")
     if model is not None:
         changes["network"], changes["arguments"] = _network_of(recipe, model, models)
-    if crop is not None:
-        if crop < 8:
-            raise ValueError(f"`crop` must be at least 8 pixels, got {crop}.")
-        name, shape = changes.get("network", recipe.network), (3, 16)
-        if name in models or name in MODELS:
-            other = dataclasses.replace(recipe, **changes).make_network(2, models)
-            if other.stream == "imagenet":
-                raise ValueError(f"`crop`: {name} sees maps of {other.input_shape[2:]} places.")
-            shape = other.input_shape[:2]
+    if crop is not None or num_frames is not None:
+        shape = _input_shape(dataclasses.replace(recipe, **changes), models, crop, num_frames)
         arguments = changes.get("arguments", recipe.arguments)
-        changes["arguments"] = {**arguments, "input_shape": (*shape, crop, crop)}
+        changes["arguments"] = {**arguments, "input_shape": shape}
     if width is not None:
         name = changes.get("network", recipe.network)
         if name not in MODELS:
@@ -153,6 +147,28 @@ def adapted(
             raise ValueError(f"`width` must be more than 0, got {width}.")
         changes["arguments"] = {**changes.get("arguments", recipe.arguments), "width": width}
     return dataclasses.replace(recipe, **changes)
+
+
+def _input_shape(
+    recipe: Recipe,
+    models: Mapping[str, Callable[..., Any]],
+    crop: int | None,
+    num_frames: int | None,
+) -> tuple[int, ...]:
+    """The shape of a clip of another crop or length."""
+    model = recipe.make_network(2, models)
+    channels, frames, *size = model.input_shape
+    if crop is not None:
+        if crop < 8:
+            raise ValueError(f"`crop` must be at least 8 pixels, got {crop}.")
+        if model.stream == "imagenet":
+            raise ValueError(
+                f"`crop`: {recipe.network} sees maps of {size[0]}x{size[1]} places, no pixels."
+            )
+        size = [crop, crop]
+    if num_frames is not None and num_frames < 1:
+        raise ValueError(f"`num_frames` must be at least 1, got {num_frames}.")
+    return (channels, num_frames or frames, *size)
 
 
 def recipe_of(model: Any) -> str:

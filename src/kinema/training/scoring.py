@@ -13,6 +13,9 @@ from kinema.threads import mapped
 from kinema.training.clip_store import ClipStore, StoredVideo
 from kinema.training.sampling import even_clips, read_clip
 
+VIEWS = (1, 10)
+"""Crops of a clip that may be scored: its centre, or that and the corners, each mirrored, too."""
+
 HIT5_CLASSES = 6
 """Fewest classes with which a hit at 5 says anything: of five, all are among the best five."""
 
@@ -97,10 +100,11 @@ def clip_scores(
     *,
     mean: np.ndarray,
     num_clips: int | None = None,
+    views: int = 1,
     batch: int = 8,
     threads: int = 2,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The class probabilities of clips of videos, centre crops.
+    """The class probabilities of clips of videos.
 
     Args:
         engine: of a model whose last layer are class probabilities, `prob`.
@@ -108,6 +112,8 @@ def clip_scores(
         videos: of the store.
         mean: what to subtract.
         num_clips: of each video, see `sampling.even_clips`; None for what the model says.
+        views: of each clip: 1, the centre crop; 10, that and the corners, each mirrored, too, whose
+            mean counts; of maps, which are not cropped, the two mirrored ones.
         batch: clips that go through the network at once.
         threads: clips that are read at once.
 
@@ -128,6 +134,9 @@ def clip_scores(
         )
     ]
 
+    seen = _views(views, store.size, (crop[0], crop[1]), model.stream)
+    batch = max(batch // len(seen), 1)
+
     def read(first: int) -> np.ndarray:
         return np.stack(
             [
@@ -138,18 +147,41 @@ def clip_scores(
                     length=length,
                     mean=mean,
                     crop=(crop[0], crop[1]),
+                    offset=offset,
+                    flip=flip,
                     stream=model.stream,
                     step=model.frame_step,
                     short=model.short,
                 )
                 for _, segment, start in clips[first : first + batch]
+                for offset, flip in seen
             ]
         )
 
     batches = mapped(read, range(0, len(clips), batch), threads=min(threads, 8))
     last = model.layer_names[-1]
     scores = np.concatenate([engine.run(inputs, (last,))[last] for inputs in batches])
+    scores = scores.reshape(len(clips), len(seen), -1).mean(1) if len(seen) > 1 else scores
     return scores, np.array([index for index, _, _ in clips])
+
+
+def _views(
+    views: int, size: tuple[int, int], crop: tuple[int, int], stream: str
+) -> list[tuple[tuple[int, int] | None, bool]]:
+    """Offset (None for the centre) and whether it is mirrored, of each view of a clip.
+
+    Raises:
+        ValueError: neither 1 nor 10 are asked for.
+    """
+    if views not in VIEWS:
+        raise ValueError(f"`views` must be 1 or 10, got {views}.")
+    if views == 1:
+        return [(None, False)]
+    if stream == "imagenet":
+        return [(None, False), (None, True)]
+    down, right = size[0] - crop[0], size[1] - crop[1]
+    corners = [(0, 0), (0, right), (down, 0), (down, right)]
+    return [(offset, flip) for offset in (None, *corners) for flip in (False, True)]
 
 
 def video_means(scores: np.ndarray, owner: np.ndarray) -> np.ndarray:

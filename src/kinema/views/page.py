@@ -119,7 +119,9 @@ def payload(result: Result, height: int) -> dict[str, Any]:
         ],
         "rows": [_row(row) for row in result.rows],
         "purity_note": next((row.purity_note for row in result.rows if row.purity_note), ""),
-        "paper": [list(entry) for entry in PAPER] if result.settings["kind"] == "ucf101" else [],
+        "paper": [list(entry[1:]) for entry in PAPER]
+        if result.settings["kind"] == "ucf101"
+        else [],
         "strips_per_chunk": STRIPS_PER_CHUNK,
         "strip_height": height,
         "strip_width": height * 4 // 3 * STRIP_FRAMES,
@@ -132,6 +134,8 @@ def _row(row: Row) -> dict[str, Any]:
         "title": row.title,
         "stands_in": row.stands_in,
         "leaked": row.leaked,
+        "paper": row.paper,
+        "above_chance": row.above_chance,
         "accuracy": row.accuracy,
         "spread": row.spread,
         "interval": [row.interval.low, row.interval.high],

@@ -12,27 +12,10 @@ import numpy as np
 
 from kinema.evaluation.result import Result, Row
 from kinema.files import atomic_path, write_json
+from kinema.methods.paper import PAPER
 
-PAPER = (
-    ("ImageNet + linear SVM", 68.8),
-    ("iDT with bag of words + linear SVM", 76.2),
-    ("Deep networks (slow fusion)", 65.4),
-    ("Spatial stream network", 72.6),
-    ("LRCN, frames", 71.1),
-    ("LSTM composite model, frames", 75.8),
-    ("C3D (1 net) + linear SVM", 82.3),
-    ("C3D (3 nets) + linear SVM", 85.2),
-    ("iDT with Fisher vectors", 87.9),
-    ("Temporal stream network", 83.7),
-    ("Two-stream networks", 88.0),
-    ("LRCN, frames and flow", 82.9),
-    ("LSTM composite model, frames and flow", 84.3),
-    ("Conv pooling on long clips", 88.2),
-    ("LSTM on long clips", 88.6),
-    ("Multi-skip feature stacking", 89.1),
-    ("C3D (3 nets) + iDT + linear SVM", 90.4),
-)
-"""Not measured here: the table of Tran et al. 2015 for all 101 classes of UCF101, accuracy in %."""
+THE_PAPERS = "UCF101, the paper"
+"""Head of the column of what Tran et al. 2015 give for a row; it is not measured here."""
 
 MOST_CONFUSION_CLASSES = 20
 """Of more, the commonest confusions are listed instead of a matrix."""
@@ -59,6 +42,8 @@ def _row(result: Result, row: Row) -> dict[str, Any]:
         "title": row.title,
         "stands_in": row.stands_in,
         "accuracy": row.accuracy,
+        "paper": row.paper,
+        "above_chance": row.above_chance,
         "spread": row.spread,
         "interval": [row.interval.low, row.interval.high],
         "difference": row.difference
@@ -160,6 +145,15 @@ def row_notes(result: Result) -> list[str]:
     return lines
 
 
+def not_above_chance(result: Result) -> list[str]:
+    """Of which rows the accuracy proves nothing."""
+    return [
+        f"{row.title}: not above the largest training class by more than its interval"
+        for row in result.rows
+        if not row.above_chance
+    ]
+
+
 def costs(row: Row) -> str:
     """C of the SVMs of a row, each value once."""
     return ", ".join(
@@ -178,6 +172,7 @@ def as_markdown(result: Result) -> str:
                 f"(!) {_cell(row.title)}: its weights learned from {row.leaked} of the test "
                 "videos; this accuracy says nothing."
             )
+    lines += [f"{_cell(text)}." for text in not_above_chance(result)]
     lines += [f"\\* {text}." for text in dict.fromkeys(r.stands_in for r in result.rows) if text]
     lines += map(_cell, row_notes(result))
     lines += how(result)
@@ -220,7 +215,7 @@ def as_markdown(result: Result) -> str:
             "",
             "| method | accuracy, % |",
             "| --- | --- |",
-            *(f"| {name} | {value} |" for name, value in PAPER),
+            *(f"| {name} | {value} |" for _, name, value in PAPER),
         ]
     return "\n".join(lines) + "\n"
 
@@ -235,10 +230,11 @@ def _margin(value: float) -> str:
 
 
 def _table(result: Result) -> list[str]:
+    paper = any(row.paper is not None for row in result.rows)
     lines = [
         f"| method | {' | '.join(result.splits)} | mean | interval | difference | dimensions | "
-        "frames/s | C |",
-        "| --- |" + " --- |" * (len(result.splits) + 6),
+        "frames/s | C |" + f" {THE_PAPERS} |" * paper,
+        "| --- |" + " --- |" * (len(result.splits) + 6 + paper),
     ]
     for row in result.rows:
         accuracies = " | ".join(f"{100 * outcome.accuracy:.1f}" for outcome in row.outcomes)
@@ -255,6 +251,8 @@ def _table(result: Result) -> list[str]:
         lines.append(
             f"| {title} | {accuracies} | {mean} | {interval} | {difference} | "
             f"{row.num_dimensions or ''} | {speed} | {costs(row)} |"
+            + f" {'' if row.paper is None else row.paper} |"
+            * paper
         )
     return lines
 
