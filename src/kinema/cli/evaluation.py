@@ -120,8 +120,9 @@ def compare(
             c3d-nets+idt-fisher, slow-fusion, spatial, temporal, two-stream, two-stream-svm, lrcn,
             lrcn-flow, lrcn-both, lstm-composite, lstm-composite-both, conv-pooling,
             conv-pooling-both, lstm-long, lstm-long-both, slowfast, chance, with commas between;
-            "paper" is the paper's whole table; differences are to the first. Those of iDT take a second for some ten frames when
-            they first see a video; those from slow-fusion on learn a network for each split.
+            "paper" is the paper's whole table. Differences are to the first. Those of iDT take a
+            second for some ten frames when they first see a video; those from slow-fusion on learn
+            a network for each split.
         method: Of your own, FILE.py:ClassName, may be named several times: a scikit-learn
             estimator over paths of videos, see examples/own_method.py.
     """

@@ -70,9 +70,9 @@ def compare(
 
     Args:
         dataset: a dataset or its path, see `datasets.load`.
-        methods: names of `methods.METHODS`, of which "paper" is all of the paper's table; or estimators by the name of their row, {"mine":
-            estimator}: anything of scikit-learn's face over videos, see Note [Method] in
-            `kinema.methods`. Differences are to the first.
+        methods: names of `methods.METHODS`, or "paper" for all of the paper's table; or estimators
+            by the name of their row, {"mine": estimator}: anything of scikit-learn's face over
+            videos, see Note [Method] in `kinema.methods`. Differences are to the first.
         weights: of C3D: one net, or several for the rows that take all; "A+B" names two.
         layer: whose output is C3D's feature: fc6, fc7, pool5, prob.
         stride: frames from clip to clip.

@@ -1,6 +1,6 @@
 """Networks that are learned for each split, and what is fused of them.
 
-    videos --KeptClips--> prepared clips --learn, a run a split--> weights --clips of a video--> mean
+    videos --KeptClips--> prepared clips --learn, a run a split--> weights --clips--> their mean
 
 A run's folder goes by all that decides over it, so that a stopped comparison goes on within it, and
 rows that need the same network learn it once.
@@ -171,6 +171,7 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n, K) means of the probabilities of the videos' clips; they are kept beside the run."""
         store, videos = self._stored(X)
+        assert self.weights_.mean is not None
         path = self._out / f"scores-{self.views}.safetensors"
         kept = read_kept_tensors(path, format=FORMAT) or {}
         todo = list({v.name: v for v in videos if v.name not in kept}.values())
@@ -187,7 +188,8 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
                 means = video_means(scores, owner)
                 kept |= {video.name: row for video, row in zip(part, means, strict=True)}
                 write_tensors(path, kept, {"format": FORMAT})
-                bar.advance(len(part))
+                for _ in part:
+                    bar.advance()
         return np.stack([kept[video.name] for video in videos])
 
     def predict(self, X: Any) -> np.ndarray:

@@ -65,7 +65,7 @@ def lrcn_both(options: Options) -> Fused:
 
 
 def lstm_composite(options: Options) -> LearnedNet:
-    """The classifier that starts from the LSTM composite model's encoder (Srivastava et al. 2015)."""
+    """The classifier on the LSTM composite model's encoder (Srivastava et al. 2015), on frames."""
     told = _on("VGG-16")
     if options.learning.encoder is not None:
         start: Any = resolve(options.learning.encoder)

@@ -1,4 +1,4 @@
-"""The table of Tran et al. 2015 on all 101 classes of UCF101, and the rows here that are its own."""
+"""The table of Tran et al. 2015 on all 101 classes of UCF101, and which rows here are of it."""
 
 from __future__ import annotations
 
