@@ -77,6 +77,7 @@ def test_fields_that_came_later_are_in_no_checkpoint_of_a_source(clips, tmp_path
     known = {field.name for field in dataclasses.fields(Recipe)}
     later = {"what", "optimiser", "betas", "schedule", "warm_up", "average", "heads"}
     later |= {"norm", "reversed", "fast", "paired", "brightness"}
+    later |= {"rate_shares", "class_rate", "clip_gradients"}
     told = {key.removeprefix("recipe's ") for key in settings if key.startswith("recipe's ")}
     assert told == known - later
     with pytest.raises(ValueError, match="begun with recipe's optimiser None, now it is 'adamw'"):
