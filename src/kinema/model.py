@@ -195,7 +195,7 @@ class UserModel(Model):
             )
         object.__setattr__(self, "input_shape", shape)
         for told in _TOLD:
-            object.__setattr__(self, told, getattr(self.make, told, getattr(Model, told)))
+            object.__setattr__(self, told, getattr(self._module, told, getattr(Model, told)))
         if self.test_stride is not None:
             object.__setattr__(self, "test_clips", None)
         if self.short not in ("repeat", "wrap"):
@@ -303,18 +303,18 @@ class UserModel(Model):
 
     def parameter_shapes(self) -> dict[str, Shape]:
         """Shape of every entry of its state dict, buffers too."""
-        return dict(self._shapes)
+        return {name: tuple(value.shape) for name, value in self._module.state_dict().items()}
 
     @functools.cached_property
-    def _shapes(self) -> dict[str, Shape]:
+    def _module(self) -> Any:
+        """A module that tells its shapes; its numbers are nowhere, if its constructor bears that."""
         import torch
 
         try:
             with torch.device("meta"):  # large ones take seconds, and their memory
-                state = self.build().state_dict()
+                return self.build()
         except Exception:  # a constructor that looks at values; its own faults are told
-            state = self.build().state_dict()
-        return {name: tuple(value.shape) for name, value in state.items()}
+            return self.build()
 
     def feature_shape(self, layer: str) -> Shape:
         """Found by running a clip of zeros, once a layer."""
