@@ -307,7 +307,7 @@ class UserModel(Model):
 
     @functools.cached_property
     def _module(self) -> Any:
-        """A module that tells its shapes; its numbers are nowhere, if its constructor bears that."""
+        """A module that tells its shapes, without numbers if its constructor bears that."""
         import torch
 
         try:
