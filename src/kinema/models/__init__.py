@@ -1,0 +1,1 @@
+"""Published networks that are no chain of layers, one file each."""
