@@ -115,9 +115,7 @@ def test_a_conditioned_decoder_sees_the_frame_before_in_training_its_own_otherwi
             before = percepts[:, 3 - step : 4 - step] if training else told[-1]
             h, state = decoder.lstm(before, state)
             told.append(decoder.output(h))
-        torch.testing.assert_close(
-            model.features(clip, "reconstruction"), torch.cat(told, dim=1)
-        )
+        torch.testing.assert_close(model.features(clip, "reconstruction"), torch.cat(told, dim=1))
 
 
 def test_it_tells_no_classes():

@@ -91,7 +91,14 @@ class Inception(nn.Module):
     """
 
     def __init__(
-        self, channels: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pooled: int
+        self,
+        channels: int,
+        one: int,
+        reduce3: int,
+        three: int,
+        reduce5: int,
+        five: int,
+        pooled: int,
     ) -> None:
         super().__init__()
         self.one = nn.Conv2d(channels, one, 1)

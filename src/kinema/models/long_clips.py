@@ -7,7 +7,8 @@ Note [Long clips]
     five layers of LSTMs of 512 cells to a softmax at every frame. To the LSTM frame t of T weighs
     g = t / T, in what it learns from and in what it answers,
 
-        loss = sum_t g_t cross-entropy_t / sum_t g_t,    probability = sum_t g_t softmax_t / sum_t g_t.
+        loss         =  sum_t g_t cross-entropy_t / sum_t g_t,
+        probability  =  sum_t g_t softmax_t / sum_t g_t.
 
     Confirmed: GoogLeNet's last maps, the maximum over 120 frames, five layers of 512 cells, a
     softmax at every frame. Recalled: 4096 twice, the gains and weights, 220x220 pixels, 30 frames a

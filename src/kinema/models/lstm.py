@@ -75,7 +75,8 @@ class PeepholeLSTM(nn.Module):
         if inputs is None and (state is None or steps is None):
             raise ValueError("`state` and `steps` must be given for steps without `inputs`.")
         if state is None:
-            zeros = inputs.new_zeros(len(inputs), self.cells)  # type: ignore[union-attr]
+            assert inputs is not None
+            zeros = inputs.new_zeros(len(inputs), self.cells)
             state = ((zeros, zeros),) * len(self.layers)
         left = []
         for number, (layer, (h, c)) in enumerate(zip(self.layers, state, strict=True)):
@@ -83,7 +84,7 @@ class PeepholeLSTM(nn.Module):
                 inputs = functional.dropout(inputs, self.dropout, self.training)
             inputs, h, c = layer(inputs, h, c, steps)
             left.append((h, c))
-        return inputs, tuple(left)  # type: ignore[return-value]
+        return inputs, tuple(left)
 
 
 class _Layer(nn.Module):

@@ -9,7 +9,8 @@ Note [The composite model]
 
     What is learned to be least, of a clip of T = A + P frames with percepts v_1 ... v_T, is
 
-        1/2 sum_{t=1..A} |reconstruction_t - v_{A+1-t}|^2  +  1/2 sum_{t=1..P} |future_t - v_{A+t}|^2,
+          1/2 sum_{t=1..A} |reconstruction_t - v_{A+1-t}|^2
+        + 1/2 sum_{t=1..P} |future_t - v_{A+t}|^2,
 
     summed over the values of a percept and the steps of both decoders, each squared error with the
     same weight (mansimov/unsupervised-videos, lstm_combo.py), and the mean over clips is taken (its

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kinema.layers import ClipShape
 
 PIXEL_DEVIATION = 0.225 * 255
-"""What pixels less their mean are divided by: SlowFast's (0.225 of 0..1, its authors' model page)."""
+"""What pixels less their mean are divided by: SlowFast's, 0.225 of 0..1 (PyTorch Hub's page)."""
 
 
 def scaled(number: int, width: float) -> int:
@@ -46,8 +46,7 @@ def clip_shape(
     shape = tuple(given)
     if len(shape) != 4 or any(not isinstance(size, int) or size < 1 for size in shape):
         raise ValueError(
-            "`input_shape` must be four sizes >= 1 (channels, frames, height, width), got "
-            f"{shape}."
+            f"`input_shape` must be four sizes >= 1 (channels, frames, height, width), got {shape}."
         )
     if shape[0] != published[0] and not any_channels:
         raise ValueError(

@@ -39,7 +39,7 @@ BLOCKS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 are published (He et al., CVPR 2016, table 1), 14 and 26 are for small machines."""
 
 _SLOW_TIME = (1, 1, 3, 3)
-"""Frames that the first convolution of a slow bottleneck sees, res2 to res5; the fast ones see 3."""
+"""Frames that a slow bottleneck's first convolution sees, res2 to res5; a fast one's sees 3."""
 
 EXPANSION = 4
 """Channels that leave a bottleneck over those within it."""
@@ -173,9 +173,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         outer = inner * EXPANSION
         strides = (1, stride, stride)
-        self.conv1 = nn.Conv3d(
-            channels, inner, (time, 1, 1), padding=(time // 2, 0, 0), bias=False
-        )
+        self.conv1 = nn.Conv3d(channels, inner, (time, 1, 1), padding=(time // 2, 0, 0), bias=False)
         self.norm1 = nn.BatchNorm3d(inner)
         self.conv2 = nn.Conv3d(
             inner, inner, (1, 3, 3), stride=strides, padding=(0, 1, 1), bias=False
