@@ -123,6 +123,6 @@ class Inception(nn.Module):
 def _normalised(x: Tensor) -> Tensor:
     """Local response normalisation over 5 channels, alpha 0.0001 of pixels, beta 0.75, k 1.
 
-    Of BVLC's GoogLeNet, recalled; PyTorch divides alpha by 5, as Caffe does.
+    As BVLC's GoogLeNet (caffejs prints its layers); PyTorch divides alpha by 5, as Caffe does.
     """
     return functional.local_response_norm(x, 5, alpha=1e-4 * PIXEL_DEVIATION**2, beta=0.75, k=1.0)
