@@ -80,6 +80,7 @@ class ClipStore:
         classes: names of the classes.
         size: (height, width) of the pictures.
         streams: what is kept of each frame: channels by the stream's name.
+        maps: names of those that are no pictures but a network's maps.
         videos: what was prepared, in the order of the dataset.
         skipped: `{"path", "reason"}` of each video that could not be read.
         splits: names of the videos by split and side, `{"1": {"train": [...], "test": [...]}}`.
@@ -130,6 +131,7 @@ class ClipStore:
             for name, each in about.get("streams", RGB).items()
         }
         self.streams: Mapping[str, int] = {n: each.channels for n, each in self._streams.items()}
+        self.maps = frozenset(name for name, each in self._streams.items() if each.is_maps)
         self.splits: Mapping[str, Mapping[str, Sequence[str]]] = about["splits"]
         rows = self._connection.execute(
             "SELECT video, start_seconds, num_frames, first_picture FROM segments ORDER BY id"

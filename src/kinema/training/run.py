@@ -107,7 +107,7 @@ class Run:
         self._sampler = Sampler(
             material.train,
             length=self._length,
-            size=store.size,
+            size=store.size_of(self._network.stream),
             crop=(height, width),
             seed=plan.seed,
             flip=recipe.flip,
@@ -249,7 +249,7 @@ class Run:
         points = self._evaluation_points()
         saved = self._begun
         evaluation = None
-        batches = batches_on(processes, self._material)(
+        batches = batches_on(processes, self._material, self._network.stream)(
             self._material.store,
             self._sampler,
             self._network,

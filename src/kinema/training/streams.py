@@ -26,7 +26,7 @@ Note [The format of prepared clips]
     vertical displacement, 128 for none, 127 steps for 20 pixels of a frame of 256 lines.
 
     Maps, {"channels": 1280, "size": [7, 7], "kind": "maps"}, have a size of their own, and are
-    bytes (height, width, channels), compressed by zlib: 255 stands for 6, where ReLU6 cuts off.
+    bytes (channels, height, width), compressed by zlib: 255 stands for 6, where ReLU6 cuts off.
 
     Version 1 had the stream rgb alone and did not name it; version 2 has no maps. What has none is
     written as version 2 yet.
@@ -101,8 +101,8 @@ def format_of(streams: Iterable[Mapping[str, Any]]) -> str:
 
 
 def encode_maps(maps: np.ndarray) -> bytes:
-    """Maps (C, H, W) float32, 0 ... 6, as they are kept; see Note [The format of prepared clips]."""
-    values = np.rint(maps.transpose(1, 2, 0) * np.float32(255 / MOST_OF_MAPS))
+    """Maps (C, H, W) float32, 0 ... 6, as Note [The format of prepared clips] has them."""
+    values = np.rint(maps * np.float32(255 / MOST_OF_MAPS))
     return zlib.compress(np.clip(values, 0, 255).astype(np.uint8).tobytes(), _ZLIB_LEVEL)
 
 
@@ -114,5 +114,7 @@ def decode_maps(kept: bytes, frame: np.ndarray) -> bool:
         return False
     if len(content) != frame.size:
         return False
-    frame[:] = np.frombuffer(content, np.uint8).reshape(frame.shape)
+    height, width, channels = frame.shape
+    planes = np.frombuffer(content, np.uint8).reshape(channels, height, width)
+    frame[:] = planes.transpose(1, 2, 0)
     return True
