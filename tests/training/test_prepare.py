@@ -16,6 +16,7 @@ import pytest
 
 from kinema.cli.app import main
 from kinema.training import prepare as prepare_room
+from kinema.training import recording
 from kinema.training.clip_store import ClipStore
 from kinema.training.pictures import encode
 from kinema.training.prepare import draw_segments, prepare, split_videos
@@ -122,7 +123,7 @@ def test_segments_follow_the_clock_of_the_file(tmp_path):
 
 def test_a_long_video_waits_on_the_disk_not_in_memory(folder, tmp_path, monkeypatch):
     prepare(folder, out=tmp_path / "a.clips", size=(24, 32), threads=1)
-    monkeypatch.setattr(prepare_room, "_MOST_BYTES", 1000)  # about a picture
+    monkeypatch.setattr(recording, "_MOST_BYTES", 1000)  # about a picture
     prepare(folder, out=tmp_path / "b.clips", size=(24, 32), threads=1)
     assert contents(tmp_path / "a.clips") == contents(tmp_path / "b.clips")
     assert {path.name for path in tmp_path.iterdir()} == {"videos", "a.clips", "b.clips"}
@@ -132,7 +133,7 @@ def test_a_full_disk_is_no_fault_of_the_video(folder, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(prepare_room, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(recording, "_MOST_BYTES", 1000)
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(OSError, match="No space left on device"):
         prepare(folder, out=tmp_path / "x.clips", size=(24, 32))
@@ -149,7 +150,7 @@ def test_stopping_does_not_wait_for_the_end_of_a_video(folder, tmp_path, monkeyp
         time.sleep(0.004)
         return encode(image, quality)
 
-    monkeypatch.setattr(prepare_room, "encode", slow)
+    monkeypatch.setattr(recording, "encode", slow)
     monkeypatch.setattr(prepare_room, "fingerprint", stop_at("green/green_1.mp4", folder))
     with pytest.raises(KeyboardInterrupt):
         prepare(folder, out=tmp_path / "x.clips", size=(24, 32), threads=1)

@@ -55,7 +55,7 @@ def test_how_clips_are_played_leaves_the_other_draws_as_they_are(store):
     plain = sampler(store)
     played = sampler(store, reversed=0.5, fast=0.5, brightness=0.2)
     draws = [(plain[n], played[n]) for n in range(300)]
-    unchanged = {"reversed": False, "step": 1, "gain": 1.0, "shift": 0.0}
+    unchanged = {"reversed": False, "step": 1, "fast": False, "gain": 1.0, "shift": 0.0}
     for one, two in draws:
         assert dataclasses.replace(two, start=one.start, **unchanged) == one
         assert two.start + two.step * 15 < max(two.segment.num_frames, 16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from kinema.cli import options
 from kinema.cli.end import Done
@@ -66,6 +66,23 @@ def info(
     return Done(skipped=skipped, max_skipped=max_skipped, named=True)
 
 
+@options.flags(options.OWN)
+class Kept:
+    """What is kept of each frame."""
+
+    streams: str = "rgb"
+    """What is kept of each frame, with commas between: rgb, its picture; flow, the optical flow to
+    the next one; imagenet, the last maps of ImageNet's network."""
+    flow: Literal["dis", "brox"] = "dis"
+    """Method of the stream flow: dense inverse search, or Brox et al. 2004, which is slow."""
+    flow_cache: Path | None = None
+    """Folder where flows are found, or else kept, to be used again."""
+
+    def given(self) -> dict[str, Any]:
+        """These as keyword arguments."""
+        return {**vars(self), "streams": options.names(self.streams)}
+
+
 def prepare(
     dataset: DatasetPath,
     *,
@@ -74,6 +91,7 @@ def prepare(
     clips: Literal["whole", "five"] | None = None,
     size: str | None = None,
     quality: int = 95,
+    kept: Kept = Kept(),
     seed: int = 0,
     labels: Labels = Labels(),
     threads: options.Readers = None,
@@ -104,6 +122,7 @@ def prepare(
         seed=seed,
         threads=threads,
         progress=True,
+        **kept.given(),
         **vars(labels),
         **vars(reading),
     )

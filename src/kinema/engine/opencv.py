@@ -18,6 +18,9 @@ from kinema.picture_network import EPSILON, LAYER, SIDE, Convolution, convolutio
 IR_VERSION, OPSET = 6, 10
 """Of ONNX: old enough for the oldest OpenCV that is allowed."""
 
+MAPS_SIDE = SIDE // 32
+"""Height and width of the last maps: five of the convolutions halve them."""
+
 
 class PictureEngine:
     """EfficientNet-Lite0 with its weights, ready to run.
@@ -28,24 +31,36 @@ class PictureEngine:
     Args:
         weights: parameters by name, see `PictureModel`.
         threads: CPU threads; None for all.
+        maps: whether to give the last maps, behind their ReLU6, in place of their mean.
     """
 
     kind, device = "opencv", "cpu"
 
-    def __init__(self, weights: Mapping[str, np.ndarray], *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, np.ndarray],
+        *,
+        threads: int | None = None,
+        maps: bool = False,
+    ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"`threads` must be at least 1, got {threads}.")
         self._threads = threads
-        content = np.frombuffer(as_onnx(weights), np.uint8)
+        self._shape = (-1, MAPS_SIDE, MAPS_SIDE) if maps else (-1,)
+        content = np.frombuffer(as_onnx(weights, maps=maps), np.uint8)
         self._network = cv2.dnn.readNetFromONNX(content)
 
     def run(self, pictures: np.ndarray) -> np.ndarray:
-        """(n, 1280) float32 of pictures (n, 3, 224, 224) float32, R, G, B, normalised."""
+        """Features of pictures (n, 3, 224, 224) float32, R, G, B, normalised.
+
+        Returns:
+            (n, 1280) float32, or (n, 1280, 7, 7), 0 ... 6, with `maps`.
+        """
         rows = []
         with _threads(self._threads):
             for picture in pictures:
                 self._network.setInput(picture[None])
-                rows.append(self._network.forward().reshape(-1).copy())
+                rows.append(self._network.forward().reshape(self._shape).copy())
         return np.stack(rows)
 
     def __repr__(self) -> str:
@@ -65,10 +80,13 @@ def _threads(number: int | None) -> Iterator[None]:
             cv2.setNumThreads(before)
 
 
-def as_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
-    """The network up to its pooling as an ONNX model, batch normalisations within convolutions."""
+def as_onnx(weights: Mapping[str, np.ndarray], *, maps: bool = False) -> bytes:
+    """The network up to its pooling as an ONNX model, batch normalisations within convolutions.
+
+    With `maps` it ends with what is pooled.
+    """
     nodes, tensors = [], []
-    maps, size = ["picture"], SIDE
+    made, size = ["picture"], SIDE
     for one in convolutions():
         kernels, biases = folded(weights, one)
         tensors += [_tensor(f"{one.name}.kernels", kernels), _tensor(f"{one.name}.biases", biases)]
@@ -82,23 +100,26 @@ def as_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
             _integer("group", one.channels_in if one.depthwise else 1),
         ]
         name = one.name
-        inputs = [maps[-1], f"{name}.kernels", f"{name}.biases"]
+        inputs = [made[-1], f"{name}.kernels", f"{name}.biases"]
         nodes.append(_node("Conv", inputs, name, attributes))
         if one.relu6:
             limits = [_float("min", 0.0), _float("max", 6.0)]
             nodes.append(_node("Clip", [name], f"{name}.relu6", limits))
             name = f"{name}.relu6"
         if one.adds:
-            nodes.append(_node("Add", [name, maps[-one.adds]], f"{name}.sum"))
+            nodes.append(_node("Add", [name, made[-one.adds]], f"{name}.sum"))
             name = f"{name}.sum"
-        maps.append(name)
-    nodes.append(_node("GlobalAveragePool", [maps[-1]], LAYER))
+        made.append(name)
+    last, shape = made[-1], (1, one.channels_out, size, size)
+    if not maps:
+        nodes.append(_node("GlobalAveragePool", [last], LAYER))
+        last, shape = LAYER, (1, one.channels_out, 1, 1)
     graph = [
         *(_field(1, node) for node in nodes),
         _field(2, "efficientnet-lite0"),
         *(_field(5, tensor) for tensor in tensors),
         _field(11, _value("picture", (1, 3, SIDE, SIDE))),
-        _field(12, _value(LAYER, (1, one.channels_out, 1, 1))),
+        _field(12, _value(last, shape)),
     ]
     opset = _field(1, "") + _field(2, OPSET)
     return _field(1, IR_VERSION) + _field(7, b"".join(graph)) + _field(8, opset)

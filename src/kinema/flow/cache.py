@@ -19,7 +19,7 @@ import contextlib
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -182,14 +182,27 @@ def write_flows(
     Raises:
         VideoError: there is none: the video has fewer than two frames.
     """
+    with writing_flows(path, settings) as add:
+        for one in found:
+            add(one)
+    return FlowFile(path)
+
+
+@contextlib.contextmanager
+def writing_flows(
+    path: str | os.PathLike[str], settings: FlowSettings
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """What `write_flows` does, for flows that are given one by one to the function it makes."""
     coding = [cv2.IMWRITE_PNG_COMPRESSION, 3]
     if settings.quality is not None:
         coding = [cv2.IMWRITE_JPEG_QUALITY, settings.quality]
     shape, count = (0, 0), 0
     # ZIP_STORED: pictures are small already.
     with atomic_path(path) as partial, zipfile.ZipFile(partial, "w") as file:
-        for one in found:
-            planes = to_bytes(one, bound_px=settings.bound_px)
+
+        def add(flow: np.ndarray) -> None:
+            nonlocal shape, count
+            planes = to_bytes(flow, bound_px=settings.bound_px)
             shape = planes.shape[:2]
             for axis, name in enumerate("xy"):
                 plane = np.ascontiguousarray(planes[..., axis])
@@ -197,6 +210,8 @@ def write_flows(
                 # Without a date: the same flows give the same bytes.
                 file.writestr(zipfile.ZipInfo(_plane_name(name, count, settings.suffix)), content)
             count += 1
+
+        yield add
         if not count:
             raise VideoError("it has fewer than 2 frames to find a flow between.")
         about = {
@@ -207,7 +222,19 @@ def write_flows(
             "settings": settings.as_mapping(),
         }
         file.writestr(zipfile.ZipInfo(ABOUT), json.dumps(about, sort_keys=True))
-    return FlowFile(path)
+
+
+def flow_file(
+    folder: str | os.PathLike[str],
+    source: Source,
+    mark: str,
+    *,
+    settings: FlowSettings,
+    colours: str = "file",
+) -> Path:
+    """Where a cache keeps the flows of a video, given its `fingerprint`."""
+    key = {"format": FORMAT, "settings": settings.as_mapping(), **source.content_key(mark)}
+    return cache_file(folder, {**key, "colours": colours}, ".zip")
 
 
 def kept_flows(
@@ -233,13 +260,9 @@ def kept_flows(
         progress: whether to show progress on standard error.
     """
 
-    def kept(source: Source, mark: str) -> Path:
-        key = {"format": FORMAT, "settings": settings.as_mapping(), **source.content_key(mark)}
-        return cache_file(folder, {**key, "colours": reading.colours}, ".zip")
-
     def read(video: Video) -> Iterator[Any]:
         mark = fingerprint(video.source.path)
-        path = kept(video.source, mark)
+        path = flow_file(folder, video.source, mark, settings=settings, colours=reading.colours)
         yield path
         with contextlib.suppress(ValueError, FileNotFoundError):  # a damaged one is made anew
             FlowFile(path)

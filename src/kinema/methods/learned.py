@@ -162,8 +162,8 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
             "seconds": self.seconds,
             "seed": self.seed,
             "start": plan.start and plan.start.sha256,
-            "clips": self.clips.settings,
-            "videos": [[video.name, video.labels] for video in train],
+            "clips": self.clips.file.name,
+            "videos": [[video.group, video.labels] for video in train],
         }
         text = json.dumps(content, sort_keys=True, default=str)
         return f"{self.recipe.network}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -174,7 +174,7 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
         assert self.weights_.mean is not None
         path = self._out / f"scores-{self.views}.safetensors"
         kept = read_kept_tensors(path, format=FORMAT) or {}
-        todo = list({v.name: v for v in videos if v.name not in kept}.values())
+        todo = list({v.group: v for v in videos if v.group not in kept}.values())
         engine = Engine(
             self.weights_.network, self.weights_, device=self.device, threads=self.threads
         )
@@ -186,11 +186,11 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
                     engine, store, part, mean=self.weights_.mean, views=self.views
                 )
                 means = video_means(scores, owner)
-                kept |= {video.name: row for video, row in zip(part, means, strict=True)}
+                kept |= {video.group: row for video, row in zip(part, means, strict=True)}
                 write_tensors(path, kept, {"format": FORMAT})
                 for _ in part:
                     bar.advance()
-        return np.stack([kept[video.name] for video in videos])
+        return np.stack([kept[video.group] for video in videos])
 
     def predict(self, X: Any) -> np.ndarray:
         """(n,) labels."""

@@ -97,6 +97,7 @@ class Batches:
                 flip=draw.flip,
                 stream=self._stream,
                 step=draw.step,
+                short=draw.short,
                 reversed=draw.reversed,
             )
             if draw.gain != 1 or draw.shift:
@@ -111,7 +112,7 @@ class Batches:
             for name, targets in self._targets.items()
         }
         vectors["reversed"] = np.array([draw.reversed for draw in draws], np.int64)
-        vectors["speed"] = np.array([draw.step > 1 for draw in draws], np.int64)
+        vectors["speed"] = np.array([draw.fast for draw in draws], np.int64)
         return np.array([draw.label for draw in draws]), vectors
 
     def _row(self, targets: Targets, draw: Draw) -> int:

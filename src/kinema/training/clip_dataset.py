@@ -21,6 +21,8 @@ from kinema.video.clips import Mean
 class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
     """Clips (C, T, H, W) float32, B, G, R, mean subtracted, with the index of their class.
 
+    Those of other streams than rgb are as `sampling.read_clip` gives them.
+
         data = ClipDataset("ucf101.clips", seed=1)
         for clips, labels in DataLoader(data, batch_size=30, num_workers=4):
             ...
@@ -37,6 +39,8 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
         mean: what is subtracted, (3,) or (3, T, H, W), B, G, R; None for the mean volume of the
             training clips, which are then all read once.
         stream: which of the store's streams; `input_shape` has its channels.
+        step: frames from one of a clip's frames to the next.
+        short: what stands for frames that a video does not have, see `sampling.frame_times`.
         seed: another seed, another order, other crops and flips.
         flip: whether half of the training clips are mirrored.
 
@@ -57,6 +61,8 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
         input_shape: tuple[int, int, int, int] = (3, 16, 112, 112),
         mean: Mean | Sequence[float] | None = None,
         stream: str = "rgb",
+        step: int = 1,
+        short: str = "repeat",
         seed: int = 0,
         flip: bool = True,
     ) -> None:
@@ -69,7 +75,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
                 f"`stream` {stream!r} of {input_shape[0]} channels is none of {self._store.path}: "
                 f"{dict(self._store.streams)}."
             )
-        self._stream = stream
+        self._stream, self._step, self._short = stream, step, short
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             train, test = split_videos(self._store, split)
@@ -78,16 +84,18 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
         self._sampler = Sampler(
             train,
             length=self._length,
-            size=self._store.size,
+            size=self._store.size_of(stream),
             crop=self._crop,
             seed=seed,
             flip=flip,
+            step=step,
+            short=short,
             once=self._store.about["clips"] == "five",
         )
         if mean is None:
             threads = num_usable_cores()
             mean = mean_volume(
-                self._store, train, length=self._length, threads=threads, stream=stream
+                self._store, train, length=self._length, threads=threads, stream=stream, step=step
             )
         self.mean = np.asarray(mean, np.float32)
         self._epoch = 0
@@ -97,7 +105,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
                 (segment, start, video.labels[0])
                 for video in test
                 for segment, start in even_clips(
-                    video, length=self._length, num_clips=NUM_TEST_CLIPS
+                    video, length=self._length, num_clips=NUM_TEST_CLIPS, step=step
                 )
             ]
 
@@ -131,5 +139,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
             offset=offset,
             flip=flip,
             stream=self._stream,
+            step=self._step,
+            short=self._short,
         )
         return torch.from_numpy(np.ascontiguousarray(clip)), label

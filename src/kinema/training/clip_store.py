@@ -1,28 +1,6 @@
 """`ClipStore`: prepared clips of many videos in one file, read at random.
 
-Note [The format of prepared clips]
-    A store is an SQLite database whose frames are JPEG pictures, one row each. Both are as well
-    kept as formats get, and any tool opens them:
-
-        sqlite3 ucf101.clips 'select name, labels from videos'
-
-    Training draws 16 frames in a row out of anywhere, so what matters is how dear that is. Videos
-    in H.264 are a quarter as large, but 16 frames of them take four times as long to decode; raw
-    frames take no time, but are five times as large (benchmarks/prepare.json); a file for each
-    frame makes billions of files. SQLite's transactions let a killed preparation go on where it
-    stood. The pictures are of quality 95 without chroma subsampling, because C3D's accuracy on
-    UCF101 was seen to suffer from JPEG's losses (facebookarchive/C3D, issue 118).
-
-    about       key, value (JSON): settings, classes, splits, streams {"rgb": {"channels": 3}, ...}
-    videos      id, name, labels (JSON), grouping, fingerprint, reason (why it could not be read)
-    segments    id, video, start_seconds, num_frames, first_picture
-    pictures    id, jpeg: of the stream rgb
-    pictures_X  id, jpeg: of a stream X, as flow
-
-    Streams are other views of the same frames: picture n of each shows the same moment, and they
-    are of the same size. A picture of three channels is in colour; of any other number its channels
-    stand one above the other, grey. Channels of flow are the horizontal and the vertical
-    displacement, 128 for none. Version 1 had the stream rgb alone and did not name it.
+See Note [The format of prepared clips] in `streams`.
 """
 
 from __future__ import annotations
@@ -36,20 +14,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from kinema.files import NewerFormat, check_not_newer
-from kinema.training.pictures import decode
-
-FORMAT = "kinema-clips-2"
-
-_FIRST_FORMAT = "kinema-clips-1"
-
-RGB: Mapping[str, Mapping[str, int]] = MappingProxyType({"rgb": {"channels": 3}})
-"""The streams of videos as they are."""
+from kinema.training.streams import FIRST_FORMAT, FORMAT, MAPS_FORMAT, RGB, Stream, format_of
 
 _PAGE_BYTES = 2048
 """Of the database: a picture takes whole pages, so that half a page of each is lost."""
@@ -107,8 +78,9 @@ class ClipStore:
         path: the file.
         about: its settings.
         classes: names of the classes.
-        size: (height, width) of the frames.
+        size: (height, width) of the pictures.
         streams: what is kept of each frame: channels by the stream's name.
+        maps: names of those that are no pictures but a network's maps.
         videos: what was prepared, in the order of the dataset.
         skipped: `{"path", "reason"}` of each video that could not be read.
         splits: names of the videos by split and side, `{"1": {"train": [...], "test": [...]}}`.
@@ -126,7 +98,7 @@ class ClipStore:
         try:
             about = _read_about(self._connection)
             _check_not_newer(self.path, about)
-            if about.get("format") not in (FORMAT, _FIRST_FORMAT):
+            if about.get("format") not in (FIRST_FORMAT, FORMAT, MAPS_FORMAT):
                 of = f" that this version reads ({name})" if (name := about.get("format")) else ""
                 raise ValueError(f"{self.path} holds no prepared clips{of}.")
             if not about.get("finished"):
@@ -154,8 +126,12 @@ class ClipStore:
         self.about = about
         self.classes: tuple[str, ...] = tuple(about["classes"])
         self.size: tuple[int, int] = (about["size"][0], about["size"][1])
-        streams = about.get("streams", RGB)
-        self.streams: Mapping[str, int] = {name: each["channels"] for name, each in streams.items()}
+        self._streams = {
+            name: Stream.of(name, each, self.size)
+            for name, each in about.get("streams", RGB).items()
+        }
+        self.streams: Mapping[str, int] = {n: each.channels for n, each in self._streams.items()}
+        self.maps = frozenset(name for name, each in self._streams.items() if each.is_maps)
         self.splits: Mapping[str, Mapping[str, Sequence[str]]] = about["splits"]
         rows = self._connection.execute(
             "SELECT video, start_seconds, num_frames, first_picture FROM segments ORDER BY id"
@@ -193,38 +169,70 @@ class ClipStore:
         """Frames [start, start + count) of a segment, as a stream has them.
 
         Returns:
-            (count, height, width, channels) uint8: rgb's are R, G, B, flow's as in Note [The format
-            of prepared clips].
+            (count, height, width, channels) uint8: rgb's are R, G, B, flow's and those of maps as
+            in Note [The format of prepared clips].
 
         Raises:
             ValueError: they lie outside the segment, are damaged, or cannot be read; there is no
                 such stream.
         """
-        if stream not in self.streams:
-            raise ValueError(
-                f"{self.path} holds the streams {', '.join(self.streams)}; got {stream!r}."
-            )
         count = segment.num_frames - start if count is None else count
         if start < 0 or count < 0 or start + count > segment.num_frames:
             raise ValueError(
                 f"frames {start} to {start + count} lie outside a segment of {segment.num_frames}."
             )
         first = segment.first_picture + start
+        return self._rows(stream, range(first, first + count), "id >= ? AND id < ?")
+
+    def frames_at(
+        self, segment: Segment, times: Sequence[int] | np.ndarray, *, stream: str = "rgb"
+    ) -> np.ndarray:
+        """Some frames of a segment by their numbers, in any order; each is decoded once.
+
+        Returns, raises: see `frames`.
+        """
+        found, places = np.unique(np.asarray(times, int), return_inverse=True)
+        if not found.size or found[0] < 0 or found[-1] >= segment.num_frames:
+            raise ValueError(f"`times` lie outside a segment of {segment.num_frames} frames.")
+        if found[-1] - found[0] + 1 == len(found):
+            frames = self.frames(segment, int(found[0]), len(found), stream=stream)
+        else:
+            ids = (segment.first_picture + found).tolist()
+            frames = self._rows(stream, ids, f"id IN ({', '.join('?' * len(ids))})")
+        return frames if np.array_equal(places, np.arange(len(found))) else frames[places]
+
+    def _rows(self, name: str, ids: Sequence[int], where: str) -> np.ndarray:
+        """What a stream keeps in rows of these ascending numbers."""
+        stream = self._stream(name)
+        given = (ids.start, ids.stop) if isinstance(ids, range) else ids
         try:
             rows = self._connection.execute(
-                f"SELECT jpeg FROM {_table(stream)} WHERE id >= ? AND id < ? ORDER BY id",
-                (first, first + count),
+                f"SELECT id, {stream.column} FROM {stream.table} WHERE {where} ORDER BY id", given
             ).fetchall()
         except sqlite3.Error as error:
             raise ValueError(self._why_not(error)) from None
-        images = np.empty((count, *self.size, self.streams[stream]), np.uint8)
-        index = 0
-        for index, (jpeg,) in enumerate(rows, start=1):
-            if not decode(jpeg, images[index - 1]):
-                raise ValueError(f"{self.path} is damaged: picture {first + index - 1}.")
-        if index != count:
-            raise ValueError(f"{self.path} is damaged: pictures from {first + index} are missing.")
-        return images
+        frames = np.empty((len(ids), *stream.size, stream.channels), np.uint8)
+        for index, wanted in enumerate(ids):
+            if index >= len(rows) or rows[index][0] != wanted:
+                raise ValueError(f"{self.path} is damaged: pictures from {wanted} are missing.")
+            if not stream.decode(rows[index][1], frames[index]):
+                raise ValueError(f"{self.path} is damaged: picture {wanted}.")
+        return frames
+
+    def size_of(self, stream: str) -> tuple[int, int]:
+        """(height, width) of a stream's frames; maps have their own.
+
+        Raises:
+            ValueError: there is no such stream.
+        """
+        return self._stream(stream).size
+
+    def _stream(self, name: str) -> Stream:
+        if name not in self._streams:
+            raise ValueError(
+                f"{self.path} holds the streams {', '.join(self.streams)}; got {name!r}."
+            )
+        return self._streams[name]
 
     def __reduce__(self) -> tuple[type[ClipStore], tuple[Path]]:
         return ClipStore, (self.path,)  # another process opens the file itself
@@ -242,11 +250,6 @@ def is_clip_store(path: Path) -> bool:
         return file.read(16) == b"SQLite format 3\0"
 
 
-def _table(stream: str) -> str:
-    """The table of a stream's pictures."""
-    return "pictures" if stream == "rgb" else f"pictures_{stream}"
-
-
 class ClipWriter:
     """Writes a store, video by video; a killed run's file is taken up where it stands.
 
@@ -254,30 +257,35 @@ class ClipWriter:
         path: the file.
         about: its settings: JSON values. A store that is there must have been begun with the same.
             "streams" names what is kept of each frame, rgb alone without it.
+        patience_seconds: how long to wait for another run that has the file.
 
     Raises:
         ValueError: the file holds something else, or clips that were prepared otherwise.
         OSError: it cannot be written.
     """
 
-    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, about: Mapping[str, Any], *, patience_seconds: float = 1.0
+    ) -> None:
         self.path = path
-        self._streams: Mapping[str, Any] = about.get("streams", RGB)
-        for name in self._streams:
+        described = {name: dict(each) for name, each in about.get("streams", RGB).items()}
+        for name in described:
             if not re.fullmatch("[a-z][a-z0-9_]*", name):
                 raise ValueError(f"a stream must be named in small letters, as flow; got {name!r}.")
+        size = about.get("size", (0, 0))
+        self._streams = {name: Stream.of(name, each, size) for name, each in described.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir() or (path.exists() and path.stat().st_size and not is_clip_store(path)):
             raise ValueError(f"{path} is there already and holds no prepared clips.")
         with _sorted_errors(path):
-            self._database = sqlite3.connect(path, timeout=1.0)
+            self._database = sqlite3.connect(path, timeout=patience_seconds)
             self._database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             self._database.execute("PRAGMA synchronous = NORMAL")
             # Nobody else may write, or read what is not whole yet.
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             try:
-                streams = {name: dict(each) for name, each in self._streams.items()}
-                self._begin({"format": FORMAT, **about, "streams": streams})
+                format = format_of(described.values())
+                self._begin({"format": format, **about, "streams": described})
             except BaseException:
                 self._database.close()
                 raise
@@ -291,10 +299,10 @@ class ClipWriter:
             if not tables:
                 for statement in _TABLES.split(";")[:-1]:
                     database.execute(statement)
-                for stream in self._streams.keys() - {"rgb"}:
+                for stream in self._streams.values():
                     database.execute(
-                        f"CREATE TABLE {_table(stream)} "
-                        "(id INTEGER PRIMARY KEY, jpeg BLOB NOT NULL)"
+                        f"CREATE TABLE IF NOT EXISTS {stream.table} "
+                        f"(id INTEGER PRIMARY KEY, {stream.column} BLOB NOT NULL)"
                     )
                 database.executemany(
                     "INSERT INTO about VALUES (?, ?)",
@@ -304,9 +312,10 @@ class ClipWriter:
             before = _read_about(database)
             _check_not_newer(self.path, before)
             wanted = json.loads(json.dumps(dict(about)))
-            if before.get("format") == _FIRST_FORMAT:  # it is gone on with as what it is
-                wanted["format"], before["streams"] = _FIRST_FORMAT, dict(RGB)
-            for key, value in wanted.items():
+            if before.get("format") == FIRST_FORMAT:  # it is gone on with as what it is
+                wanted["format"], before["streams"] = FIRST_FORMAT, dict(RGB)
+            for key in ("streams", *wanted):  # which tell more than the format that follows
+                value = wanted[key]
                 if before.get(key) != value:
                     shown = f" ({before.get(key)!r}, not {value!r})" if _is_short(value) else ""
                     raise ValueError(
@@ -321,6 +330,11 @@ class ClipWriter:
         """Of each video that is there already, by name."""
         return dict(self._database.execute("SELECT name, fingerprint FROM videos"))
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a video of this name is there already."""
+        rows = self._database.execute("SELECT 1 FROM videos WHERE name = ?", (name,))
+        return rows.fetchone() is not None
+
     def add(
         self,
         name: str,
@@ -329,7 +343,7 @@ class ClipWriter:
         fingerprint: str,
         segments: Iterable[tuple[float, Iterable[bytes] | Mapping[str, Iterable[bytes]]]],
     ) -> None:
-        """Keep a video: of each segment when it starts, in seconds, and its frames as JPEG.
+        """Keep a video: of each segment when it starts, in seconds, and its frames, JPEG or maps.
 
         The frames are those of the stream rgb, or of each stream by its name, as many of each.
 
@@ -345,10 +359,11 @@ class ClipWriter:
                         f"{self.path} keeps the streams {', '.join(self._streams)}; {name} has "
                         f"{', '.join(streams)}."
                     )
-                first = self._next_picture(next(iter(streams)))
+                first = self._next_picture(self._streams[next(iter(streams))].table)
                 counts = {
                     stream: database.executemany(
-                        f"INSERT INTO {_table(stream)} VALUES (?, ?)", enumerate(each, first)
+                        f"INSERT INTO {self._streams[stream].table} VALUES (?, ?)",
+                        enumerate(each, first),
                     ).rowcount
                     for stream, each in streams.items()
                 }
@@ -361,8 +376,8 @@ class ClipWriter:
                     (video, start_seconds, num_frames, first),
                 )
 
-    def _next_picture(self, stream: str) -> int:
-        (last,) = self._database.execute(f"SELECT max(id) FROM {_table(stream)}").fetchone()
+    def _next_picture(self, table: str) -> int:
+        (last,) = self._database.execute(f"SELECT max(id) FROM {table}").fetchone()
         return 0 if last is None else int(last) + 1
 
     def add_skipped(self, name: str, labels: Sequence[int], group: str, reason: str) -> None:
@@ -405,7 +420,7 @@ def _read_about(database: sqlite3.Connection) -> dict[str, Any]:
 
 def _check_not_newer(path: Path, about: Mapping[str, Any]) -> None:
     try:
-        check_not_newer(about.get("format"), FORMAT)
+        check_not_newer(about.get("format"), MAPS_FORMAT)
     except NewerFormat as error:
         raise NewerFormat(
             f"{path} holds no prepared clips that this version reads ({error}): update Kinema, or "

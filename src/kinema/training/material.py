@@ -162,16 +162,26 @@ def _check_carried(plan: Plan, classes: Sequence[str]) -> None:
 
 
 def open_store(path: Path, model: Model) -> ClipStore:
-    """Prepared clips, which must have the model's stream, in frames as large as it needs them."""
-    store, size = ClipStore(path), model.frame_size
+    """Prepared clips, which must have the model's stream, in frames as large as it needs them.
+
+    Maps are as large as its input, for they are not cropped.
+    """
+    store = ClipStore(path)
     channels = store.streams.get(model.stream)
     if channels != model.input_shape[0]:
         has = ", ".join(f"{name} of {number} channels" for name, number in store.streams.items())
         raise ValueError(
             f"{path} holds {has}, but the network needs {model.stream} of {model.input_shape[0]}."
         )
-    if store.size != size:
-        (h, w), (height, width) = store.size, size
+    if model.stream in store.maps:
+        size = store.size_of(model.stream)
+        if size != tuple(model.input_shape[2:]):
+            raise ValueError(
+                f"{path} holds maps of {size[0]}x{size[1]}, but the network takes "
+                f"{model.input_shape[2]}x{model.input_shape[3]}: maps are not cropped."
+            )
+    elif store.size != model.frame_size:
+        (h, w), (height, width) = store.size, model.frame_size
         raise ValueError(
             f"{path} holds frames of {h}x{w} pixels, but the network needs {height}x{width}: "
             f"`kinema prepare ... --size {height}x{width}`."
@@ -196,6 +206,7 @@ def prepare_once(
         out=out,
         clips=plan.recipe.clips,
         size=plan.any_network.frame_size,
+        streams=(plan.any_network.stream,),
         threads=options.threads,
         video_seconds=options.video_seconds,
         progress=options.progress,

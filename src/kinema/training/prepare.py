@@ -1,5 +1,7 @@
 """`prepare`: videos to a `ClipStore`, so that training can read clips at random.
 
+What is kept of a frame, its picture, its flow, a network's maps, is `recording`'s.
+
 Two schemes:
     whole   all frames of each video, as for UCF101
     five    two seconds of each training video, five times at random, as for Sports-1M (Tran et al.,
@@ -15,12 +17,11 @@ import dataclasses
 import itertools
 import math
 import os
-import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,9 +31,9 @@ from kinema.progress import Progress
 from kinema.skipped import Skipped, VideoError
 from kinema.threads import num_usable_cores
 from kinema.training.clip_store import ClipStore, ClipWriter, StoredVideo
-from kinema.training.pictures import encode
 from kinema.training.recipes import RECIPES
-from kinema.video.clips import C3D_RESIZE, resize
+from kinema.training.recording import QUALITY, Pictures, Recording
+from kinema.video.clips import C3D_RESIZE
 from kinema.video.loop import Reading, Video, each_video
 from kinema.video.reader import Frame, VideoReader
 from kinema.video.sources import Source, fingerprint, size_in_bytes
@@ -45,12 +46,6 @@ SEGMENT_SECONDS = 2.0
 
 NUM_TRAIN_SEGMENTS, NUM_TEST_SEGMENTS = 5, 10
 """Clips of a training video, and of a test video (Tran et al., section 3.3)."""
-
-QUALITY = 95
-"""Of the pictures; see Note [The format of prepared clips]."""
-
-_MOST_BYTES = 8 << 20
-"""Pictures of a video that are held in memory until it is over; more of them wait on the disk."""
 
 
 @dataclass
@@ -101,6 +96,9 @@ def prepare(
     clips: str | None = None,
     size: tuple[int, int] | None = None,
     quality: int = QUALITY,
+    streams: Sequence[str] = ("rgb",),
+    flow: str = "dis",
+    flow_cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
@@ -120,6 +118,10 @@ def prepare(
         size: (height, width) that frames are resized to, `Network.frame_size` of the network that
             shall learn from them; 128x171, C3D's, without a recipe.
         quality: of the JPEG pictures, 1 to 100.
+        streams: what is kept of each frame, some of "rgb", "flow" and "imagenet"; see `recording`.
+        flow: method of the stream flow, "dis" or "brox".
+        flow_cache: a folder of flows, see `flow.cache`: those that it has are taken from there,
+            others are made and kept.
         seed: of the scheme "five".
         kind, lists: see `datasets.load`.
         threads: videos that are read at once; None for one on each core.
@@ -129,6 +131,7 @@ def prepare(
     Raises:
         ValueError: a setting is wrong, `out` was begun with other settings, or no video could be
             read.
+        ImportError: the package that a stream needs is not installed.
         OSError: the disk is full, or `out` cannot be written.
     """
     if recipe is not None and recipe not in RECIPES:
@@ -137,15 +140,20 @@ def prepare(
     size = size or (RECIPES[recipe].frame_size if recipe else C3D_RESIZE)
     if clips not in SCHEMES:
         raise ValueError(f"`clips` must be one of {', '.join(SCHEMES)}; got {clips!r}.")
-    if min(size) < 8:
-        raise ValueError(f"`size` must be at least 8x8 (height x width), got {size}.")
-    if not 1 <= quality <= 100:
-        raise ValueError(f"`quality` must be from 1 to 100, got {quality}.")
+    recording = Recording(
+        streams=tuple(streams),
+        size=size,
+        quality=quality,
+        flow=flow,
+        flow_cache=None if flow_cache is None else Path(flow_cache),
+        colours=colours,
+    )
     if seed < 0:
         raise ValueError(f"`seed` must be at least 0, got {seed}.")
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}.")
     reading = Reading(colours, video_seconds)
+    recording.check()
     if not isinstance(dataset, Dataset):
         dataset = load(dataset, kind=kind, lists=lists)
     out = Path(out)
@@ -169,6 +177,7 @@ def prepare(
         "seed": seed,
         "classes": list(dataset.classes),
         "splits": splits,
+        **recording.about(),
     }
     if colours != "file":
         about["colours"] = colours
@@ -190,11 +199,12 @@ def prepare(
             num_segments = NUM_TEST_SEGMENTS if sample.name in tested else NUM_TRAIN_SEGMENTS
             segments = []
             frames_of = _whole if clips == "whole" else _five
-            for start, frames in frames_of(video, seed=seed, num_segments=num_segments):
-                pictures = _Pictures(out.parent)
-                segments.append((start, pictures))
-                for frame in frames:
-                    pictures.append(encode(resize(frame.image, size), quality))
+            for start, part, frames in frames_of(video, seed=seed, num_segments=num_segments):
+                with recording.recorder(out.parent, part, mark) as recorder:
+                    for frame in frames:
+                        recorder.take(recording.shrink(frame))
+                    recorder.end()
+                segments.append((start, recorder.pictures))
             return [_Read(mark, segments)]
 
         samples = {sample.source: sample for sample in dataset.samples}
@@ -220,7 +230,7 @@ def prepare(
                     sample.name, sample.labels, sample.group, result.fingerprint, result.segments
                 )
                 report.num_done += 1
-                num_frames = sum(len(pictures) for _, pictures in result.segments)
+                num_frames = sum(len(next(iter(each.values()))) for _, each in result.segments)
                 report.num_frames += num_frames
                 bar.advance(num_clips=num_frames // 16, size=num_bytes)
             bar.finish_video(size=num_bytes, found=result.found)
@@ -237,46 +247,25 @@ class _Read:
     """What came of a video."""
 
     fingerprint: str = ""
-    segments: Sequence[tuple[float, _Pictures]] = ()
+    segments: Sequence[tuple[float, Mapping[str, Pictures]]] = ()
     found: bool = False
 
 
-class _Pictures:
-    """Pictures of a segment: in memory, or, of an hour of video, in a nameless file in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = tempfile.SpooledTemporaryFile(_MOST_BYTES, dir=str(folder))  # noqa: SIM115
-        self._folder = folder
-        self._sizes: list[int] = []
-
-    def append(self, picture: bytes) -> None:
-        try:
-            self._file.write(picture)
-        except OSError as error:
-            if error.filename is None:  # a full disk is told by its folder
-                error.filename = str(self._folder)
-            raise
-        self._sizes.append(len(picture))
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._file.seek(0)
-        return map(self._file.read, self._sizes)
+_Segments: TypeAlias = Iterator[tuple[float, Source, Iterable[Frame]]]
+"""When a segment starts, what of the file it is, and its frames."""
 
 
-def _whole(video: Video, **_: Any) -> Iterator[tuple[float, Iterable[Frame]]]:
+def _whole(video: Video, **_: Any) -> _Segments:
     """One segment: the whole video, or the part of it that the dataset names."""
     frames = video.frames()
     first = next(frames, None)
     if first is None:
         raise VideoError(f"it holds no frame after {video.source.start_seconds:g} s.")
     start = 0.0 if math.isnan(first.start_seconds) else first.start_seconds
-    yield start, itertools.chain([first], frames)
+    yield start, video.source, itertools.chain([first], frames)
 
 
-def _five(video: Video, *, seed: int, num_segments: int) -> Iterator[tuple[float, Iterable[Frame]]]:
+def _five(video: Video, *, seed: int, num_segments: int) -> _Segments:
     """Some random segments of two seconds, in the order of time."""
     reader, name = video.reader(), video.source.name
     begin, end = _times(video.source, reader)
@@ -286,7 +275,7 @@ def _five(video: Video, *, seed: int, num_segments: int) -> Iterator[tuple[float
         first = next(frames, None)
         if first is None:
             raise VideoError(f"no frame can be read at {start:.2f} s, though its header has more.")
-        yield first.start_seconds, itertools.chain([first], frames)
+        yield first.start_seconds, part, itertools.chain([first], frames)
 
 
 def draw_segments(

@@ -111,11 +111,13 @@ class Run:
         self._sampler = Sampler(
             material.train,
             length=self._length,
-            size=store.size,
+            size=store.size_of(self._network.stream),
             crop=(height, width),
             seed=plan.seed,
             flip=recipe.flip,
             once=store.about["clips"] == "five",
+            step=self._network.frame_step,
+            short=self._network.short,
             reversed=recipe.reversed,
             fast=recipe.fast,
             paired=recipe.paired,
@@ -213,6 +215,8 @@ class Run:
                 length=self._length,
                 threads=threads,
                 stream=self._network.stream,
+                step=self._network.frame_step,
+                short=None if isinstance(self._network, Network) else self._network.short,
             )
         arrays = initial_arrays(
             self._network,
@@ -261,7 +265,7 @@ class Run:
         return float(np.median(np.diff(ends[1:])))
 
     def _batches(self, first: int, stop: int) -> Generator[Batch, None, None]:
-        return batches_on(self._processes, self._material)(
+        return batches_on(self._processes, self._material, self._network.stream)(
             self._material.store,
             self._sampler,
             self._network,

@@ -20,6 +20,7 @@ import numpy as np
 
 from kinema.threads import mapped
 from kinema.training.clip_store import ClipStore, Segment, StoredVideo
+from kinema.training.streams import MOST_OF_MAPS
 from kinema.training.targets import variant_of
 from kinema.video.clips import Mean, preprocess
 
@@ -42,7 +43,9 @@ class Draw:
         flip: whether it is mirrored.
         label: one of the video's classes, at random if it has several.
         reversed: whether it is played backwards.
-        step: frames from one of its frames to the next: 2 at double speed.
+        step: frames from one of its frames to the next, those of double speed counted.
+        fast: whether it is played at double speed.
+        short: what stands for the frames that its segment does not have, see `frame_times`.
         gain, shift: what its pixels, less the mean, are multiplied by, and what is added.
     """
 
@@ -54,13 +57,15 @@ class Draw:
     label: int
     reversed: bool = False
     step: int = 1
+    fast: bool = False
+    short: str = "repeat"
     gain: float = 1.0
     shift: float = 0.0
 
     @property
     def variant(self) -> int:
         """How it is played, see Note [The format of targets] in `targets`."""
-        return variant_of(mirrored=self.flip, reversed=self.reversed, fast=self.step > 1)
+        return variant_of(mirrored=self.flip, reversed=self.reversed, fast=self.fast)
 
 
 class Sampler:
@@ -69,12 +74,14 @@ class Sampler:
     Args:
         videos: the training videos.
         length: frames of a clip.
-        size: (height, width) of the stored frames.
+        size: (height, width) of the stored frames, `ClipStore.size_of` their stream.
         crop: (height, width) of the crop.
         seed: another seed, another order.
         flip: whether to mirror half of the clips.
         once: whether a segment has one turn in an epoch, as the two-second clips of Sports-1M's
             scheme have; else as many as clips fit into it without overlap.
+        step: frames from one of a clip's frames to the next.
+        short: what stands for frames that a segment does not have, see `frame_times`.
         reversed, fast, paired, brightness: see `Recipe`. Segments that are too short for double
             speed are played as they are.
     """
@@ -89,6 +96,8 @@ class Sampler:
         seed: int,
         flip: bool = True,
         once: bool = False,
+        step: int = 1,
+        short: str = "repeat",
         reversed: float = 0.0,
         fast: float = 0.0,
         paired: bool = False,
@@ -97,7 +106,9 @@ class Sampler:
         self._reversed, self._fast, self._brightness = reversed, fast, brightness
         self._paired = paired
         self.videos = videos
-        self._length = length
+        self._length, self._step, self._short = length, step, short
+        check_short(short)
+        _ = span_of(length, step)  # which refuses a step
         self._range = (size[0] - crop[0] + 1, size[1] - crop[1] + 1)
         if min(self._range) < 1:
             raise ValueError(f"`crop` {crop} does not fit into frames of {size} (height, width).")
@@ -107,7 +118,10 @@ class Sampler:
             (index, segment)
             for index, video in enumerate(videos)
             for segment in video.segments
-            for _ in range(1 if once else max(segment.num_frames // length, 1))
+            # Clips begin `step * length` frames apart, and the last one ends with its last frame.
+            for _ in range(
+                1 if once else max((segment.num_frames + step - 1) // (step * length), 1)
+            )
         ]
         self._permutation: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
@@ -132,29 +146,66 @@ class Sampler:
         generator = np.random.default_rng([self._seed, epoch, place])
         labels = self.videos[video].labels
         top, left = generator.integers(0, self._range)
+        latest = max(segment.num_frames - span_of(self._length, self._step), 0)
         draw = Draw(
             video=video,
             segment=segment,
-            start=int(generator.integers(0, max(segment.num_frames - self._length, 0) + 1)),
+            start=int(generator.integers(0, latest + 1)),
             offset=(int(top), int(left)),
             flip=bool(generator.integers(0, 2)) and self._flip,
             label=labels[int(generator.integers(0, len(labels)))],
+            step=self._step,
+            short=self._short,
         )
         if not (self._reversed or self._fast or self._brightness):
             return draw
         # Behind the others, so that these are what they are without them.
         chances = generator.random(2)
         gain, shift = self._brightness * generator.uniform(-1, 1, 2)
-        span = 2 * (self._length - 1) + 1
+        span = span_of(self._length, 2 * self._step)
         fast = bool(chances[1] < self._fast) and segment.num_frames >= span
         return dataclasses.replace(
             draw,
             start=min(draw.start, segment.num_frames - span) if fast else draw.start,
             reversed=bool(chances[0] < self._reversed),
-            step=2 if fast else 1,
+            step=2 * self._step if fast else self._step,
+            fast=fast,
             gain=1 + float(gain),
             shift=SHIFT * float(shift),
         )
+
+
+SHORT = ("repeat", "wrap")
+"""What stands for frames that a segment does not have: its last one, or it is begun again."""
+
+
+def check_short(short: str) -> None:
+    """Raise a `ValueError` if it is none of `SHORT`."""
+    if short not in SHORT:
+        raise ValueError(f"`short` must be one of {', '.join(SHORT)}, got {short!r}.")
+
+
+def span_of(length: int, step: int) -> int:
+    """Frames from the first to the last one of a clip, both counted.
+
+    Raises:
+        ValueError: the step is below 1.
+    """
+    if step < 1:
+        raise ValueError(f"`step` must be at least 1 frame, got {step}.")
+    return step * (length - 1) + 1
+
+
+def frame_times(
+    num_frames: int, start: int, *, length: int, step: int = 1, short: str = "repeat"
+) -> np.ndarray:
+    """(length,) numbers of a clip's frames in a segment of so many.
+
+    Where it is too short, "repeat" repeats its last frame, and "wrap" begins it again.
+    """
+    check_short(short)
+    times = start + step * np.arange(length)
+    return times % num_frames if short == "wrap" else times.clip(max=num_frames - 1)
 
 
 def read_clip(
@@ -169,6 +220,7 @@ def read_clip(
     flip: bool = False,
     stream: str = "rgb",
     step: int = 1,
+    short: str = "repeat",
     reversed: bool = False,
 ) -> np.ndarray:
     """A clip as the network's input: (3, length, *crop) float32, B, G, R, mean subtracted.
@@ -178,16 +230,34 @@ def read_clip(
     (Simonyan, Zisserman, NeurIPS 2014).
 
     The mean is subtracted where the crop was taken, and mirrored with it (C3D v1.0,
-    `video_data_layer.cpp`). A segment that is too short is filled up with its last frame.
+    `video_data_layer.cpp`). A segment that is too short is filled up, see `frame_times`.
+
+    Of a stream of maps: (channels, length, height, width) float32, 0 ... 6, never cropped.
+
+    Raises:
+        ValueError: flow cannot be reversed, or maps cropped; see `ClipStore.frames`.
     """
-    count = min(step * (length - 1) + 1, segment.num_frames - start)
-    frames = store.frames(segment, start, count, stream=stream)[::step]
+    if stream == "flow" and reversed:
+        raise ValueError("clips of flow cannot be played backwards.")
+    times = frame_times(segment.num_frames, start, length=length, step=step, short=short)
+    frames = store.frames_at(segment, times[:: -1 if reversed else 1], stream=stream)
+    if stream in store.maps:
+        return _maps_clip(frames, mean=mean, crop=crop, flip=flip)
     if stream != "rgb":
-        frames = np.concatenate([frames, frames[-1:].repeat(length - len(frames), axis=0)])
         return _other_clip(frames, mean=mean, crop=crop, offset=offset, flip=flip, stream=stream)
-    images = [*frames, *[frames[-1]] * (length - len(frames))][:: -1 if reversed else 1]
-    clip = preprocess(images, mean=mean, resize_to=None, crop=crop, offset=offset)
+    clip = preprocess([*frames], mean=mean, resize_to=None, crop=crop, offset=offset)
     return clip[..., ::-1] if flip else clip
+
+
+def _maps_clip(frames: np.ndarray, *, mean: Mean, crop: tuple[int, int], flip: bool) -> np.ndarray:
+    """A clip of maps, of frames (T, H, W, C); see `read_clip`."""
+    if tuple(crop) != frames.shape[1:3]:
+        raise ValueError(f"`crop` must be {frames.shape[1:3]}, as the maps are, got {crop}.")
+    clip = frames[:, :, :: -1 if flip else 1].transpose(3, 0, 1, 2) * np.float32(MOST_OF_MAPS / 255)
+    given = np.asarray(mean, np.float32)
+    if given.any():
+        clip -= given.reshape(-1, 1, 1, 1) if given.ndim == 1 else given
+    return clip
 
 
 def _other_clip(
@@ -217,18 +287,46 @@ def _other_clip(
     return clip
 
 
-def even_clips(video: StoredVideo, *, length: int, num_clips: int) -> list[tuple[Segment, int]]:
-    """The clips whose scores are averaged for a video's: evenly spread over it.
+def even_clips(
+    video: StoredVideo,
+    *,
+    length: int,
+    num_clips: int | None = None,
+    stride: int | None = None,
+    step: int = 1,
+) -> list[tuple[Segment, int]]:
+    """The clips whose scores are averaged for a video's: evenly spread over it, or at a stride.
 
-    One in the middle of each segment where there are several (Sports-1M's scheme); else `num_clips`
-    from the first frame to the last, or fewer where the video has no more.
+    With `num_clips`, one in the middle of each segment where there are several (Sports-1M's
+    scheme); else so many from the first frame to the last, or fewer where the video has no more.
+    With `stride`, in each segment one every so many frames, and the last one at its end.
+
+    Args:
+        video: of a store.
+        length: frames of a clip.
+        num_clips, stride: one of them.
+        step: frames from one of a clip's frames to the next.
+
+    Raises:
+        ValueError: neither or both of `num_clips` and `stride` are given, or less than 1.
     """
-    if len(video.segments) > 1:
-        return [(s, max(s.num_frames - length, 0) // 2) for s in video.segments]
-    (segment,) = video.segments
-    latest = max(segment.num_frames - length, 0)
-    starts = np.unique(np.linspace(0, latest, num_clips).round().astype(int))
-    return [(segment, int(start)) for start in starts]
+    if (num_clips is None) == (stride is None):
+        raise ValueError("one of `num_clips` and `stride` must be given.")
+    for name, value in (("num_clips", num_clips), ("stride", stride)):
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    found = []
+    for segment in video.segments:
+        latest = max(segment.num_frames - span_of(length, step), 0)
+        if stride is not None:
+            starts = [*range(0, latest, stride), latest]
+        elif len(video.segments) > 1:
+            starts = [latest // 2]
+        else:
+            spread = np.linspace(0, latest, num_clips or 1).round().astype(int)
+            starts = np.unique(spread).tolist()
+        found += [(segment, start) for start in starts]
+    return found
 
 
 def mean_volume(
@@ -238,32 +336,45 @@ def mean_volume(
     length: int,
     threads: int,
     stream: str = "rgb",
+    step: int = 1,
+    short: str | None = None,
 ) -> np.ndarray:
     """The mean of each voxel over the clips of some videos: (3, length, height, width), B, G, R.
 
     Of flow it is 128, no displacement, (2,): a mean that is not the same at both sides would make
-    another clip of a mirrored one. Of other streams it has their channels.
+    another clip of a mirrored one. Of maps it is 0. Of other streams it has their channels.
 
-    Over all whole clips without overlap, or evenly chosen `MOST_MEAN_CLIPS` of them.
+    Over all whole clips without overlap, or evenly chosen `MOST_MEAN_CLIPS` of them. Where `short`
+    is given, segments that are too short count too, filled up so, see `frame_times`.
+
+    Raises:
+        ValueError: there is no such clip.
     """
     if stream == "flow":
         return np.full(2, 128, np.float32)
+    if stream in store.maps:
+        return np.zeros(store.streams[stream], np.float32)
+    span = span_of(length, step)
     clips = [
         (segment, start)
         for video in videos
         for segment in video.segments
-        for start in range(0, max(segment.num_frames - length, 0) + 1, length)
-        if segment.num_frames >= length
+        for start in range(0, max(segment.num_frames - span, 0) + 1, step * length)
+        if segment.num_frames >= span or short is not None
     ]
     if not clips:
-        raise ValueError(f"no training video has {length} frames, so there is no mean volume.")
+        raise ValueError(f"no training video has {span} frames, so there is no mean volume.")
     chosen = np.unique(
         np.linspace(0, len(clips) - 1, min(len(clips), MOST_MEAN_CLIPS)).round().astype(int)
     )
     total = np.zeros((length, *store.size, store.streams[stream]), np.int64)  # exact: 8-bit values
 
     def frames_of(index: int) -> np.ndarray:
-        return store.frames(*clips[index], length, stream=stream)
+        segment, start = clips[index]
+        times = frame_times(
+            segment.num_frames, start, length=length, step=step, short=short or "repeat"
+        )
+        return store.frames_at(segment, times, stream=stream)
 
     for frames in mapped(frames_of, chosen, threads=threads):
         total += frames

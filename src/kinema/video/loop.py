@@ -31,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from kinema.skipped import Skipped
+from kinema.skipped import Skipped, VideoError
 from kinema.video.reader import Allowance, Frame, VideoReader, check_colours
 from kinema.video.sources import Source
 
@@ -85,8 +85,8 @@ class Video:
         stop = float("inf") if part.stop_seconds is None else part.stop_seconds
         frames = reader.between(part.start_seconds, stop) if part.is_part else iter(reader)
         for frame in frames:
-            if self._stopped():  # nobody waits for it any more
-                return
+            if self._stopped():  # no plain end, or some would keep it as that of the video
+                raise VideoError("nobody waits for it any more.")
             yield frame
 
 
