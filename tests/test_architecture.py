@@ -48,20 +48,20 @@ ORDER = (
 # Public addresses of what lives in a room, and the ways in.
 DOORS = {"__init__", "__main__", "estimators", "reference"}
 
+# Published networks are PyTorch modules; the package names them without importing one.
+MODELS_FILES = {
+    f"models.{path.stem}"
+    for path in (PACKAGE / "models").glob("*.py")
+    if path.stem not in ("__init__", "sizes")
+}
+
 # These may import torch; `engine.engine` only when it is asked to run on it.
-MAY_IMPORT_TORCH = {
+MAY_IMPORT_TORCH = MODELS_FILES | {
     "engine.autograd",
     "engine.engine",
     "engine.torch_network",
     "flow.torch_brox",
     "model",
-    "models.long_clips",
-    "models.lrcn",
-    "models.lstm",
-    "models.lstm_composite",
-    "models.slow_fusion",
-    "models.slowfast",
-    "models.two_stream",
     "training.clip_dataset",
     "training.descent",
     "training.learner",
@@ -69,17 +69,10 @@ MAY_IMPORT_TORCH = {
     "training.processes",
     "training.resident",
 }
-IMPORT_TORCH_AT_ONCE = {
+IMPORT_TORCH_AT_ONCE = MODELS_FILES | {
     "engine.autograd",
     "engine.torch_network",
     "flow.torch_brox",
-    "models.long_clips",
-    "models.lrcn",
-    "models.lstm",
-    "models.lstm_composite",
-    "models.slow_fusion",
-    "models.slowfast",
-    "models.two_stream",
     "training.learner",
     "training.batches",
     "training.clip_dataset",

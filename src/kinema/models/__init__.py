@@ -37,8 +37,11 @@ def load(name: str) -> Callable[..., Any]:
     """The class of a name of `MODELS`.
 
     Raises:
+        ValueError: there is no such name.
         ImportError: PyTorch is not installed.
     """
+    if name not in MODELS:
+        raise ValueError(f"`name` must be one of {', '.join(MODELS)}; got {name!r}.")
     file, _, made = MODELS[name].partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(f"kinema.models.{file}"), made)
     return found

@@ -39,6 +39,7 @@ from kinema.training.plan import LENGTH_SETTINGS, Options, Plan, without_length
 from kinema.training.processes import Processes
 from kinema.training.recipe import Recipe
 from kinema.training.recipes import RECIPES, adapted, recipe_of
+from kinema.training.recording import STREAMS
 from kinema.training.run import Run, TrainingError, TrainingReport, refuse_shorter
 from kinema.training.targets import Targets
 from kinema.weights import file as weights_room
@@ -267,6 +268,11 @@ def _carry_out(
             store = open_store(dataset, model)
             check_store(store, plan)
         elif processes.is_first:
+            if model.stream not in STREAMS:
+                raise ValueError(
+                    f"the network needs {model.stream}, which videos are not prepared to: give "
+                    "prepared clips that hold it."
+                )
             found = load(dataset, kind=options.kind, lists=options.lists)
             check_dataset(found, plan)
         if processes.is_first:
