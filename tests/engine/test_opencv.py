@@ -51,6 +51,13 @@ def test_random_weights_give_what_the_published_module_gives(picture_weights, pi
     assert error(PictureEngine(picture_weights).run(pictures), expected) < 1e-4
 
 
+def test_the_mean_of_the_last_maps_is_the_feature(picture_weights, pictures):
+    maps = PictureEngine(picture_weights, maps=True).run(pictures)
+    assert (maps.shape, maps.dtype) == ((3, 1280, 7, 7), np.float32)
+    assert (maps.min(), maps.max()) == (0, 6)  # of ReLU6; random weights meet both
+    assert error(maps.mean((2, 3)), PictureEngine(picture_weights).run(pictures)) < 1e-6
+
+
 def test_the_published_weights_do_too(pictures):
     pytest.importorskip(imagenet.PACKAGE)
     arrays = imagenet.read()["arrays"]

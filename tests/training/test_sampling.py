@@ -9,7 +9,7 @@ import pytest
 
 from kinema.training.clip_store import ClipStore, ClipWriter, Segment, StoredVideo
 from kinema.training.pictures import encode
-from kinema.training.sampling import Sampler, even_clips, mean_volume, read_clip
+from kinema.training.sampling import Sampler, even_clips, frame_times, mean_volume, read_clip
 
 from small_videos import draw
 
@@ -136,3 +136,89 @@ def test_even_clips():
     assert [s for _, s in even_clips(short, length=16, num_clips=10)] == [0, 1, 2]
     middles = even_clips(VIDEOS[1], length=16, num_clips=10)
     assert [(s.num_frames, start) for s, start in middles] == [(16, 0), (40, 12)]
+
+
+def test_even_clips_at_a_stride():
+    """LRCN's: every 8 frames, and the last one at the video's end."""
+    one = StoredVideo("a", (0,), "a", (Segment(0.0, 45, 0),))
+    assert [s for _, s in even_clips(one, length=16, stride=8)] == [0, 8, 16, 24, 29]
+    assert [s for _, s in even_clips(one, length=16, stride=29)] == [0, 29]
+    assert [s for _, s in even_clips(VIDEOS[2], length=16, stride=8)] == [0]
+    assert [(s.num_frames, start) for s, start in even_clips(VIDEOS[1], length=16, stride=20)] == [
+        (16, 0), (40, 0), (40, 20), (40, 24),
+    ]  # fmt: skip
+    # Of every third frame, 16 span 46, one more than there are; 15 span 43.
+    assert [s for _, s in even_clips(one, length=16, num_clips=5, step=3)] == [0]
+    assert [s for _, s in even_clips(one, length=15, num_clips=5, step=3)] == [0, 1, 2]
+    for given in ({}, {"num_clips": 2, "stride": 3}):
+        with pytest.raises(ValueError, match="one of `num_clips` and `stride` must be given"):
+            even_clips(one, length=16, **given)
+    with pytest.raises(ValueError, match="`stride` must be at least 1, got 0"):
+        even_clips(one, length=16, stride=0)
+
+
+def test_the_frames_of_a_clip():
+    assert frame_times(10, 2, length=4).tolist() == [2, 3, 4, 5]
+    assert frame_times(10, 1, length=3, step=4).tolist() == [1, 5, 9]
+    assert frame_times(4, 0, length=6).tolist() == [0, 1, 2, 3, 3, 3]
+    assert frame_times(4, 0, length=6, short="wrap").tolist() == [0, 1, 2, 3, 0, 1]
+    assert frame_times(4, 0, length=4, step=3).tolist() == [0, 3, 3, 3]
+    assert frame_times(4, 0, length=4, step=3, short="wrap").tolist() == [0, 3, 2, 1]
+    with pytest.raises(ValueError, match="`short` must be one of repeat, wrap, got 'pad'"):
+        frame_times(4, 0, length=4, short="pad")
+
+
+@pytest.mark.parametrize("step", [1, 3, 7])
+@pytest.mark.parametrize("short", ["repeat", "wrap"])
+def test_a_clip_of_every_so_many_frames(store, step, short):
+    """Of 40, 5 and 33 frames: whole, too short, and both."""
+    for video in store.videos:
+        (segment,) = video.segments
+        frames = store.frames(segment)[..., ::-1].transpose(3, 0, 1, 2)
+        times = frame_times(segment.num_frames, 0, length=6, step=step, short=short)
+        clip = read_clip(
+            store, segment, 0, length=6, mean=(0, 0, 0), crop=(36, 48), step=step, short=short
+        )
+        np.testing.assert_array_equal(clip, frames[:, times])
+
+
+def test_some_frames_of_a_segment(store):
+    segment = store.videos[0].segments[0]
+    frames = store.frames(segment)
+    for times in ([3], [5, 5, 2], [39, 0], range(40), [7, 8, 9, 9], np.arange(30)[::-2]):
+        np.testing.assert_array_equal(store.frames_at(segment, times), frames[[*times]])
+    for times in ([40], [-1], []):
+        with pytest.raises(ValueError, match="`times` lie outside a segment of 40 frames"):
+            store.frames_at(segment, times)
+
+
+def test_draws_of_every_so_many_frames():
+    options = {"length": 8, "size": (9, 9), "crop": (9, 9), "seed": 0, "step": 3, "short": "wrap"}
+    draws = Sampler(VIDEOS, **options)
+    # Clips of 24 frames, but for the last one's 22: two of 50 frames, one of 16, 40 and 7.
+    seen = collections.Counter(draws[n].segment.num_frames for n in range(len(draws)))
+    assert seen == {50: 2, 16: 1, 40: 1, 7: 1}
+    many = [draws[n] for n in range(2000)]
+    assert {(d.step, d.short, d.fast) for d in many} == {(3, "wrap", False)}
+    assert {d.start for d in many if d.video == 0} == set(range(50 - 22 + 1))
+    assert {d.start for d in many if d.segment.num_frames < 22} == {0}
+    fast = [Sampler(VIDEOS, fast=0.5, **options)[n] for n in range(500)]
+    assert {(d.step, d.fast, d.variant) for d in fast} == {(3, False, 0), (3, False, 1),
+                                                           (6, True, 4), (6, True, 5)}  # fmt: skip
+    assert all(d.start + 6 * 7 < d.segment.num_frames for d in fast if d.fast)
+    with pytest.raises(ValueError, match="`step` must be at least 1 frame, got 0"):
+        Sampler(VIDEOS, **{**options, "step": 0})
+    with pytest.raises(ValueError, match="`short` must be one of repeat, wrap"):
+        Sampler(VIDEOS, **{**options, "short": "none"})
+
+
+def test_a_mean_volume_of_videos_that_are_too_short(store):
+    with pytest.raises(ValueError, match="no training video has 58 frames"):
+        mean_volume(store, store.videos, length=20, threads=1, step=3)
+    mean = mean_volume(store, store.videos, length=20, threads=1, step=3, short="wrap")
+    clips = []
+    for video in store.videos:
+        frames = store.frames(video.segments[0])
+        clips.append(frames[np.arange(0, 60, 3) % len(frames)])
+    expected = np.mean(np.stack(clips), axis=0).transpose(3, 0, 1, 2)[::-1]
+    np.testing.assert_allclose(mean, expected, rtol=1e-6)

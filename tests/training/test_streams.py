@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
 from kinema.training.clip_store import ClipStore, ClipWriter
+from kinema.training.material import open_store
 from kinema.training.pictures import encode
 from kinema.training.sampling import mean_volume, read_clip
 
@@ -25,7 +27,9 @@ BOTH = {"rgb": {"channels": 3}, "flow": {"channels": 2}}
 
 
 @pytest.mark.parametrize(
-    ("version", "streams"), [(1, {"rgb": 3}), (2, {"rgb": 3, "flow": 2})], ids=["1", "2"]
+    ("version", "streams"),
+    [(1, {"rgb": 3}), (2, {"rgb": 3, "flow": 2}), (3, {"rgb": 3, "flow": 2, "imagenet": 5})],
+    ids=["1", "2", "3"],
 )
 def test_every_version_is_read(version, streams):
     store = ClipStore(FORMATS / f"kinema-clips-{version}.clips")
@@ -38,20 +42,67 @@ def test_every_version_is_read(version, streams):
         (segment,) = video.segments
         assert (segment.start_seconds, segment.num_frames) == (start, count)
         for stream in streams:
-            drawn = {"rgb": golden.rgb, "flow": golden.flow}[stream](label, count).astype(int)
+            drawn = getattr(golden, stream)(label, count).astype(int)
             found = store.frames(segment, stream=stream)
-            assert found.dtype == np.uint8
-            assert np.abs(found - drawn).mean() < 3  # JPEG's loss; a swapped channel makes 30
+            assert (found.shape, found.dtype) == (drawn.shape, np.uint8)
+            # JPEG's loss; a swapped channel makes 30. Maps lose nothing.
+            assert np.abs(found - drawn).mean() < (0.01 if stream == "imagenet" else 3)
             np.testing.assert_array_equal(store.frames(segment, 1, 2, stream=stream), found[1:3])
     with pytest.raises(ValueError, match="holds the streams rgb.*; got 'depth'"):
         store.frames(segment, stream="depth")
 
 
-def test_todays_code_writes_the_golden_file(tmp_path):
-    golden.write(tmp_path / "x.clips")
-    new, old = (ClipStore(p) for p in (tmp_path / "x.clips", FORMATS / "kinema-clips-2.clips"))
+@pytest.mark.parametrize("version", [2, 3])
+def test_todays_code_writes_the_golden_file(tmp_path, version):
+    golden.write(tmp_path / "x.clips", version)
+    there = FORMATS / f"kinema-clips-{version}.clips"
+    new, old = (ClipStore(p) for p in (tmp_path / "x.clips", there))
     assert new.about == old.about
     assert new.videos == old.videos
+
+
+def test_clips_of_maps():
+    store = ClipStore(FORMATS / "kinema-clips-3.clips")
+    assert (store.maps, store.size_of("imagenet"), store.size_of("flow")) == (
+        {"imagenet"}, (2, 3), golden.SIZE,
+    )  # fmt: skip
+    segment = store.videos[1].segments[0]  # three frames
+    options = {"length": 4, "mean": np.zeros(5), "crop": (2, 3), "stream": "imagenet"}
+    clip = read_clip(store, segment, 0, short="wrap", **options)
+    expected = golden.imagenet(1, 3)[[0, 1, 2, 0]].transpose(3, 0, 1, 2) * (6 / 255)
+    np.testing.assert_allclose(clip, expected, rtol=1e-6)
+    turned = read_clip(store, segment, 0, short="wrap", flip=True, **options)
+    np.testing.assert_array_equal(turned, clip[..., ::-1])
+    with pytest.raises(ValueError, match="holds the streams rgb, flow, imagenet; got 'depth'"):
+        store.size_of("depth")
+
+
+def test_maps_need_no_frames_of_a_models_size():
+    path = FORMATS / "kinema-clips-3.clips"
+
+    def model(*shape):
+        return types.SimpleNamespace(input_shape=shape, stream="imagenet", frame_size=(9, 9))
+
+    assert open_store(path, model(5, 16, 2, 3)).maps == {"imagenet"}
+    with pytest.raises(ValueError, match="holds maps of 2x3, but the network takes 2x2: maps are"):
+        open_store(path, model(5, 16, 2, 2))
+    with pytest.raises(ValueError, match="imagenet of 5 channels, but the network needs imagenet"):
+        open_store(path, model(1280, 16, 2, 3))
+
+
+def test_damaged_maps_are_told(tmp_path):
+    path = Path(shutil.copy(FORMATS / "kinema-clips-3.clips", tmp_path / "x.clips"))
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE maps_imagenet SET zlib = x'00' WHERE id = 1")
+        database.execute("DELETE FROM maps_imagenet WHERE id = 5")
+    database.close()
+    store = ClipStore(path)
+    one, two = (video.segments[0] for video in store.videos)
+    with pytest.raises(ValueError, match="is damaged: picture 1"):
+        store.frames(one, stream="imagenet")
+    with pytest.raises(ValueError, match="is damaged: pictures from 5 are missing"):
+        store.frames(two, stream="imagenet")
+    assert len(store.frames(one, stream="flow")) == 4
 
 
 def test_a_preparation_of_version_1_is_gone_on_with(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from kinema.training.sampling import Sampler, read_clip  # noqa: E402
 from kinema.training.targets import Targets, variant_of  # noqa: E402
 from kinema.video.synthetic import draw_video  # noqa: E402
 
+FORMATS = Path(__file__).parents[1] / "formats"
 NETWORK = Network((3, 16, 24, 24), (Conv3d("conv1a", 2), Linear("fc6", 4)))
 
 
@@ -92,6 +95,26 @@ def test_frames_that_a_device_holds_make_the_same_clips(store, mean):
         for name in ("reversed", "speed"):
             np.testing.assert_array_equal(one.vectors[name], two.vectors[name])
     assert len({tuple(batch.vectors["speed"]) for batch in read}) > 1
+
+
+@pytest.mark.parametrize(
+    ("stream", "shape"), [("flow", (2, 3, 10, 12)), ("imagenet", (5, 3, 2, 3))]
+)
+@pytest.mark.parametrize("short", ["repeat", "wrap"])
+def test_a_device_holds_other_streams_too(stream, shape, short):
+    """Two videos of four and three frames, every second of which makes a clip that is too short."""
+    store = ClipStore(FORMATS / "kinema-clips-3.clips")
+    size, crop = store.size_of(stream), shape[2:]
+    order = Sampler(store.videos, length=3, size=size, crop=crop, seed=1, step=2, short=short)
+    model = types.SimpleNamespace(input_shape=shape, stream=stream)
+    mean = np.full(shape[0], 128 if stream == "flow" else 0.5, np.float32)
+    with Processes("cpu", "torch", threads=1) as processes:
+        options = {"mean": mean, "batch": 8, "processes": processes}
+        read = list(Batches(store, order, model, **options).steps(0, 2))
+        held = list(ResidentBatches(store, order, model, **options).steps(0, 2))
+    assert {order[n].flip for n in range(16)} == {True, False}
+    for one, two in zip(read, held, strict=True):
+        np.testing.assert_allclose(one.clips, two.clips.numpy(), atol=1e-6)
 
 
 def variants():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema.skipped import Skipped
+from kinema.skipped import Skipped, VideoError
 from kinema.video.loop import Reading, Video, each_video
 from kinema.video.sources import Source, as_source
 
@@ -113,6 +113,31 @@ def test_leaving_the_loop_stops_the_reading():
         break
     assert len(begun) <= 5
     assert not [t for t in threading.enumerate() if t.name.startswith("kinema-reader")]
+
+
+def test_frames_that_nobody_waits_for_do_not_end_as_if_the_video_did(tmp_path):
+    """Or what is written where videos are read would be taken for whole."""
+    write_video(tmp_path / "a.mp4", 60, width=64, height=48)
+    ends = []
+
+    def read(video):
+        try:
+            yield next(frames := video.frames()).index
+            ends.append(len([*frames]))
+        except VideoError as error:
+            ends.append(str(error))
+
+    def use(source, items):
+        return next(items)
+
+    def slow(video):
+        for item in read(video):
+            yield item
+            time.sleep(0.3)  # by now the first one was enough
+
+    ((_, outcome),) = each_video([as_source(tmp_path / "a.mp4")], slow, use)
+    assert outcome == 0
+    assert ends == ["nobody waits for it any more."]
 
 
 # --- the time of a video --------------------------------------------------------------------------
