@@ -164,7 +164,7 @@ def test_eight_clips_are_learned_by_heart(made):
     frames = made is not LRCNOnImageNet
     shape = (made.input_shape[0], 4, *((49, 49) if frames else (7, 7)))
     width = 1 / 64 if made is LRCNFlow else 1 / 16  # of its 1024 cells, or of 256
-    module = made(4, width=width, input_shape=shape, dropout=0)
+    module = made(4, width=width, input_shape=shape, dropout=0, lstm_dropout=0)
     clips = torch.randn(8, *shape) * (60 if frames else 3)
     loss, right = by_hand.overfit(module, clips, torch.arange(8) % 4, steps=150, rate=3e-3)
     assert loss < 0.1
@@ -176,6 +176,21 @@ def test_what_cannot_be_is_refused_in_a_line():
         LRCN(3, width=0.1, input_shape=(3, 16, 48, 48))
     with pytest.raises(ValueError, match=r"must be \(1280, frames, height, width\), got \(3, "):
         LRCNOnImageNet(3, input_shape=(3, 16, 7, 7))
+
+
+def test_both_dropouts_are_those_of_training_alone():
+    module = LRCNOnImageNet(3, width=1 / 64)
+    assert (module.drop6.p, module.drop_lstm.p) == (0.9, 0.5)
+    maps = torch.rand(2, 1280, 4, 7, 7)
+    assert not torch.equal(module.steps(maps), module.steps(maps))
+    module.eval()
+    assert torch.equal(module.steps(maps), module.steps(maps))
+
+
+def test_every_number_grows_with_the_width():
+    module = LRCN(101, width=1 / 8, input_shape=(3, 16, 64, 64))
+    sizes = [len(v) for n, v in module.named_parameters() if n.endswith("weight")]
+    assert sizes == [12, 48, 64, 64, 48, 512, 101, 4 * 32, 4 * 32]
 
 
 def test_groups_keep_their_channels_at_any_width():

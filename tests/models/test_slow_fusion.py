@@ -184,3 +184,9 @@ def test_what_cannot_be_is_refused_in_a_line():
     with pytest.raises(ValueError, match=r"half frames of 10x10 are too small"):
         SlowFusionFovea(3, width=0.1, input_shape=(3, 10, 21, 21))
     assert SlowFusion(3, width=0.1, input_shape=[3, 22, 32, 32])  # longer clips: fc6 sees two steps
+
+
+def test_every_number_grows_with_the_width():
+    module = SlowFusion(101, width=1 / 8, input_shape=(3, 10, 64, 64))
+    sizes = [len(v) for n, v in module.named_parameters() if n.endswith("weight")]
+    assert sizes == [12, 32, 48, 48, 32, 512, 512, 101]

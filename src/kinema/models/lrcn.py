@@ -83,13 +83,15 @@ class _Recurrent(nn.Module):
     test_stride = 8
     cells: ClassVar[int] = 256
 
-    def _add_head(self, values: int, num_classes: int, width: float, dropout: float) -> None:
+    def _add_head(
+        self, values: int, num_classes: int, width: float, dropout: float, lstm_dropout: float
+    ) -> None:
         d6, cells = scaled(4096, width), scaled(self.cells, width)
         self.fc6 = nn.Linear(values, d6)
         self.fc8 = nn.Linear(cells, num_classes)
         initialise(self, self.fc8, width)
         self.lstm = CaffeLSTM(d6, cells, width)  # behind `initialise`: its weights are its own
-        self.drop6, self.drop_lstm = nn.Dropout(dropout), nn.Dropout(0.5 if dropout else 0.0)
+        self.drop6, self.drop_lstm = nn.Dropout(dropout), nn.Dropout(lstm_dropout)
 
     def _below(self, clips: Tensor) -> Tensor:
         """(N, T, values) below fc6."""
@@ -126,7 +128,8 @@ class LRCN(_Recurrent):
         num_classes: how many.
         width: what every number of channels, units and cells is multiplied by.
         input_shape: (channels, frames, height, width) of what goes in; None as published.
-        dropout: behind fc6; 0 switches that behind the LSTM, 0.5, off too.
+        dropout: behind fc6.
+        lstm_dropout: behind the LSTM.
 
     Raises:
         ValueError: another shape, or frames too small for the layers.
@@ -142,6 +145,7 @@ class LRCN(_Recurrent):
         width: float = 1.0,
         input_shape: Sequence[int] | None = None,
         dropout: float = 0.9,
+        lstm_dropout: float = 0.5,
     ) -> None:
         super().__init__()
         shape = checked_shape(input_shape, self.input_shape)
@@ -166,7 +170,7 @@ class LRCN(_Recurrent):
             )
         )
         values = flat(output_shape(self.maps, (3, *shape[2:]), "frames"))
-        self._add_head(values, num_classes, width, dropout)
+        self._add_head(values, num_classes, width, dropout, lstm_dropout)
 
     def pictures(self, clips: Tensor) -> Tensor:
         """(N, 3, T, H, W) images less their mean."""
@@ -212,10 +216,11 @@ class LRCNOnImageNet(_Recurrent):
         width: float = 1.0,
         input_shape: Sequence[int] | None = None,
         dropout: float = 0.9,
+        lstm_dropout: float = 0.5,
     ) -> None:
         super().__init__()
         channels = checked_shape(input_shape, self.input_shape)[0]
-        self._add_head(channels, num_classes, width, dropout)
+        self._add_head(channels, num_classes, width, dropout, lstm_dropout)
 
     def _below(self, clips: Tensor) -> Tensor:
         return clips.mean((3, 4)).transpose(1, 2)
