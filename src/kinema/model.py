@@ -45,10 +45,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -165,6 +166,19 @@ _TOLD = ("frame_step", "short", "test_clips", "test_stride", "learns_labels")
 """What a class may say of how it is learned and tested, see Note [A model of one's own]."""
 
 
+class _Told(NamedTuple):
+    """What a module of a class told: the shapes of its state dict, and values of `_TOLD`."""
+
+    shapes: Mapping[str, Shape]
+    values: Mapping[str, Any]
+
+
+_TOLD_BY: dict[Any, _Told] = {}
+"""By class and arguments: a large module takes seconds to be made, and many ask for its shapes."""
+
+_MOST_TOLD = 32
+
+
 @dataclass(frozen=True, eq=False)
 class UserModel(Model):
     """A class of one's own, ready to be learned and run. See Note [A model of one's own].
@@ -194,8 +208,8 @@ class UserModel(Model):
                 f"frames, height, width), got {shape}."
             )
         object.__setattr__(self, "input_shape", shape)
-        for told in _TOLD:
-            object.__setattr__(self, told, getattr(self._module, told, getattr(Model, told)))
+        for name, value in self._told.values.items():
+            object.__setattr__(self, name, value)
         if self.test_stride is not None:
             object.__setattr__(self, "test_clips", None)
         if self.short not in ("repeat", "wrap"):
@@ -303,18 +317,21 @@ class UserModel(Model):
 
     def parameter_shapes(self) -> dict[str, Shape]:
         """Shape of every entry of its state dict, buffers too."""
-        return {name: tuple(value.shape) for name, value in self._module.state_dict().items()}
+        return dict(self._told.shapes)
 
     @functools.cached_property
-    def _module(self) -> Any:
-        """A module that tells its shapes, without numbers if its constructor bears that."""
-        import torch
-
-        try:
-            with torch.device("meta"):  # large ones take seconds, and their memory
-                return self.build()
-        except Exception:  # a constructor that looks at values; its own faults are told
-            return self.build()
+    def _told(self) -> _Told:
+        arguments = json.dumps(dict(self.arguments), sort_keys=True, default=str)
+        key = (self.make, self.num_classes, self.input_shape, arguments)
+        if key not in _TOLD_BY:
+            module = self.build()
+            while len(_TOLD_BY) >= _MOST_TOLD:
+                del _TOLD_BY[next(iter(_TOLD_BY))]
+            _TOLD_BY[key] = _Told(
+                {name: tuple(value.shape) for name, value in module.state_dict().items()},
+                {name: getattr(module, name, getattr(Model, name)) for name in _TOLD},
+            )
+        return _TOLD_BY[key]
 
     def feature_shape(self, layer: str) -> Shape:
         """Found by running a clip of zeros, once a layer."""

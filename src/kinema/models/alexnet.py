@@ -1,4 +1,4 @@
-"""What the networks that follow AlexNet share: widths, pooling that rounds up, initial weights."""
+"""What the networks that follow AlexNet share: sizes, pooling that rounds up, initial weights."""
 
 from __future__ import annotations
 
@@ -8,45 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kinema.layers import ClipShape
-
 PIXEL_SCALE = 64
 """What pixels, less their mean, are divided by as they go in: He's distribution is made for inputs
 of about 1. Ours; their authors fed pixels. It changes what is computed by the unit of conv1's
 weights alone, and is `pixel_scale` of our recipes."""
 
 LARGEST_TRIED = 512
-
-
-def scaled(number: int, width: float, multiple: int = 1) -> int:
-    """A published number of channels at a width, a multiple of what groups need.
-
-    Raises:
-        ValueError: the width is not positive.
-    """
-    if not (width > 0 and math.isfinite(width)):
-        raise ValueError(f"`width` must be a positive number, 1 as published; got {width}.")
-    return max(1, round(number * width / multiple)) * multiple
-
-
-def checked_shape(
-    input_shape: Sequence[int] | None, published: ClipShape, *, frames: int | None = None
-) -> ClipShape:
-    """The shape that goes in, (channels, frames, height, width): the published one for None.
-
-    Raises:
-        ValueError: it is no such shape, or has other channels, or other frames where these are
-            given.
-    """
-    if input_shape is None:
-        return published
-    shape = tuple(input_shape)
-    wanted = f"({published[0]}, {'frames' if frames is None else frames}, height, width)"
-    if len(shape) != 4 or any(not isinstance(size, int) or size < 1 for size in shape):
-        raise ValueError(f"`input_shape` must be {wanted}, sizes of at least 1; got {shape}.")
-    if shape[0] != published[0] or frames not in (None, shape[1]):
-        raise ValueError(f"`input_shape` must be {wanted}, got {shape}.")
-    return shape
 
 
 def output_shape(layers: nn.Module, shape: Sequence[int], what: str) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.layers import ClipShape
+from kinema.models.alexnet import output_shape
 from kinema.models.googlenet import SMALLEST, GoogLeNet
 from kinema.models.sizes import clip_shape, scaled
 from kinema.models.step_scores import log_mean_softmax, loss_at_steps
@@ -63,10 +64,7 @@ class _LongClips(nn.Module):
         self.maps_shape: tuple[int, ...] = (shape[0], *shape[2:])
         if not imagenet:
             self.googlenet = GoogLeNet(width=width)
-            # Sizes alone: nothing is computed, and no random number is drawn.
-            with torch.device("meta"):
-                maps = GoogLeNet(width=width)(torch.empty(1, shape[0], *shape[2:]))
-            self.maps_shape = tuple(maps.shape[1:])
+            self.maps_shape = output_shape(self.googlenet, (shape[0], *shape[2:]), "frames")
 
     def maps(self, clips: Tensor) -> Tensor:
         """(N, T, channels, H', W'): the last maps of every frame."""

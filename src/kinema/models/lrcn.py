@@ -22,19 +22,18 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kinema.layers import ClipShape
 from kinema.models.alexnet import (
     PIXEL_SCALE,
-    checked_shape,
     flat,
     frames_of,
     initialise,
     output_shape,
     pool,
-    scaled,
 )
+from kinema.models.sizes import clip_shape, scaled
+from kinema.models.step_scores import log_mean_softmax, loss_at_steps
 
 FLOW_LEVELS = 20 / 127 * 240 / 256 * 16
 """Levels of the authors' flow images in one step of the flow that goes in: a step is 20/127 pixel
@@ -70,11 +69,6 @@ class CaffeLSTM(nn.Module):
         return torch.stack(states, 1)
 
 
-def log_mean_probability(steps: Tensor) -> Tensor:
-    """(N, K) logarithms of the mean over steps of the softmaxes of scores (N, T, K)."""
-    return steps.log_softmax(2).logsumexp(1) - math.log(steps.shape[1])
-
-
 class _Recurrent(nn.Module):
     """fc6 of frames, the LSTM, the last layer; subclasses say what fc6 sees."""
 
@@ -108,14 +102,11 @@ class _Recurrent(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """(N, K) logarithms of the steps' mean probabilities."""
-        return log_mean_probability(self.steps(clips))
+        return log_mean_softmax(self.steps(clips))
 
     def loss(self, clips: Tensor, labels: Tensor) -> Tensor:
         """The mean over clips and steps of the cross-entropy with the clip's label (N,)."""
-        steps = self.steps(clips)
-        return functional.cross_entropy(
-            steps.flatten(0, 1), labels.repeat_interleave(steps.shape[1])
-        )
+        return loss_at_steps(self.steps(clips), labels)
 
 
 class LRCN(_Recurrent):
@@ -148,7 +139,7 @@ class LRCN(_Recurrent):
         lstm_dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        shape = checked_shape(input_shape, self.input_shape)
+        shape = clip_shape(input_shape, self.input_shape)
         c1, c2, c3, c4, c5 = (scaled(number, width, 2) for number in (96, 384, 512, 512, 384))
         self.maps = nn.Sequential(
             OrderedDict(
@@ -219,7 +210,7 @@ class LRCNOnImageNet(_Recurrent):
         lstm_dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        channels = checked_shape(input_shape, self.input_shape)[0]
+        channels = clip_shape(input_shape, self.input_shape)[0]
         self._add_head(channels, num_classes, width, dropout, lstm_dropout)
 
     def _below(self, clips: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from kinema.layers import ClipShape
@@ -10,15 +11,15 @@ PIXEL_DEVIATION = 0.225 * 255
 """What pixels less their mean are divided by: SlowFast's, 0.225 of 0..1 (PyTorch Hub's page)."""
 
 
-def scaled(number: int, width: float) -> int:
-    """A number of channels, units or cells times the width; at least 1.
+def scaled(number: int, width: float, multiple: int = 1) -> int:
+    """A number of channels, units or cells times the width: at least 1, a multiple for groups.
 
     Raises:
-        ValueError: the width is not above 0.
+        ValueError: the width is not above 0, or not finite.
     """
-    if not width > 0:
-        raise ValueError(f"`width` must be above 0, got {width}.")
-    return max(1, round(number * width))
+    if not 0 < width < math.inf:
+        raise ValueError(f"`width` must be a positive number, 1 as published; got {width}.")
+    return max(1, round(number * width / multiple)) * multiple
 
 
 def clip_shape(
@@ -26,6 +27,7 @@ def clip_shape(
     published: ClipShape,
     *,
     frames: int = 1,
+    exactly: int | None = None,
     pixels: int = 1,
     any_channels: bool = False,
 ) -> ClipShape:
@@ -35,6 +37,7 @@ def clip_shape(
         given: (channels, frames, height, width); None for the published shape.
         published: the published shape, whose number of channels is the only one taken.
         frames: the least number of frames.
+        exactly: the only number of frames; None for any.
         pixels: the least height and width.
         any_channels: whether another number of channels is taken too.
 
@@ -52,6 +55,8 @@ def clip_shape(
         raise ValueError(
             f"`input_shape` must have {published[0]} channels as {published}, got {shape}."
         )
+    if exactly not in (None, shape[1]):
+        raise ValueError(f"`input_shape` must have {exactly} frames, got {shape}.")
     if shape[1] < frames:
         raise ValueError(f"`input_shape` must have at least {frames} frames, got {shape}.")
     if min(shape[2:]) < pixels:

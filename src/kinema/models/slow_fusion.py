@@ -21,12 +21,11 @@ from torch.nn import functional
 from kinema.layers import ClipShape
 from kinema.models.alexnet import (
     PIXEL_SCALE,
-    checked_shape,
     flat,
     initialise,
     output_shape,
-    scaled,
 )
+from kinema.models.sizes import clip_shape, scaled
 
 
 def _norm() -> nn.Module:
@@ -89,7 +88,7 @@ class SlowFusion(nn.Module):
         dropout: float = 0.9,
     ) -> None:
         super().__init__()
-        shape = checked_shape(input_shape, self.input_shape)
+        shape = clip_shape(input_shape, self.input_shape)
         if shape[1] < 10:
             raise ValueError(f"`input_shape` must have at least 10 frames, got {shape[1]}.")
         values = self._build(shape, width)

@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from kinema.layers import ClipShape
 from kinema.models.alexnet import (
     PIXEL_SCALE,
-    checked_shape,
     flat,
     initialise,
     output_shape,
     pool,
-    scaled,
 )
+from kinema.models.sizes import clip_shape, scaled
 
 FLOW_STEP = 20 / 127
 """Pixels of displacement in one step of the flow that goes in: 20 pixels are 127 steps."""
@@ -50,7 +49,7 @@ class _Stream(nn.Module):
         dropout: float = 0.9,
     ) -> None:
         super().__init__()
-        shape = checked_shape(input_shape, self.input_shape, frames=self.frames)
+        shape = clip_shape(input_shape, self.input_shape, exactly=self.frames)
         picture = (shape[0] * shape[1], *shape[2:])
         c1, c2, c3, c4, c5, d6, d7 = (
             scaled(number, width) for number in (96, 256, 512, 512, 512, 4096, 2048)
@@ -182,7 +181,7 @@ class SpatialOnImageNet(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        channels = checked_shape(input_shape, self.input_shape, frames=1)[0]
+        channels = clip_shape(input_shape, self.input_shape, exactly=1)[0]
         scaled(channels, width)  # refuses a width that is none
         self.dropout = nn.Dropout(dropout)
         self.fc8 = nn.Linear(channels, num_classes)
