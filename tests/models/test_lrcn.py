@@ -15,8 +15,8 @@ from kinema.models.lrcn import (  # noqa: E402
     CaffeLSTM,
     LRCNFlow,
     LRCNOnImageNet,
-    log_mean_probability,
 )
+from kinema.models.step_scores import log_mean_softmax  # noqa: E402
 
 # Of 227x227: (227 - 7) / 2 + 1 = 111, pooled to 55; (55 - 5) / 2 + 1 = 26, pooled and rounded up
 # to 13; pooled to 6. Frames go through one behind the other: 2 clips are 32.
@@ -92,10 +92,10 @@ def test_a_step_worked_by_hand():
 def test_probabilities_are_averaged_over_steps_and_every_step_has_the_label():
     steps = torch.tensor([[[0.5, 0.5], [0.9, 0.1]], [[0.2, 0.8], [0.4, 0.6]]]).log() + 3
     mean = torch.tensor([[0.7, 0.3], [0.3, 0.7]])
-    torch.testing.assert_close(log_mean_probability(steps).softmax(1), mean)
-    torch.testing.assert_close(log_mean_probability(steps).exp(), mean)
+    torch.testing.assert_close(log_mean_softmax(steps).softmax(1), mean)
+    torch.testing.assert_close(log_mean_softmax(steps).exp(), mean)
     far = torch.tensor([[[1000.0, 0.0], [0.0, 1000.0]]])
-    torch.testing.assert_close(log_mean_probability(far).softmax(1), torch.tensor([[0.5, 0.5]]))
+    torch.testing.assert_close(log_mean_softmax(far).softmax(1), torch.tensor([[0.5, 0.5]]))
 
     module = LRCNOnImageNet(2, width=1 / 256)
     module.steps = lambda clips: steps
@@ -174,7 +174,7 @@ def test_eight_clips_are_learned_by_heart(made):
 def test_what_cannot_be_is_refused_in_a_line():
     with pytest.raises(ValueError, match=r"frames of 48x48 are too small .* at least 49x49"):
         LRCN(3, width=0.1, input_shape=(3, 16, 48, 48))
-    with pytest.raises(ValueError, match=r"must be \(1280, frames, height, width\), got \(3, "):
+    with pytest.raises(ValueError, match=r"must have 1280 channels .*, got \(3, "):
         LRCNOnImageNet(3, input_shape=(3, 16, 7, 7))
 
 

@@ -37,5 +37,5 @@ def test_other_shapes_are_refused(shape, text):
 
 @pytest.mark.parametrize("width", [0, -1, float("nan")])
 def test_a_width_is_above_0(width):
-    with pytest.raises(ValueError, match="`width` must be above 0"):
+    with pytest.raises(ValueError, match="`width` must be a positive number"):
         scaled(64, width)

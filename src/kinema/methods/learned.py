@@ -200,11 +200,13 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
         """How it was learned, and what of these test videos was filled up."""
         recipe, model = self.recipe, self.weights_.network
         width = recipe.arguments.get("width", 1.0)
+        dropout = recipe.arguments.get("dropout")
+        dropped = "" if dropout is None else f", dropout {dropout:g}"
+        views = "" if self.views == 1 else f"{self.views} views of "
         lines = [
             f"width {width:g}, clips of {'x'.join(map(str, model.input_shape))}, "
             f"{self.iterations_} steps of {recipe.batch} clips ({recipe.optimiser}, "
-            f"{recipe.schedule}), {'one view' if self.views == 1 else f'{self.views} views'} of "
-            f"{_test_clips(model)}"
+            f"{recipe.schedule}{dropped}), scored by {views}{_test_clips(model)}"
         ]
         need = (model.input_shape[1] - 1) * model.frame_step + 1
         num = sum(max(s.num_frames for s in v.segments) < need for v in self._stored(X)[1])

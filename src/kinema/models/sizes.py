@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from kinema.layers import ClipShape
+from kinema.words import number_of
 
 PIXEL_DEVIATION = 0.225 * 255
 """What pixels less their mean are divided by: SlowFast's, 0.225 of 0..1 (PyTorch Hub's page)."""
@@ -55,8 +56,8 @@ def clip_shape(
         raise ValueError(
             f"`input_shape` must have {published[0]} channels as {published}, got {shape}."
         )
-    if exactly not in (None, shape[1]):
-        raise ValueError(f"`input_shape` must have {exactly} frames, got {shape}.")
+    if exactly is not None and shape[1] != exactly:
+        raise ValueError(f"`input_shape` must have {number_of(exactly, 'frame')}, got {shape}.")
     if shape[1] < frames:
         raise ValueError(f"`input_shape` must have at least {frames} frames, got {shape}.")
     if min(shape[2:]) < pixels:
