@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -213,3 +214,21 @@ def test_half_precision_is_what_the_note_says():
     records = as_records(rows)
     assert records.nbytes == 100 * 892
     np.testing.assert_allclose(records["descriptors"], rows[:, 10:], rtol=2**-11, atol=2**-25)
+
+
+def test_a_stopped_run_keeps_no_part_of_a_video_as_the_whole(videos, tmp_path, monkeypatch):
+    whole = {r.filename.name: len(r) for _, r in TrajectoryStore(1, tmp_path / "a").records(videos)}
+
+    def slow(frames):
+        for rows in fake_trajectories.tracks(frames):
+            time.sleep(0.05)
+            yield rows
+
+    monkeypatch.setattr(trajectory_store, "_tracks", slow)
+    records = TrajectoryStore(1, tmp_path / "b", threads=1).records(videos)
+    next(records)
+    time.sleep(0.1)  # the next video has begun
+    records.close()
+    kept = {file.name: len(np.load(file)) for file in (tmp_path / "b").glob("*.npy")}
+    assert kept
+    assert kept.items() <= whole.items()
