@@ -12,6 +12,7 @@ from typing import Any
 from kinema.methods.learned import Fused, LearnedNet
 from kinema.methods.options import Learning, Options
 from kinema.model import Model
+from kinema.models import load as load_model
 from kinema.training.kept_clips import KeptClips
 from kinema.training.published import PUBLISHED, short
 from kinema.training.recipe import Recipe
@@ -156,12 +157,12 @@ def _net(
 def _recipe(name: str, learning: Learning, num_frames: int | None) -> Recipe:
     """A published recipe at the comparison's width, crop and length."""
     recipe = PUBLISHED[name] if learning.published else short(PUBLISHED[name])
-    is_maps = recipe.make_network(2).stream == "imagenet"
+    made: Any = load_model(name)
     return adapted(
         recipe,
         width=learning.width,
         num_frames=num_frames,
-        crop=None if is_maps else learning.crop,
+        crop=None if made.stream == "imagenet" else learning.crop,
         iterations=learning.iterations,
     )
 

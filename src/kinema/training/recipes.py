@@ -135,10 +135,6 @@ def adapted(
         raise ValueError("`crop` cannot be chosen with a network that is given as it is.")
     if model is not None:
         changes["network"], changes["arguments"] = _network_of(recipe, model, models)
-    if crop is not None or num_frames is not None:
-        shape = _input_shape(dataclasses.replace(recipe, **changes), models, crop, num_frames)
-        arguments = changes.get("arguments", recipe.arguments)
-        changes["arguments"] = {**arguments, "input_shape": shape}
     if width is not None:
         name = changes.get("network", recipe.network)
         if name not in MODELS:
@@ -146,6 +142,10 @@ def adapted(
         if not 0 < width < math.inf:
             raise ValueError(f"`width` must be more than 0, got {width}.")
         changes["arguments"] = {**changes.get("arguments", recipe.arguments), "width": width}
+    if crop is not None or num_frames is not None:
+        shape = _input_shape(dataclasses.replace(recipe, **changes), models, crop, num_frames)
+        arguments = changes.get("arguments", recipe.arguments)
+        changes["arguments"] = {**arguments, "input_shape": shape}
     return dataclasses.replace(recipe, **changes)
 
 
