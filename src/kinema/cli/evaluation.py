@@ -13,6 +13,7 @@ from kinema.cli.end import Done
 from kinema.cli.options import (
     DatasetPath,
     Features,
+    GuardedSplits,
     Labels,
     Learning,
     MaxSkipped,
@@ -21,7 +22,6 @@ from kinema.cli.options import (
     Several,
     Splits,
     Svm,
-    Switch,
     Threads,
     names,
 )
@@ -37,13 +37,6 @@ Methods = Annotated[
         group=options.FEATURES,
     ),
 ]
-Force = Annotated[
-    Switch,
-    Parameter(
-        help="Go on with weights that saw test videos, and mark their rows.",
-        group=options.PROTOCOL,
-    ),
-]
 
 
 def transfer(
@@ -52,8 +45,7 @@ def transfer(
     out: OutFolder,
     features: Features = Features(),
     svm: Svm = Svm(),
-    splits: Splits = Splits(),
-    force: Force = False,
+    splits: GuardedSplits = GuardedSplits(),
     labels: Labels = Labels(),
     threads: Threads = None,
     reading: Reading = Reading(),
@@ -78,7 +70,6 @@ def transfer(
         cache=out / "features",
         pictures=True,
         also=_filmstrips(out, reading),
-        force=force,
         threads=threads,
         progress=True,
         **features.given(),
@@ -98,12 +89,11 @@ def compare(
     dataset: DatasetPath,
     *,
     out: OutFolder,
-    methods: Methods = "c3d,c3d-random,one-frame,chance",
+    methods: Annotated[str, Parameter(group=options.FEATURES)] = "c3d,c3d-random,one-frame,chance",
     method: Annotated[tuple[str, ...], Several, Parameter(group=options.FEATURES)] = (),
     features: Features = Features(),
     svm: Svm = Svm(),
-    splits: Splits = Splits(),
-    force: Force = False,
+    splits: GuardedSplits = GuardedSplits(),
     labels: Labels = Labels(),
     threads: Threads = None,
     reading: Reading = Reading(),
@@ -140,7 +130,6 @@ def compare(
         cache=out / "features",
         pictures=True,
         also=_filmstrips(out, reading),
-        force=force,
         threads=threads,
         progress=True,
         **features.given(),

@@ -158,6 +158,14 @@ class Splits:
 
 
 @flags(PROTOCOL)
+class GuardedSplits(Splits):
+    """Splits, and what may be tested on them."""
+
+    force: Switch = False
+    """Go on with weights that saw test videos, and mark their rows."""
+
+
+@flags(PROTOCOL)
 class Svm:
     """The linear SVM of the protocol."""
 
