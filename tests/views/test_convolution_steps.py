@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
+import shlex
+import textwrap
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +15,7 @@ import pytest
 from kinema.cli.app import main
 from kinema.views import convolution_text as text
 from kinema.views.convolution_pictures import WINDOW
-from kinema.views.convolution_steps import EXAMPLES, convolve, read_numbers, steps_of
+from kinema.views.convolution_steps import EXAMPLES, convolve, read_numbers, sizes_of, steps_of
 
 GRID = "1 2 3; 4 5 6; 7 8 9"
 
@@ -204,6 +208,32 @@ def test_the_command_names_the_examples_that_there_are(capsys):
         assert example.about in capsys.readouterr().out
     assert main(["convolve"]) == 0
     assert "·" in capsys.readouterr().out
+
+
+def test_the_page_shows_what_the_commands_print(tmp_path, monkeypatch, capsys):
+    """docs/convolution.md: the block below the first command, the table, the committed picture."""
+    docs = Path(__file__).parent.parent.parent / "docs"
+    page = (docs / "convolution.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"^```sh\nkinema (convolve .*)\n```$", page, flags=re.MULTILINE)
+    assert main(shlex.split(first)) == 0
+    printed = capsys.readouterr().out
+    assert textwrap.indent(printed, "    ") in page
+    (tmp_path / "docs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(second)) == 0
+    made, kept = (cv2.imread(str(at / "convolve-motion.png")) for at in (tmp_path / "docs", docs))
+    assert (
+        abs(made.astype(int) - kept).mean() < 2
+    )  # another version draws letters a little otherwise
+    for name, grid, kernel, output in re.findall(
+        r"^\| `kinema convolve (\w+)` \| .*?(\dx[\dx]+) \| (\dx[\dx]+).*? \| .*?(\dx[\dx]+)",
+        page,
+        flags=re.MULTILINE,
+    ):
+        example = convolve(name)
+        sizes = map(sizes_of, (example.grid, example.kernel, example.output))
+        assert [*sizes] == [grid, kernel, output]
+    assert page.count("| `kinema convolve ") == 3
 
 
 def boxes(picture):

@@ -128,8 +128,9 @@ def draw(path: str | os.PathLike[str], made: Convolution, steps: Sequence[int]) 
             )  # fmt: skip
             y += _TEXT
         y += 0.35
+    options: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if ending == ".png" else {}
     with atomic_path(path) as partial:
-        figure.savefig(partial, format=ending[1:], facecolor="white")
+        figure.savefig(partial, format=ending[1:], facecolor="white", **options)
 
 
 def _header(made: Convolution, width: float) -> list[tuple[str, dict[str, Any]]]:
@@ -137,7 +138,7 @@ def _header(made: Convolution, width: float) -> list[tuple[str, dict[str, Any]]]
     about = {"fontsize": 12, "weight": "bold", "color": INK}
     small = {"fontsize": 9.5, "color": INK}
     found = []
-    for line, style, letters in ((made.about, about, 3.2), (made.over_time, small, 4.2)):
+    for line, style, letters in ((made.about, about, 3.3), (made.over_time, small, 4.6)):
         found += [(part, style) for part in textwrap.wrap(line, int(width * letters))]
     sizes = "    ".join(line.strip() for line in text.sizes(made))
     faint = [f"size of the output:  {sizes}", *text.remarks(made)]
@@ -195,10 +196,13 @@ def _time(made: Convolution, index: int) -> str:
 
 
 def _arranged(blocks: Sequence[_Block]) -> list[list[_Block]]:
-    """Blocks in rows of at most `_WIDTH`."""
-    rows: list[list[_Block]] = [[]]
-    for block in blocks:
-        if rows[-1] and sum(b.width + _BETWEEN_BLOCKS for b in rows[-1]) + block.width > _WIDTH:
+    """Blocks in rows of at most `_WIDTH`: one, or the first alone and then the others."""
+    if sum(block.width + _BETWEEN_BLOCKS for block in blocks) <= _WIDTH:
+        return [[*blocks]]
+    rows = [[blocks[0]]]
+    for block in blocks[1:]:
+        width = sum(b.width + _BETWEEN_BLOCKS for b in rows[-1]) + block.width
+        if len(rows) == 1 or width > _WIDTH:
             rows.append([])
         rows[-1].append(block)
     return rows

@@ -109,25 +109,27 @@ def sums(made: Convolution, place: Place) -> list[str]:
 
 
 def beside(blocks: Sequence[Block]) -> Block:
-    """Blocks of lines from left to right, in as many rows as it takes."""
+    """Blocks of lines from left to right, or the first alone and the others below it."""
+    rows: list[list[Block]] = [[*blocks]]
+    if _width(blocks) > WIDTH:
+        rows = [[blocks[0]]]
+        for block in blocks[1:]:
+            if len(rows) == 1 or _width([*rows[-1], block]) > WIDTH:
+                rows.append([])
+            rows[-1].append(block)
     found: Block = []
-    row: list[Block] = []
-
-    def end_row() -> None:
+    for row in rows:
         if found:
             found.append("")
         widths = [max(map(len, block)) for block in row]
         for cells in itertools.zip_longest(*row, fillvalue=""):
             padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
             found.append(("  " + "     ".join(padded)).rstrip())
-
-    for block in blocks:
-        if row and sum(5 + max(map(len, each)) for each in [*row, block]) > WIDTH:
-            end_row()
-            row = []
-        row.append(block)
-    end_row()
     return found
+
+
+def _width(blocks: Sequence[Block]) -> int:
+    return sum(5 + max(map(len, block)) for block in blocks)
 
 
 def _step(made: Convolution, step: int) -> list[str]:
