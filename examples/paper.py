@@ -297,7 +297,7 @@ for title, engine in networks.items():
     axes.plot(layers, values, "o-", label=title)
     print(f"{title}:", ", ".join(f"{v:.1f} %" for v in values))
 axes.set_ylabel("forwards and backwards\napart, %")
-axes.legend(frameon=False)
+_ = axes.legend(frameon=False)
 
 # %% [markdown]
 # Kernels of one frame say the same to both: the boxes of the poolings hold the same frames from
