@@ -141,6 +141,25 @@ def test_over_frames_each_has_its_sum():
     assert "Products with weights of 0 are not written out." in text.lines(made, [1])
 
 
+def test_numbers_are_short_and_as_exact_as_they_are_added():
+    values = (
+        0.0,
+        -0.0,
+        1 / 9,
+        9 * (1 / 9),
+        -2.5,
+        1234.5,
+        -2000001.25,
+        255.0,
+        1.9999,
+        0.00012,
+        -3e12,
+    )
+    assert [*map(text.number, values)] == [
+        "0", "0", "0.111", "1", "-2.5", "1234.5", "-2000001.25", "255", "2", "0.00012", "-3e+12",
+    ]  # fmt: skip
+
+
 def test_which_places_are_worked():
     made = convolve("motion")
     assert steps_of(made) == [1, 2, 24]  # the strongest answer, 3, is the second

@@ -214,7 +214,7 @@ def _draw_block(axes: Axes, block: _Block, x: float, y: float) -> None:
     known = block.values[~block.unknown]
     largest = float(np.abs(known).max()) or 1.0
     longest = max(len(text.number(value)) for value in block.values.flat)
-    size = min(9.5, 34 / longest)
+    size = min(9.5, 32 / longest)
     top = y + block.top
     for frame in range(num_frames):
         left = x + frame * (columns + _BETWEEN_FRAMES)

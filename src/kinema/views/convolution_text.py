@@ -77,9 +77,14 @@ def remarks(made: Convolution) -> list[str]:
 
 
 def number(value: float) -> str:
-    """A number in few characters: whole ones as they are, others with three figures."""
-    nearest = round(float(value))
-    return str(nearest) if abs(value - nearest) < 1e-9 else f"{value:.3g}"
+    """A number in few characters: at most three decimals, an exponent for the smallest and largest.
+
+    What lies within a billionth of a whole number is written as that: 9/9 summed is 1.
+    """
+    size, nearest = abs(value), round(float(value))
+    if size < 1e9 and abs(value - nearest) < 1e-9:
+        return str(nearest)
+    return f"{value:.3f}".rstrip("0").rstrip(".") if 1e-3 <= size < 1e9 else f"{value:.3g}"
 
 
 def place_name(made: Convolution, place: Place) -> str:
