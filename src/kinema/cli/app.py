@@ -42,6 +42,7 @@ commands: tuple[Callable[..., Done | None], ...] = (
     rivals.trajectories,
     rivals.flow,
     rivals.runtime,
+    inside.convolve,
     inside.kernels,
     inside.excite,
     inside.demo,

@@ -1,13 +1,60 @@
-"""Seeing inside networks: `kinema kernels`, `kinema excite`; and `kinema demo`."""
+"""Seeing inside: `kinema convolve`, `kinema kernels`, `kinema excite`; and `kinema demo`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from kinema.cli import options
 from kinema.cli.end import Done
-from kinema.cli.options import MaxSkipped, OutFolder, Reading, Several, VideoPath
+from kinema.cli.options import MaxSkipped, OutFolder, Reading, Several, Switch, VideoPath
+
+
+def convolve(
+    example: Literal["edge", "blur", "frames", "motion"] = "edge",
+    *,
+    grid: str | None = None,
+    kernel: str | None = None,
+    padding: str | None = None,
+    stride: str | None = None,
+    turned: Switch = False,
+    steps: str | None = None,
+    out: Path | None = None,
+) -> Done:
+    """Lay a small kernel on a small grid, place by place, and show how each number comes about.
+
+    In 2-D or over frames, where it tells what becomes of time. It is the cross-correlation that
+    networks call convolution. Numbers under the kernel stand in brackets.
+
+    Args:
+        example: Edges, a blur, a dot that moves seen by a 2-D kernel over all frames, or by a 3-D
+            one; what is not given below is its own.
+        grid: Numbers, with ";" between rows and "|" between frames, as "1 2 3; 4 5 6; 7 8 9"; or a
+            file of them, .txt or .npy.
+        kernel: The same, as "1 0; 0 -1" or "1/4 1/4; 1/4 1/4"; one of a single frame is laid on
+            each frame of the grid.
+        padding: Zeros around the grid: one number, rows,columns or frames,rows,columns.
+        stride: How far the kernel moves, given as the padding.
+        turned: Turn the kernel around first, as mathematics defines convolution.
+        steps: Places to work in full: all, or numbers as 1,5. The first, the last and the one
+            with the strongest answer by default.
+        out: Picture of these steps to write, .png or .svg.
+    """
+    from kinema.views.convolution_steps import convolve, steps_of
+    from kinema.views.convolution_text import lines, write
+
+    made = convolve(
+        example,
+        grid=grid,
+        kernel=kernel,
+        padding=padding,
+        stride=stride,
+        turned=turned,
+        steps=steps,
+        out=out,
+    )
+    write(lines(made, steps_of(made, steps)))
+    return Done(lines=[out] if out else [])
 
 
 def kernels(
