@@ -11,9 +11,9 @@
 All but those of drawn actions take real videos from KINEMA_DATA and the official lists beside it.
 Features are kept in experiments/.cache, so a stopped run goes on; so are codebooks, a file for each
 channel of a split, the vectors of videos by them, and the runs of networks. `rivals` tracks 73,000
-frames, and keeps some 21 GB of trajectories there; with one net c3d-nets is c3d, so its rows are left
-out. The fights are not told by c3d-mini: one of its teachers learned from such clips. Its random
-draws stand there.
+frames, and keeps some 21 GB of trajectories there. With one net c3d-nets is c3d, so its rows are
+left out. The fights are not told by c3d-mini: one of its teachers learned from such clips. Its
+random draws stand there.
 """
 
 from __future__ import annotations
