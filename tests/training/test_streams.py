@@ -23,6 +23,8 @@ sys.path.insert(0, str(FORMATS))
 
 import clips as golden  # noqa: E402
 
+from small_videos import write_folder  # noqa: E402
+
 BOTH = {"rgb": {"channels": 3}, "flow": {"channels": 2}}
 
 
@@ -217,16 +219,37 @@ def test_a_network_of_flow_learns_from_prepared_clips(moving, tmp_path):
 
 
 def test_streams_that_are_not_there_are_refused(moving, tmp_path):
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     from kinema.training.train import train
 
     old = FORMATS / "kinema-clips-1.clips"
     with pytest.raises(ValueError, match="holds rgb of 3 channels, but the network needs flow of"):
         train(old, out=tmp_path / "run", model=NETWORK)
+
+    class Depth(torch.nn.Linear):
+        stream = "depth"
+        input_shape = (1, 8, 16, 16)
+
+        def __init__(self, num_classes):
+            super().__init__(16, num_classes)
+
     (tmp_path / "videos" / "a").mkdir(parents=True)
-    with pytest.raises(ValueError, match="needs flow, which videos are not prepared to"):
-        train(tmp_path / "videos", out=tmp_path / "run", model=NETWORK)
+    with pytest.raises(ValueError, match="needs depth, which videos are not prepared to"):
+        train(tmp_path / "videos", out=tmp_path / "run", model=Depth)
     assert not (tmp_path / "run").exists()
+
+
+def test_training_prepares_the_stream_that_its_model_sees(tmp_path):
+    pytest.importorskip("torch")
+    from kinema.training.train import train
+
+    videos = write_folder(tmp_path / "videos")
+    train(videos, out=tmp_path / "run", model=NETWORK, iterations=1, batch=2, threads=1)
+    store = ClipStore(tmp_path / "run" / "prepared.clips")
+    assert dict(store.streams) == {"flow": 2}
+    # Colours stand still: no flow anywhere.
+    frames = store.frames(store.videos[0].segments[0], stream="flow")
+    assert np.abs(frames.astype(int) - 128).max() <= 2
 
 
 def test_a_store_names_its_streams(moving):
