@@ -7,6 +7,7 @@ To add a network, write one function that returns a `Network` and name it in `NE
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -254,6 +255,7 @@ def kernel_depth(
     num_classes: int = 101,
     *,
     input_shape: ClipShape = (3, 16, 112, 112),
+    width: float = 1.0,
 ) -> Network:
     """A network of the kernel-depth study: five convolutions, each followed by a pooling.
 
@@ -264,20 +266,26 @@ def kernel_depth(
         depths: temporal size of each of the five kernels; see `KERNEL_DEPTHS` for the paper's.
         num_classes: outputs of fc8.
         input_shape: channels, frames, height and width of a clip.
+        width: what channels and units, but for the classes, are multiplied by.
     """
     if len(depths) != 5:
         raise ValueError(f"`depths` must be five temporal kernel sizes, got {tuple(depths)}.")
+    if not 0 < width < math.inf:
+        raise ValueError(f"`width` must be more than 0, got {width}.")
+    *channels, features = (max(round(width * n), 1) for n in (64, 128, 256, 256, 256, 2048))
     layers: list[Layer] = []
-    for index, (channels, depth) in enumerate(zip((64, 128, 256, 256, 256), depths, strict=True)):
-        layers.append(Conv3d(f"conv{index + 1}a", channels, (depth, 3, 3)))
+    for index, (number, depth) in enumerate(zip(channels, depths, strict=True)):
+        layers.append(Conv3d(f"conv{index + 1}a", number, (depth, 3, 3)))
         layers.append(MaxPool3d(f"pool{index + 1}", (1, 2, 2) if index == 0 else (2, 2, 2)))
-    layers += [Linear("fc6", 2048), Linear("fc7", 2048), *_classifier(num_classes)]
+    layers += [Linear("fc6", features), Linear("fc7", features), *_classifier(num_classes)]
     architecture = {
         "name": "kernel_depth",
         "depths": list(depths),
         "num_classes": num_classes,
         "input_shape": list(input_shape),
     }
+    if width != 1:  # so that files of earlier versions are of the same network
+        architecture["width"] = width
     return Network(input_shape, tuple(layers), architecture)
 
 

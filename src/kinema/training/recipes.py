@@ -137,8 +137,9 @@ def adapted(
         changes["network"], changes["arguments"] = _network_of(recipe, model, models)
     if width is not None:
         name = changes.get("network", recipe.network)
-        if name not in MODELS:
-            raise ValueError(f"`width` scales {', '.join(MODELS)}; got it for {name}.")
+        if name not in MODELS and name != "kernel_depth":
+            scaled = ", ".join([*MODELS, *KERNEL_DEPTHS])
+            raise ValueError(f"`width` scales {scaled}; got it for {name}.")
         if not 0 < width < math.inf:
             raise ValueError(f"`width` must be more than 0, got {width}.")
         changes["arguments"] = {**changes.get("arguments", recipe.arguments), "width": width}
