@@ -24,6 +24,7 @@ FUNCTIONS = {
     "classify": ["finding.classify.classify"],
     "prepare": ["training.prepare.prepare"],
     "train": ["training.train.train"],
+    "ablation": ["evaluation.ablation.ablation"],
     "export": ["engine.export.export"],
     "transfer": ["evaluation.transfer.transfer"],
     "compare": ["evaluation.compare.compare"],

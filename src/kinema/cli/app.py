@@ -33,6 +33,7 @@ commands: tuple[Callable[..., Done | None], ...] = (
     finding.classify,
     datasets.prepare,
     training.train,
+    training.ablation,
     training.export,
     evaluation.transfer,
     evaluation.compare,

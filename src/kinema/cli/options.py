@@ -26,6 +26,7 @@ Recipe = Literal[
     "ucf101-scratch",
     "kernel-depth",
     "mini",
+    "kernel-depth-mini",
     "slow-fusion",
     "slow-fusion-fovea",
     "two-stream-spatial",

@@ -1,4 +1,4 @@
-"""Learning networks, and handing them on: `kinema train`, `kinema export`."""
+"""Learning networks, and handing them on: `kinema train`, `ablation`, `export`."""
 
 from __future__ import annotations
 
@@ -135,6 +135,91 @@ def train(
         notes=report.notes if is_first else [],
         lines=[report.summary()] if is_first else [],
         named=not is_first,
+    )
+
+
+@options.flags(RECIPE)
+class OfStudy:
+    """Single settings of the study's recipe that are changed, the same for all nets."""
+
+    crop: int | None = None
+    """Height and width of the networks' input in pixels; 64 by the default recipe."""
+    width: float | None = None
+    """What channels and units are multiplied by; a quarter by the default recipe."""
+    epochs: float | None = None
+    """Length of each run; more than before makes runs that are there longer."""
+    iterations: int | None = None
+    """Length of each run, in steps; likewise."""
+    seconds: float | None = None
+    """Length of the whole study, in seconds of steps: as many as fit, the same for all nets."""
+    batch: int | None = None
+    """Clips of a step."""
+    learning_rate: float | None = None
+    """Of weights."""
+    flip: bool | None = None
+    """Mirror half of the clips; not where left and right tell classes apart."""
+    dropout: float | None = None
+    """Probability that an output of fc6 or fc7 is dropped."""
+
+
+def ablation(
+    dataset: Path,
+    *,
+    out: options.OutFolder,
+    seeds: int = 3,
+    recipe: Literal["kernel-depth-mini", "kernel-depth"] = "kernel-depth-mini",
+    split: str | None = None,
+    evaluations: int = 16,
+    changes: OfStudy = OfStudy(),
+    labels: Labels = Labels(),
+    compute: Compute = Compute(),
+    video_seconds: options.VideoSeconds = None,
+    max_skipped: MaxSkipped = 0,
+) -> Done:
+    """Learn the paper's six networks of other temporal depths, and draw its figure of them.
+
+    depth-1, 3, 5, 7, increasing and decreasing, from scratch, all for as many steps. Writes
+    ablation.json, ablation.md, ablation.png and .svg after each seed; a stopped study goes on with
+    the same command.
+
+    Args:
+        dataset: What `kinema prepare` wrote, or a dataset, which is then prepared first.
+        seeds: How many each network is learned from.
+        recipe: Settings that are the same for all, of two cores or of the paper.
+        split: Official split, as 1; the first one by default, or a quarter of the videos for tests.
+        evaluations: How many times each run is evaluated on the test videos.
+        labels.kind: What the dataset is, if it is not prepared yet.
+        labels.lists: Folder of its official lists, if it is not prepared yet.
+        compute.engine: What to compute convolutions with.
+        compute.threads: CPU threads; all by default.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise ImportError("training needs PyTorch: pip install 'kinema[train]'.") from None
+    from kinema.evaluation.ablation import ablation
+    from kinema.views import ablation as views
+
+    found = ablation(
+        dataset,
+        out=out,
+        seeds=seeds,
+        recipe=recipe,
+        split=split,
+        evaluations=evaluations,
+        video_seconds=video_seconds,
+        max_skipped=max_skipped,
+        progress=True,
+        each_seed=lambda so_far: views.write(so_far, out),
+        **vars(changes),
+        **vars(labels),
+        **vars(compute),
+    )
+    return Done(
+        skipped=found.skipped,
+        max_skipped=max_skipped,
+        notes=found.notes,
+        lines=[*views.summary(found), out / "ablation.png"],
     )
 
 

@@ -83,7 +83,7 @@ class TrainingLog:
         self._iterations, self._batch, self._epoch = iterations, batch, epoch
         self._every = max(iterations // _MOST_ROWS, 1)
         self._losses = list(losses)
-        found = _read_rows(self._path) if start else []
+        found = read_rows(self._path) if start else []
         self.rows = [row for row in found if row["iteration"] <= start]
         for row in self.rows:  # those of older versions
             row.setdefault("run_iterations", before or iterations)
@@ -165,8 +165,8 @@ def _figures(evaluation: Evaluation) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _read_rows(path: Path) -> list[dict[str, float]]:
-    """Rows of a log; a line that a kill cut off is passed over."""
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Rows of a log.csv, numbers by `COLUMNS`; a line that a kill cut off is passed over."""
     rows = []
     if path.is_file():
         with open(path, newline="", encoding="utf-8") as file:

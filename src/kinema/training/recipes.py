@@ -92,6 +92,28 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             pixel_scale=64,  # He's distribution is made for inputs of about 1
             initial="he",
         ),
+        # The study's length and its six networks at a size that two cores can do. The paper's
+        # settings learn nothing from a few hundred videos in so few steps; these do, and are the
+        # same for all six.
+        "kernel-depth-mini": Recipe(
+            "our study of the kernels' depth: 64 pixels, a quarter of the width, two cores",
+            network="kernel_depth",
+            arguments={
+                "depths": (3, 3, 3, 3, 3),
+                "width": 0.25,
+                "input_shape": (3, 16, 64, 64),
+            },
+            clips="whole",
+            batch=30,
+            learning_rate=0.001,
+            epochs=16,
+            pixel_scale=64,
+            initial="he",
+            optimiser="adamw",
+            schedule="cosine",
+            warm_up=0.05,
+            norm="batch",
+        ),
         **PUBLISHED,
     }
 )
@@ -196,4 +218,6 @@ def _network_of(
     arguments = dict(given)
     if "input_shape" in recipe.arguments and recipe.network in NETWORKS:
         arguments["input_shape"] = recipe.arguments["input_shape"]
+    if "width" in recipe.arguments and recipe.network == name:
+        arguments["width"] = recipe.arguments["width"]
     return name, arguments
