@@ -71,6 +71,16 @@ def test_input_resolutions_of_the_appendix(crop, millions):
     assert network.num_parameters / 1e6 == pytest.approx(millions, abs=0.006)
 
 
+def test_a_quarter_of_the_width_by_hand():
+    """Channels 16-32-64-64-64 and 512 units at 64 pixels, where pool5 leaves 2x2 places."""
+    network = networks.kernel_depth((3, 3, 5, 5, 7), 4, input_shape=(3, 16, 64, 64), width=0.25)
+    weights = 16 * 3 * 27 + 32 * 16 * 27 + 64 * 32 * 45 + 64 * 64 * 45 + 64 * 64 * 63
+    weights += 512 * 256 + 512 * 512 + 4 * 512
+    assert network.num_parameters == weights + 16 + 32 + 3 * 64 + 2 * 512 + 4
+    assert networks.from_architecture(dict(network.architecture)) == network
+    assert "width" not in networks.kernel_depth().architecture  # as in files of earlier versions
+
+
 def test_mini_is_a_small_c3d():
     mini, full = networks.c3d_mini(), networks.c3d()
     assert mini.input_shape == full.input_shape
@@ -174,6 +184,7 @@ def test_symmetric_pool5_has_shifted_windows():
         (lambda: Network((3, 16, 8, 8), (Linear("f", 1), Conv3d("c", 1))), "c needs .channels"),
         (lambda: networks.c3d(pool5="same"), "`pool5` must be one of caffe, symmetric"),
         (lambda: networks.kernel_depth((3, 3)), "five temporal kernel sizes"),
+        (lambda: networks.kernel_depth(width=0), "`width` must be more than 0, got 0"),
         (lambda: networks.c3d().feature_shape("fc9"), "`layer` must be one of conv1a"),
         (lambda: networks.from_architecture({"name": "i3d"}), "unknown network 'i3d'"),
         (lambda: networks.from_architecture({"name": "c3d", "depth": 3}), "cannot be made"),

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from kinema.model import UserModel  # noqa: E402
+from kinema.network import kernel_depth  # noqa: E402
 from kinema.training.budget import keep, kept_iterations  # noqa: E402
 from kinema.training.descent import Optimiser  # noqa: E402
 from kinema.training.heads import CLIPS, Head  # noqa: E402
@@ -192,6 +193,14 @@ def test_the_published_solvers():
 def test_widths_crops_and_lengths():
     recipe = adapted(RECIPES["two-stream-temporal"], width=0.25, crop=64)
     assert recipe.arguments == {"width": 0.25, "input_shape": (2, 10, 64, 64)}
+    depth = adapted(RECIPES["kernel-depth-mini"], model="depth-7", width=0.5, crop=32)
+    assert depth.make_network(3) == kernel_depth(
+        (7,) * 5, 3, input_shape=(3, 16, 32, 32), width=0.5
+    )
+    same = adapted(RECIPES["kernel-depth-mini"], model="depth-7")
+    assert same.make_network(3) == kernel_depth(
+        (7,) * 5, 3, input_shape=(3, 16, 64, 64), width=0.25
+    )
     with pytest.raises(ValueError, match="`width` scales slow-fusion"):
         adapted(RECIPES["mini"], width=0.5)
     with pytest.raises(ValueError, match="`crop`: lrcn-imagenet sees maps of 7x7 places"):

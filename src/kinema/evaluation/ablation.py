@@ -30,7 +30,7 @@ from kinema.training.budget import keep, kept_iterations
 from kinema.training.clip_store import StoredVideo, is_clip_store
 from kinema.training.log import read_rows
 from kinema.training.material import Material, check_dataset, check_store, open_store
-from kinema.training.plan import Options, Plan, as_json
+from kinema.training.plan import Options, Plan, as_json, steps
 from kinema.training.prepare import prepare
 from kinema.training.recipe import Recipe
 from kinema.training.recipes import RECIPES, adapted
@@ -128,6 +128,13 @@ def ablation(
             study.plan = dataclasses.replace(
                 plan, recipe=dataclasses.replace(base, iterations=length, epochs=None)
             )
+        if progress:
+            hours = seeds * sum(speeds.values()) * study.num_steps / 3600
+            print(
+                f"{seeds * len(KERNEL_DEPTHS)} runs of {study.num_steps} steps: about {hours:.1f} "
+                "hours, evaluations not counted",
+                file=sys.stderr,
+            )
         found: dict[str, list[SeedRun]] = {name: [] for name in KERNEL_DEPTHS}
         for seed in range(seeds):
             for number, name in enumerate(KERNEL_DEPTHS, start=seed * len(KERNEL_DEPTHS) + 1):
@@ -222,6 +229,15 @@ class _Study:
 
     def _of(self, name: str, seed: int = 0) -> Plan:
         return dataclasses.replace(self.plan, recipe=_of_net(self.plan.recipe, name), seed=seed)
+
+    @property
+    def num_steps(self) -> int:
+        """Of each run."""
+        recipe, material = self.plan.recipe, self.material
+        _, length, *_ = self.plan.any_network.input_shape
+        segments = [segment for video in material.train for segment in video.segments]
+        clips = sum(max(segment.num_frames // length, 1) for segment in segments)
+        return steps(self.plan, clips, (recipe.epochs, recipe.iterations))
 
     def seconds_a_step(self) -> dict[str, float]:
         """How long a step of each net takes, measured once; see `Run.seconds_a_step`."""

@@ -98,13 +98,13 @@ def _curve(
 def _draw_table(axes: matplotlib.axes.Axes, ablation: Ablation) -> None:
     axes.set_axis_off()
     titles, rows = table(ablation)
-    heads = [textwrap.fill(title, 16) for title in titles]
+    heads = [textwrap.fill(title, 13) for title in titles]
     drawn = axes.table(cellText=rows, colLabels=heads, loc="center", cellLoc="center")
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(7.5)
     for (row, _), cell in drawn.get_celld().items():
         cell.set_linewidth(0.3)
-        cell.set_height(0.21 if row == 0 else 0.115)
+        cell.set_height(0.27 if row == 0 else 0.115)
 
 
 def as_markdown(ablation: Ablation, name: str = "ablation") -> str:
@@ -136,7 +136,10 @@ def findings(ablation: Ablation) -> list[str]:
     )
     if BASELINE in ablation.inconclusive:
         return [*lines, f"So nothing is compared with {BASELINE}."]
-    ahead, behind, unclear, single = [], [], [], []
+    ahead: list[str] = []
+    behind: list[str] = []
+    unclear: list[str] = []
+    single: list[str] = []
     for net in ablation.nets:
         difference = ablation.difference(net)
         if difference is None or net.name in ablation.inconclusive:
