@@ -70,6 +70,7 @@ MAY_IMPORT_TORCH = MODELS_FILES | {
     "training.resident",
 }
 IMPORT_TORCH_AT_ONCE = MODELS_FILES | {
+    "evaluation.ablation",
     "engine.autograd",
     "engine.torch_network",
     "flow.torch_brox",

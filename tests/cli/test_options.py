@@ -101,7 +101,7 @@ def functions_of(command: str) -> list:
     found = []
     for address in FUNCTIONS[command]:
         module, _, name = address.rpartition(".")
-        if module == "training.train":
+        if module in ("training.train", "evaluation.ablation"):
             pytest.importorskip("torch")
         found.append(getattr(importlib.import_module(f"kinema.{module}"), name))
     return found

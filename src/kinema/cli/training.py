@@ -194,10 +194,11 @@ def ablation(
         compute.threads: CPU threads; all by default.
     """
     try:
-        import torch  # noqa: F401
-    except ImportError:
+        from kinema.evaluation.ablation import ablation
+    except ImportError as error:
+        if error.name != "torch":
+            raise
         raise ImportError("training needs PyTorch: pip install 'kinema[train]'.") from None
-    from kinema.evaluation.ablation import ablation
     from kinema.views import ablation as views
 
     found = ablation(

@@ -18,7 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kinema.datasets.loaders import load
 from kinema.evaluation.ablation_result import Ablation, Net, Point, SeedRun
@@ -32,11 +32,11 @@ from kinema.training.log import read_rows
 from kinema.training.material import Material, check_dataset, check_store, open_store
 from kinema.training.plan import Options, Plan, as_json, steps
 from kinema.training.prepare import prepare
+from kinema.training.processes import Processes
 from kinema.training.recipe import Recipe
 from kinema.training.recipes import RECIPES, adapted
-
-if TYPE_CHECKING:
-    from kinema.training.processes import Processes
+from kinema.training.run import Run, TrainingError
+from kinema.training.train import learn
 
 EVALUATIONS = 16
 """Of a run, evenly over it: the paper has one after each of 16 epochs."""
@@ -131,7 +131,7 @@ def ablation(
         if progress:
             hours = seeds * sum(speeds.values()) * study.num_steps / 3600
             print(
-                f"{seeds * len(KERNEL_DEPTHS)} runs of {study.num_steps} steps: about {hours:.1f} "
+                f"{seeds * len(KERNEL_DEPTHS)} runs of {study.num_steps} steps: about {hours:.2g} "
                 "hours, evaluations not counted",
                 file=sys.stderr,
             )
@@ -241,8 +241,6 @@ class _Study:
 
     def seconds_a_step(self) -> dict[str, float]:
         """How long a step of each net takes, measured once; see `Run.seconds_a_step`."""
-        from kinema.training.processes import Processes
-
         path = self.out / "speed.json"
         key = as_json({"recipe": _without_length(self.plan.recipe), "machine": self._machine})
         if (kept := _kept(path, key)) is not None:
@@ -254,8 +252,6 @@ class _Study:
         return speeds
 
     def _measured(self, name: str, processes: Processes) -> float:
-        from kinema.training.run import Run
-
         plan = self._of(name)
         one = dataclasses.replace(plan.recipe, iterations=1, epochs=None)
         plan = dataclasses.replace(plan, recipe=one)
@@ -264,9 +260,6 @@ class _Study:
 
     def run(self, name: str, seed: int) -> SeedRun:
         """One run, to its end; one that has ended is not made again."""
-        from kinema.training.run import TrainingError
-        from kinema.training.train import learn
-
         folder, plan = self.out / "runs" / f"seed-{seed}" / name, self._of(name, seed)
         key = as_json(
             {
