@@ -110,7 +110,7 @@ def functions_of(command: str) -> list:
 def same(flag, default) -> bool:
     """Whether a flag's default is the function's, which may hold many names at once."""
     value = flag.field_info.default
-    if name_of(flag) in ("methods", "streams", "systems"):
+    if name_of(flag) in ("methods", "systems"):
         value = options.names(value)
     if isinstance(default, tuple):
         return tuple(value or ()) == default

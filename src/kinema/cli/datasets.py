@@ -70,9 +70,10 @@ def info(
 class Kept:
     """What is kept of each frame."""
 
-    streams: str = "rgb"
+    streams: str | None = None
     """What is kept of each frame, with commas between: rgb, its picture; flow, the optical flow to
-    the next one; imagenet, the last maps of ImageNet's network."""
+    the next one; imagenet, the last maps of ImageNet's network. What the recipe's network sees by
+    default, or rgb."""
     flow: Literal["dis", "brox"] = "dis"
     """Method of the stream flow: dense inverse search, or Brox et al. 2004, which is slow."""
     flow_cache: Path | None = None
@@ -80,7 +81,8 @@ class Kept:
 
     def given(self) -> dict[str, Any]:
         """These as keyword arguments."""
-        return {**vars(self), "streams": options.names(self.streams)}
+        streams = None if self.streams is None else options.names(self.streams)
+        return {**vars(self), "streams": streams}
 
 
 def prepare(

@@ -43,5 +43,11 @@ def load(name: str) -> Callable[..., Any]:
     if name not in MODELS:
         raise ValueError(f"`name` must be one of {', '.join(MODELS)}; got {name!r}.")
     file, _, made = MODELS[name].partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(f"kinema.models.{file}"), made)
+    try:
+        module = importlib.import_module(f"kinema.models.{file}")
+    except ImportError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(f"{name} needs PyTorch: pip install 'kinema[train]'.") from None
+    found: Callable[..., Any] = getattr(module, made)
     return found

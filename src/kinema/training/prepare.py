@@ -96,7 +96,7 @@ def prepare(
     clips: str | None = None,
     size: tuple[int, int] | None = None,
     quality: int = QUALITY,
-    streams: Sequence[str] = ("rgb",),
+    streams: Sequence[str] | None = None,
     flow: str = "dis",
     flow_cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -112,13 +112,14 @@ def prepare(
     Args:
         dataset: a dataset or its path, see `datasets.load`.
         out: the file to write; one that was begun with the same settings is gone on with.
-        recipe: what the clips are for, a name of `recipes.RECIPES`; it decides over `clips` and
-            `size` where they are not given.
+        recipe: what the clips are for, a name of `recipes.RECIPES`; it decides over `clips`, `size`
+            and `streams` where they are not given.
         clips: "whole" or "five", see above; "whole" without a recipe.
         size: (height, width) that frames are resized to, `Network.frame_size` of the network that
             shall learn from them; 128x171, C3D's, without a recipe.
         quality: of the JPEG pictures, 1 to 100.
-        streams: what is kept of each frame, some of "rgb", "flow" and "imagenet"; see `recording`.
+        streams: what is kept of each frame, some of "rgb", "flow" and "imagenet", see `recording`;
+            "rgb" without a recipe.
         flow: method of the stream flow, "dis" or "brox".
         flow_cache: a folder of flows, see `flow.cache`: those that it has are taken from there,
             others are made and kept.
@@ -140,6 +141,8 @@ def prepare(
     size = size or (RECIPES[recipe].frame_size if recipe else C3D_RESIZE)
     if clips not in SCHEMES:
         raise ValueError(f"`clips` must be one of {', '.join(SCHEMES)}; got {clips!r}.")
+    if streams is None:
+        streams = (RECIPES[recipe].make_network(2).stream,) if recipe else ("rgb",)
     recording = Recording(
         streams=tuple(streams),
         size=size,
