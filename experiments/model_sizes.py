@@ -28,7 +28,7 @@ PUBLISHED = {
         181.42,
         2,
         101,
-        "two streams of VGG-M-2048: Feichtenhofer et al., CVPR 2016, table 1",
+        "two streams of VGG-M-2048: Feichtenhofer et al., CVPR 2016, table 1, as notes quote it",
     ),
     "slowfast": (34.48, 1, 400, "4x16, R50, Kinetics-400: pytorchvideo, docs/source/model_zoo.md"),
 }
