@@ -23,8 +23,9 @@ from kinema.evaluation.embedding import embed
 from kinema.network import KERNEL_DEPTHS, c3d, kernel_depth
 from kinema.video.reader import VideoReader
 from kinema.video.synthetic import CLASSES, draw_video, write_dataset
-from kinema.views.convolution_steps import convolve, steps_of
+from kinema.views.convolution_steps import steps_of
 from kinema.views.convolution_text import lines
+from kinema.views.convolve import convolve
 from kinema.views.excitation import excite
 from kinema.views.filters import kernels
 from kinema.weights.file import random_weights, resolve

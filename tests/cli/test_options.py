@@ -34,7 +34,7 @@ FUNCTIONS = {
     "trajectories": ["features.trajectory_files.write_trajectories"],
     "flow": ["flow.pictures.draw_flow"],
     "runtime": ["evaluation.runtime.runtime"],
-    "convolve": ["views.convolution_steps.convolve"],
+    "convolve": ["views.convolve.convolve"],
     "kernels": ["views.filters.kernels"],
     "excite": ["views.excitation.excite"],
     "demo": ["cli.demo.demo"],

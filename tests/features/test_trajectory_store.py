@@ -232,3 +232,25 @@ def test_a_stopped_run_keeps_no_part_of_a_video_as_the_whole(videos, tmp_path, m
     kept = {file.name: len(np.load(file)) for file in (tmp_path / "b").glob("*.npy")}
     assert kept
     assert kept.items() <= whole.items()
+
+
+def test_headers_are_read_without_ast(tmp_path, monkeypatch):
+    """Threads break `ast` for each other in Python 3.11, and NumPy reads headers by it."""
+    import ast
+
+    rows = np.random.default_rng(0).normal(size=(5, 436)).astype(np.float32)
+    np.save(tmp_path / "x.npy", trajectory_store.as_records(rows))
+    np.save(tmp_path / "none.npy", trajectory_store.as_records(rows[:0]))
+
+    def broken(*_):
+        raise SystemError("AST constructor recursion depth mismatch (before=45, after=41)")
+
+    monkeypatch.setattr(ast, "literal_eval", broken)
+    found = trajectory_store.read_records(tmp_path / "x.npy")
+    np.testing.assert_array_equal(found["info"], rows[:, :10])
+    assert len(trajectory_store.read_records(tmp_path / "none.npy")) == 0
+    whole = (tmp_path / "x.npy").read_bytes()
+    for damaged in (whole[:-1], whole[:100], b"", whole[:192] + whole[193:], b"PK\x03\x04" + whole):
+        (tmp_path / "x.npy").write_bytes(damaged)
+        with pytest.raises(ValueError, match="x.npy (is damaged|holds no trajectories)"):
+            trajectory_store.read_records(tmp_path / "x.npy")

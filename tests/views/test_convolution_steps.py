@@ -15,7 +15,8 @@ import pytest
 from kinema.cli.app import main
 from kinema.views import convolution_text as text
 from kinema.views.convolution_pictures import WINDOW
-from kinema.views.convolution_steps import EXAMPLES, convolve, read_numbers, sizes_of, steps_of
+from kinema.views.convolution_steps import EXAMPLES, read_numbers, sizes_of, steps_of
+from kinema.views.convolve import convolve
 
 GRID = "1 2 3; 4 5 6; 7 8 9"
 

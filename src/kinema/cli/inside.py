@@ -40,8 +40,9 @@ def convolve(
             with the strongest answer by default.
         out: Picture of these steps to write, .png or .svg.
     """
-    from kinema.views.convolution_steps import convolve, steps_of
+    from kinema.views.convolution_steps import steps_of
     from kinema.views.convolution_text import lines, write
+    from kinema.views.convolve import convolve
 
     made = convolve(
         example,

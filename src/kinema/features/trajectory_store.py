@@ -12,13 +12,14 @@ Note [Records of trajectories]
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from tokenize import TokenError
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -168,14 +169,26 @@ def read_records(file: Path) -> np.ndarray:
     Raises:
         ValueError: the file is damaged, or of another kind.
     """
-    # Not `np.load`, which takes what begins like a zip file for one.
-    try:
-        records: np.ndarray = np.lib.format.open_memmap(file, mode="r")
-    except (EOFError, TokenError) as error:
-        raise ValueError(f"{file} is damaged ({error}).") from None
-    if records.dtype != RECORD or records.ndim != 1:
-        raise ValueError(f"{file} holds no trajectories.")
-    return records
+    return _mapped(file, "r")
+
+
+def _mapped(file: Path, mode: Literal["r", "r+"]) -> np.ndarray:
+    """The records of a file, see `read_records`.
+
+    NumPy reads headers by `ast`, which threads break for each other in Python 3.11 ("AST
+    constructor recursion depth mismatch"); of ours the number alone is unknown.
+    """
+    with open(file, "rb") as opened:
+        begin = opened.read(_HEADER_BYTES)
+    num = re.search(rb"'shape': \((\d+),\)", begin)
+    if num is None or begin != _header(int(num[1])):
+        raise ValueError(f"{file} holds no trajectories, or is damaged.")
+    count = int(num[1])
+    if os.path.getsize(file) != _HEADER_BYTES + count * RECORD.itemsize:
+        raise ValueError(f"{file} is damaged: it does not hold its {count} records.")
+    if not count:
+        return np.empty(0, RECORD)
+    return np.memmap(file, RECORD, mode=mode, offset=_HEADER_BYTES, shape=(count,))
 
 
 def _tracks(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -200,7 +213,7 @@ class _Counted:
 
 def _write_times(file: Path, num_frames: int) -> None:
     """Fill the column t, for which the number of frames must be known."""
-    info = np.load(file, mmap_mode="r+")["info"]
+    info = _mapped(file, "r+")["info"]
     for start in range(0, len(info), BLOCK_RECORDS):
         block = info[start : start + BLOCK_RECORDS]
         block[:, INFO.index("t")] = np.clip(
@@ -208,16 +221,23 @@ def _write_times(file: Path, num_frames: int) -> None:
         )
 
 
-def _write_header(out: BinaryIO, num: int) -> None:
-    """Write NumPy's header of so many records, from the file's begin, and stand behind all.
-
-    NumPy leaves room in it for the number to grow.
-    """
-    out.seek(0)
+def _header(num: int) -> bytes:
+    """NumPy's header of so many records; it leaves room in it for the number to grow."""
+    out = io.BytesIO()
     header: dict[str, Any] = {
         "descr": np.lib.format.dtype_to_descr(RECORD),
         "fortran_order": False,
         "shape": (num,),
     }
     np.lib.format.write_array_header_1_0(out, header)
+    return out.getvalue()
+
+
+_HEADER_BYTES = len(_header(0))
+
+
+def _write_header(out: BinaryIO, num: int) -> None:
+    """Write the header of so many records at the file's begin, and stand behind all."""
+    out.seek(0)
+    out.write(_header(num))
     out.seek(0, os.SEEK_END)
