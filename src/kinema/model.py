@@ -54,6 +54,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from kinema.layers import ClipShape, Shape
+from kinema.models import MODELS
 
 RESERVED = ("mean", "momentum")
 """What files call their other arrays: no attribute of a model that holds parameters is named so."""
@@ -371,7 +372,9 @@ class UserModel(Model):
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.input_shape))
+        own = "a model of its author's own"
+        whose = f"published, of {self.stream}" if self.name in MODELS else own
         return (
-            f"input {shape}\n{self.name}: a model of its author's own, layers "
+            f"input {shape}\n{self.name}: {whose}, layers "
             f"{', '.join(self.layer_names)}\n{self.num_parameters:,} parameters"
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from kinema.cli.app import main  # noqa: E402
 from kinema.model import UserModel  # noqa: E402
 from kinema.models import MODELS, load  # noqa: E402
+from kinema.weights.file import Weights  # noqa: E402
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -56,3 +59,18 @@ def test_twice_the_width_is_more_and_the_same_seed_is_the_same(name):
 def test_an_unknown_name_is_told_the_others():
     with pytest.raises(ValueError, match="`name` must be one of slow-fusion, .*; got 'vgg'"):
         load("vgg")
+
+
+def test_weights_of_one_tell_what_they_are(tmp_path, capsys):
+    """A file of a published network needs no class to be given, and its mean is told in a word."""
+    model = UserModel.from_class("lrcn-imagenet", load("lrcn-imagenet"), 3, width=1 / 64)
+    mean = np.zeros(1280, np.float32)
+    path = tmp_path / "x.safetensors"
+    Weights(model.initial_arrays(0), model, name="x", mean=mean, labels=("a", "b", "c")).save(path)
+    again = Weights.load(path)
+    assert again.network.make is load("lrcn-imagenet")
+    assert again.sha256 == Weights.load(path).sha256
+    assert main(["weights", "info", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "mean       0 of each of 1280 channels\n" in printed
+    assert "lrcn-imagenet: published, of imagenet, layers fc6, lstm, logits, prob\n" in printed

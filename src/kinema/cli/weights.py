@@ -45,6 +45,8 @@ def info(file: str, *, json: Switch = False, model: OwnModel = None) -> Done:
         return Done(lines=[json_module.dumps(metadata)])
     if mean is None:
         of_mean = "none: extraction needs --mean"
+    elif mean.ndim == 1 and len(mean) != 3:
+        of_mean = f"{mean[0]:g} of each of {len(mean)} channels"
     elif mean.ndim == 1:
         of_mean = f"{', '.join(f'{v:g}' for v in mean)} (B, G, R)"
     else:
