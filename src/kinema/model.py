@@ -60,6 +60,9 @@ RESERVED = ("mean", "momentum")
 """What files call their other arrays: no attribute of a model that holds parameters is named so."""
 
 
+SHORT = ("repeat", "wrap")
+"""What stands for frames that a video does not have: its last one, or it is begun again."""
+
 NUM_TEST_CLIPS = 10
 """Clips whose scores are averaged for a video's (Tran et al., section 3.3)."""
 
@@ -213,7 +216,7 @@ class UserModel(Model):
             object.__setattr__(self, name, value)
         if self.test_stride is not None:
             object.__setattr__(self, "test_clips", None)
-        if self.short not in ("repeat", "wrap"):
+        if self.short not in SHORT:
             raise ValueError(
                 f'`short` of the model {self.name!r} must be "repeat" or "wrap", got '
                 f"{self.short!r}."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -78,6 +80,17 @@ class Run:
     """Insist on going on; without a checkpoint that is an error."""
 
 
+@contextlib.contextmanager
+def _torch_is_needed() -> Iterator[None]:
+    """Say what to install where an import finds no PyTorch."""
+    try:
+        yield
+    except ImportError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError("training needs PyTorch: pip install 'kinema[train]'.") from None
+
+
 def train(
     dataset: Path,
     *,
@@ -106,12 +119,8 @@ def train(
         compute.engine: What to compute convolutions with.
         compute.threads: CPU threads; all by default.
     """
-    try:
+    with _torch_is_needed():
         from kinema.training.train import TrainingError, train
-    except ImportError as error:
-        if error.name != "torch":
-            raise
-        raise ImportError("training needs PyTorch: pip install 'kinema[train]'.") from None
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     try:
         report = train(
@@ -193,12 +202,8 @@ def ablation(
         compute.engine: What to compute convolutions with.
         compute.threads: CPU threads; all by default.
     """
-    try:
+    with _torch_is_needed():
         from kinema.evaluation.ablation import ablation
-    except ImportError as error:
-        if error.name != "torch":
-            raise
-        raise ImportError("training needs PyTorch: pip install 'kinema[train]'.") from None
     from kinema.views import ablation as views
 
     found = ablation(

@@ -36,6 +36,7 @@ from kinema.training.processes import Processes
 from kinema.training.recipe import Recipe
 from kinema.training.recipes import RECIPES, adapted
 from kinema.training.run import Run, TrainingError
+from kinema.training.sampling import Sampler
 from kinema.training.train import learn
 
 EVALUATIONS = 16
@@ -233,11 +234,17 @@ class _Study:
     @property
     def num_steps(self) -> int:
         """Of each run."""
-        recipe, material = self.plan.recipe, self.material
-        _, length, *_ = self.plan.any_network.input_shape
-        segments = [segment for video in material.train for segment in video.segments]
-        clips = sum(max(segment.num_frames // length, 1) for segment in segments)
-        return steps(self.plan, clips, (recipe.epochs, recipe.iterations))
+        recipe, store = self.plan.recipe, self.material.store
+        _, length, height, width = self.plan.any_network.input_shape
+        sampler = Sampler(
+            self.material.train,
+            length=length,
+            size=store.size,
+            crop=(height, width),
+            seed=0,
+            once=store.about["clips"] == "five",
+        )
+        return steps(self.plan, len(sampler), (recipe.epochs, recipe.iterations))
 
     def seconds_a_step(self) -> dict[str, float]:
         """How long a step of each net takes, measured once; see `Run.seconds_a_step`."""

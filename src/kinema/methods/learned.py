@@ -30,6 +30,7 @@ from kinema.training.material import Material
 from kinema.training.plan import Options as RunOptions
 from kinema.training.plan import Plan
 from kinema.training.recipe import Recipe
+from kinema.training.sampling import span_of
 from kinema.training.scoring import clip_scores, video_means
 from kinema.video.sources import as_source
 from kinema.weights.file import Weights
@@ -175,6 +176,8 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
         path = self._out / f"scores-{self.views}.safetensors"
         kept = read_kept_tensors(path, format=FORMAT) or {}
         todo = list({v.group: v for v in videos if v.group not in kept}.values())
+        if not todo:  # no engine is made for nothing
+            return np.stack([kept[video.group] for video in videos])
         engine = Engine(
             self.weights_.network, self.weights_, device=self.device, threads=self.threads
         )
@@ -208,7 +211,7 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
             f"{self.iterations_} steps of {recipe.batch} clips ({recipe.optimiser}, "
             f"{recipe.schedule}{dropped}), scored by {views}{_test_clips(model)}"
         ]
-        need = (model.input_shape[1] - 1) * model.frame_step + 1
+        need = span_of(model.input_shape[1], model.frame_step)
         num = sum(max(s.num_frames for s in v.segments) < need for v in self._stored(X)[1])
         if num:
             how = "begun again" if model.short == "wrap" else "filled up with the last frame"

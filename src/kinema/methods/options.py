@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinema.training.scoring import VIEWS
 from kinema.video.loop import PLAIN, Reading
 from kinema.weights.file import Weights
 
@@ -48,7 +49,7 @@ class Learning:
                 raise ValueError(f"`{what}` must be more than 0, got {value:g}.")
         if self.crop < 32:
             raise ValueError(f"`crop` must be at least 32 pixels, got {self.crop}.")
-        if self.views not in (1, 10):
+        if self.views not in VIEWS:
             raise ValueError(f"`views` must be 1 or 10, got {self.views}.")
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kinema.model import SHORT
 from kinema.threads import mapped
 from kinema.training.clip_store import ClipStore, Segment, StoredVideo
 from kinema.training.streams import MOST_OF_MAPS
@@ -173,10 +174,6 @@ class Sampler:
             gain=1 + float(gain),
             shift=SHIFT * float(shift),
         )
-
-
-SHORT = ("repeat", "wrap")
-"""What stands for frames that a segment does not have: its last one, or it is begun again."""
 
 
 def check_short(short: str) -> None:
