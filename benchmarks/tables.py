@@ -239,9 +239,9 @@ TABLES = (
 MADE: Mapping[str, Callable[[], str]] = {made.__name__: made for made in TABLES}
 
 
-def filled(page: str) -> str:
+def filled(page: str, tables: Mapping[str, Callable[[], str]] = MADE) -> str:
     """A page's text with everything between the marks made anew."""
-    for name, made in MADE.items():
+    for name, made in tables.items():
         block = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
         page = re.sub(block, lambda m, t=made: f"{m[1]}{t()}\n{m[2]}", page, flags=re.DOTALL)
         inline = rf"(<!-- {name}: -->).*?(?=\n\n|\n?\Z)"

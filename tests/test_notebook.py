@@ -90,7 +90,7 @@ def test_what_is_said_of_convolutions_and_networks_is_exact(ran, committed):
     for now, before in zip(code(cells)[:7], code(committed["cells"])[:7], strict=True):
         assert printed(now) == printed(before)
     assert namespace["motion"].output.max() == 3
-    assert "79,991,015" in "".join(map(printed, code(cells)[:7]))  # docs/2d-and-3d.md
+    assert "79,991,015" in "".join(map(printed, code(cells)[:7]))  # docs/paper.md
 
 
 def test_what_the_text_says_of_the_results_holds(ran):

@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema import network as networks
 from kinema.engine import reference
 
 ROOT = Path(__file__).parent.parent.parent
 HAND = (ROOT / "docs" / "convolution.md").read_text(encoding="utf-8")
-TWO_D = (ROOT / "docs" / "2d-and-3d.md").read_text(encoding="utf-8")
 
 F = np.arange(1, 17).reshape(4, 4)
 G = np.array([[1, 2, 1], [0, 0, 0], [1, 2, 1]])
@@ -29,7 +27,7 @@ def correlate(f, g):
 
 
 def convolve(f, g):
-    """Convolution as the lecture writes it: correlation with the filter turned around."""
+    """Convolution as textbooks write it: correlation with the filter turned around."""
     return correlate(f, g[tuple(slice(None, None, -1) for _ in g.shape)])
 
 
@@ -53,7 +51,7 @@ for _t in range(3):
     DIAGONAL[_t, 1, _t] = 1
 
 
-def test_the_lectures_grid():
+def test_the_grid_by_hand():
     h = convolve(F, G)[0]
     assert block(F) in HAND
     assert block(h) in HAND
@@ -81,27 +79,6 @@ def test_time():
     ones = np.ones((1, 3, 3))
     sums = {step: correlate(moving_dot(step), ones).sum() for step in (1, 0, -1)}
     assert len(set(sums.values())) == 1
-
-
-def test_2d_against_3d():
-    """Parameters and multiply-adds of C3D and of its twin with kernels of one frame."""
-    for depth in (1, 3, 5, 7):
-        network = networks.kernel_depth((depth,) * 5)
-        row = (
-            f"| {depth}x3x3 | {network.num_parameters:,} | {network.num_multiply_adds / 1e9:.2f} |"
-        )
-        assert row in TWO_D
-    c3d = networks.c3d()
-    assert f"{c3d.num_parameters:,}" in TWO_D
-    assert f"{c3d.num_multiply_adds / 1e9:.2f}" in TWO_D
-
-
-def test_times_are_the_committed_ones():
-    speed = json.loads((ROOT / "benchmarks" / "engines.json").read_text())["speed"]
-    for depth in (1, 3, 5, 7):
-        rows = speed[f"depth-{depth} x4"]
-        ours, theirs = (1e3 / rows[way]["clips_per_second"] for way in ("native", "torch"))
-        assert re.search(rf"\| {depth}x3x3 \|.*\| {ours:.0f} \| {theirs:.0f} \|", TWO_D)
 
 
 def test_insides_numbers_are_the_committed_ones():

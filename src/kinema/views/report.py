@@ -132,17 +132,17 @@ def how(result: Result) -> list[str]:
 
 
 def row_notes(result: Result) -> list[str]:
-    """What methods say of their fits, each line once, with the splits that it is of."""
-    lines = []
+    """What methods say of their fits, each line once, with the rows and splits that it is of."""
+    found: dict[str, list[str]] = {}
     for row in result.rows:
-        found: dict[str, list[str]] = {}
+        splits: dict[str, list[str]] = {}
         for outcome in row.outcomes:
             for note in outcome.notes:
-                found.setdefault(note, []).append(outcome.split)
-        for note, splits in found.items():
-            where = f" ({', '.join(splits)})" if len(splits) < len(row.outcomes) else ""
-            lines.append(f"{row.title}{where}: {note}.")
-    return lines
+                splits.setdefault(note, []).append(outcome.split)
+        for note, names in splits.items():
+            where = f" ({', '.join(names)})" if len(names) < len(row.outcomes) else ""
+            found.setdefault(note, []).append(f"{row.title}{where}")
+    return [f"{'; '.join(rows)}: {note}." for note, rows in found.items()]
 
 
 def not_above_chance(result: Result) -> list[str]:
@@ -164,18 +164,18 @@ def costs(row: Row) -> str:
 def as_markdown(result: Result) -> str:
     """The table, the confusion of the first method, and its worst errors."""
     first = result.rows[0]
+    notes = [f"**{note}**" if note in result.warnings else note for note in result.notes]
+    notes += [
+        f"(!) {_cell(row.title)}: its weights learned from {row.leaked} of the test videos; this "
+        "accuracy says nothing."
+        for row in result.rows
+        if row.leaked
+    ]
+    notes += [f"{_cell(text)}." for text in not_above_chance(result)]
+    notes += [f"\\* {text}." for text in dict.fromkeys(r.stands_in for r in result.rows) if text]
+    notes += [*map(_cell, row_notes(result)), *how(result)]
     lines = [f"# {result.dataset}", "", summary(result), "", *_table(result), ""]
-    lines += [f"**{note}**" if note in result.warnings else note for note in result.notes]
-    for row in result.rows:
-        if row.leaked:
-            lines.append(
-                f"(!) {_cell(row.title)}: its weights learned from {row.leaked} of the test "
-                "videos; this accuracy says nothing."
-            )
-    lines += [f"{_cell(text)}." for text in not_above_chance(result)]
-    lines += [f"\\* {text}." for text in dict.fromkeys(r.stands_in for r in result.rows) if text]
-    lines += map(_cell, row_notes(result))
-    lines += how(result)
+    lines += [f"- {note}" for note in notes]
     lines += ["", f"## Confusion: {_cell(first.title)}", "", *_confusion(result, first)]
     misses = result.misses(first)
     if misses:
