@@ -637,3 +637,23 @@ def test_a_bad_line_of_a_csv_is_named(tmp_path, lines, message):
     touch(tmp_path, "a.mp4")
     with pytest.raises(ValueError, match=re.escape(f"list.csv, {message}")):
         load(tmp_path / "list.csv")
+
+
+def test_unlabelled_takes_every_video_below_the_folder(tmp_path):
+    root = tmp_path / "found"
+    touch(root, "a.mp4", "deep/er/b.avi", "deep/notes.txt", ".hidden/c.mp4")
+    dataset = load(root, kind="unlabelled")
+    assert labelled(dataset) == {"a.mp4": ["unlabelled"], "deep/er/b.avi": ["unlabelled"]}
+    assert dataset.splits == {}
+    with pytest.raises(ValueError, match="no use for kind unlabelled"):
+        load(root, kind="unlabelled", lists=root)
+
+
+def test_a_folder_of_videos_alone_is_told_of_unlabelled(tmp_path):
+    root = tmp_path / "found"
+    touch(root, "a.mp4")
+    with pytest.raises(ValueError, match="kind unlabelled takes them, for networks that learn wit"):
+        load(root)
+    touch(tmp_path / "empty", "readme.txt")
+    with pytest.raises(ValueError, match=r"no video in .*empty\. 1 file that is no video"):
+        load(tmp_path / "empty", kind="unlabelled")

@@ -13,16 +13,18 @@ torch = pytest.importorskip("torch")
 from kinema.model import UserModel  # noqa: E402
 from kinema.network import kernel_depth  # noqa: E402
 from kinema.training.budget import keep, kept_iterations  # noqa: E402
+from kinema.training.clip_store import ClipStore  # noqa: E402
 from kinema.training.descent import Optimiser  # noqa: E402
 from kinema.training.heads import CLIPS, Head  # noqa: E402
 from kinema.training.learner import Learner  # noqa: E402
-from kinema.training.prepare import prepare  # noqa: E402
+from kinema.training.prepare import prepare, split_videos  # noqa: E402
 from kinema.training.processes import Processes  # noqa: E402
 from kinema.training.published import PUBLISHED, short  # noqa: E402
 from kinema.training.recipes import RECIPES, adapted  # noqa: E402
 from kinema.training.train import train  # noqa: E402
 from kinema.weights.file import Weights  # noqa: E402
 
+from odd_videos import write_video  # noqa: E402
 from small_videos import write_folder  # noqa: E402
 
 SHAPE = (3, 4, 16, 16)
@@ -205,6 +207,27 @@ def test_widths_crops_and_lengths():
         adapted(RECIPES["mini"], width=0.5)
     with pytest.raises(ValueError, match="`crop`: lrcn-imagenet sees maps of 7x7 places"):
         adapted(RECIPES["lrcn-imagenet"], crop=64)
+
+
+def test_unlabelled_videos_are_all_learned_from(tmp_path):
+    folder = tmp_path / "found" / "deep"
+    folder.mkdir(parents=True)
+    for index in range(4):
+        write_video(folder / f"{index}.mp4", 18, first_index=500 * index)
+    run = {"batch": 2, "iterations": 1, "threads": 1, "learning_rate": 0.02}
+    report = train(
+        tmp_path / "found", out=tmp_path / "run", model=Colours, kind="unlabelled", **run
+    )
+    assert report.evaluation is None
+    assert [note for note in report.notes if "split" in note] == []
+    store = ClipStore(tmp_path / "run" / "prepared.clips")
+    train_videos, test = split_videos(store, labelled=False)
+    assert ([video.name for video in train_videos], test) == (
+        [f"deep/{index}.mp4" for index in range(4)],
+        [],
+    )
+    with pytest.raises(ValueError, match="has one class, unlabelled: nothing to tell apart"):
+        train(tmp_path / "found", out=tmp_path / "no", model=Coded, kind="unlabelled", **run)
 
 
 def test_without_labels_and_then_with_them(clips, tmp_path):

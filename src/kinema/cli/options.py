@@ -19,7 +19,9 @@ T = TypeVar("T")
 
 Device = Literal["auto", "cpu", "cuda"]
 EngineKind = Literal["auto", "native", "torch"]
-DatasetKind = Literal["auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv"]
+DatasetKind = Literal[
+    "auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv", "unlabelled"
+]
 Recipe = Literal[
     "sports1m",
     "ucf101-finetune",

@@ -53,6 +53,7 @@ def load(
       labels of both lines; one that is in both lists is for training only; notes say how many.
     - kinetics: CSV files with `label,youtube_id,time_start,time_end,split`. A file is called
       `ID_000010_000020.mp4` (then all of it counts) or `ID.mp4`.
+    - unlabelled: all videos below the folder, as one class, for networks that learn without labels.
     - csv: `path,label` and, if wanted, `start_seconds` and `stop_seconds` (the part that counts;
       empty for the start or the end of the file), `split` (train, val, test) and `group`. A file
       may be there several times with other parts, which are one group if the column does not say
@@ -82,8 +83,10 @@ def load(
         return _load_file(root, kind, lists)
     if kind == "csv":
         raise ValueError(f"{root} is a folder; for kind csv name the CSV file.")
-    if lists is not None and kind == "folder":
-        raise ValueError("`lists` has no use for kind folder.")
+    if lists is not None and kind in ("folder", "unlabelled"):
+        raise ValueError(f"`lists` has no use for kind {kind}.")
+    if kind == "unlabelled":
+        return _load_unlabelled(root)
     if kind != "folder":
         kinds = tuple(PUBLISHED) if kind == "auto" else (kind,)
         nothing: list[str] = []
@@ -200,6 +203,7 @@ def _load_folder(root: Path) -> Dataset:
             f"({root.name}/<class>/<video>), for train/<class> and test/<class>, and for the lists "
             f"{', '.join(one.called for one in PUBLISHED.values())}."
             f"{''.join(f' {note}' for note in passed.notes())}"
+            f"{_UNLABELLED if in_no_class else ''}"
         )
     if len(found) == 1 and len(inner := _subfolders(root / class_folders[0])) > 1:
         notes.append(
@@ -208,6 +212,21 @@ def _load_folder(root: Path) -> Dataset:
         )
     splits = _given_splits(by_side, notes) if sides else {}
     return _dataset("folder", root, classes, samples, splits, notes=notes)
+
+
+_UNLABELLED = (
+    " The videos in it are in no folder of a class: kind unlabelled takes them, for networks that "
+    "learn without labels."
+)
+
+
+def _load_unlabelled(root: Path) -> Dataset:
+    passed = PassedOver()
+    found = [(Path(path), name) for path, name in _videos(root, passed)]
+    if not found:
+        raise ValueError(f"no video in {root}.{''.join(f' {note}' for note in passed.notes())}")
+    samples = [Sample(path, name, (0,), group_of(name)) for path, name in found]
+    return _dataset("unlabelled", root, ("unlabelled",), samples, {}, notes=passed.notes())
 
 
 def _given_splits(

@@ -56,7 +56,7 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
 )
 """By kind of dataset, in the order in which `load` looks."""
 
-KINDS = ("folder", *PUBLISHED, "csv")
+KINDS = ("folder", *PUBLISHED, "csv", "unlabelled")
 """Of datasets."""
 
 

@@ -71,7 +71,7 @@ def _notes(
             f"{len(lost)} of {len(store.classes)} classes have no training video that can be "
             f"read, and are not learned: {shown}"
         )
-    if not store.splits:
+    if test and not store.splits:
         notes.append(
             f"no official split: {len(test)} of {len(store.videos)} videos are kept for "
             "testing, whole groups, the same in every run."

@@ -319,13 +319,17 @@ def split_videos(
     Args:
         store: prepared clips.
         split: name of an official split; None for the first, or, where there is none, for one of
-            our own (`datasets.make_split`).
+            our own (`datasets.make_split`); of unlabelled videos none is kept for tests.
         labelled: whether classes are learned, so that one alone is refused.
 
     Raises:
         ValueError: there is no such split; one class only, or no training video.
     """
     videos = store.videos
+    if labelled and len(store.classes) < 2:
+        raise ValueError(f"{store.path} has one class, {store.classes[0]}: nothing to tell apart.")
+    if store.about["kind"] == "unlabelled" and videos:
+        return [*videos], []  # there is nothing to test
     index_of = {video.name: index for index, video in enumerate(videos)}
     dataset = Dataset(
         kind=store.about["kind"],
@@ -342,8 +346,6 @@ def split_videos(
         missing=(),
         notes=(),
     )
-    if labelled and len(store.classes) < 2:
-        raise ValueError(f"{store.path} has one class, {store.classes[0]}: nothing to tell apart.")
     chosen = dataset.split(split)
     train = [videos[index] for index in chosen.train]
     if not train:
