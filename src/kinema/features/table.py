@@ -93,7 +93,7 @@ class FeatureTable:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The features, (n, D) float32: what `np.asarray(table)` gives, without a copy."""
-        return np.array(self.features, dtype, copy=copy)  # type: ignore[arg-type]
+        return np.array(self.features, dtype, copy=copy)
 
     def __getitem__(self, rows: Any) -> FeatureTable:
         """Some of the rows, a table again.
