@@ -105,10 +105,15 @@ def test_it_states_no_accuracy_and_nothing_that_is_not_known():
     assert "random numbers, not trained" in folder.card(random_weights(NETWORK))
 
 
-def test_a_licence_is_of_what_the_weights_hold_and_not_of_their_name():
+def test_a_licence_is_of_what_the_weights_hold_and_not_of_their_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("KINEMA_CACHE", str(tmp_path))
     mini = resolve("c3d-mini")
     assert "license: apache-2.0\n" in folder.card(mini)
     assert "license: unknown\n" in folder.card(trained(name="c3d-mini"))
+    pulled = trained(name="c3d-sports1m")
+    assert "license: unknown\n" in folder.card(pulled)  # nothing is there to compare with
+    pulled.save(tmp_path / "c3d-sports1m.safetensors")
+    assert "license: other\n" in folder.card(pulled)
 
 
 def test_a_text_stays_a_text_in_one_line():

