@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 CORE := $(addprefix tests/,native engine/test_engine.py engine/test_opencv.py video/test_loop.py \
-	features/test_features.py features/test_clip_features.py features/test_estimators.py \
+	features/test_feature_table.py features/test_features.py features/test_clip_features.py features/test_estimators.py \
 	methods/test_predict.py finding/test_answer.py finding/test_index.py finding/test_search.py cli evaluation/test_compare.py views/test_convolution_steps.py views/test_deconvolution.py views/test_excitation.py views/test_filters.py)
 NATIVE := CMakeLists.txt $(shell find src/kinema/native -name "*.cpp" -o -name "*.h")
 

@@ -93,6 +93,8 @@ class FeatureTable:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The features, (n, D) float32: what `np.asarray(table)` gives, without a copy."""
+        if copy is None:  # NumPy 1 takes no None
+            return np.asarray(self.features, dtype)
         return np.array(self.features, dtype, copy=copy)
 
     def __getitem__(self, rows: Any) -> FeatureTable:
