@@ -5,7 +5,8 @@
 #   make test-core  extraction, prediction and the estimators, in a .venv that has no torch
 #   make test-lowest  the same with the lowest versions that pyproject.toml allows
 #   make lint       style and types
-#   make wheel      one file to install elsewhere, in dist/
+#   make wheel      one file to install elsewhere, in dist/; installed without a compiler, and run
+#   make release    whether all that tells a version agrees; uploads nothing
 #   make bench      the README's figures into benchmarks/*.json; needs real videos in KINEMA_DATA
 
 PYTHON ?= python3
@@ -13,11 +14,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 CORE := $(addprefix tests/,native engine/test_engine.py engine/test_opencv.py video/test_loop.py \
-	features/test_features.py features/test_clip_features.py features/test_estimators.py \
+	features/test_feature_table.py features/test_features.py features/test_clip_features.py features/test_estimators.py \
 	methods/test_predict.py finding/test_answer.py finding/test_index.py finding/test_search.py cli evaluation/test_compare.py views/test_convolution_steps.py views/test_deconvolution.py views/test_excitation.py views/test_filters.py)
 NATIVE := CMakeLists.txt $(shell find src/kinema/native -name "*.cpp" -o -name "*.h")
 
-.PHONY: demo test test-core test-lowest lint wheel bench clean
+.PHONY: demo test test-core test-lowest lint wheel release bench clean
 
 demo: .venv/core
 	$(BIN)/kinema demo --out demo
@@ -45,8 +46,11 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h,$(NATIVE)) benchmarks/*.cpp
 
-wheel: .venv/bin/python
-	$(PIP) wheel --no-deps --wheel-dir dist .
+wheel: .venv/dev
+	tests/wheel.sh $(BIN)/python
+
+release: .venv/bin/python
+	$(BIN)/python tests/release.py
 
 bench: .venv/dev
 	$(PIP) install --requirement benchmarks/requirements.txt

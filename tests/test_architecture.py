@@ -17,6 +17,7 @@ PACKAGE = Path(kinema.__file__).parent
 ORDER = (
     "lazy",
     "words",
+    "notebook",
     "own",
     "layers",
     "models",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 
 import numpy as np
@@ -33,6 +34,26 @@ def test_conv3d_is_the_sum_over_the_kernel(kernel):
     np.testing.assert_allclose(
         reference.conv3d(x, weight, bias), conv3d_by_loops(x, weight, bias), atol=1e-12
     )
+
+
+def test_its_examples():
+    assert doctest.testmod(reference) == (0, 6)  # failed, attempted
+
+
+@pytest.mark.parametrize(("sizes", "kernel"), [((4, 5, 3), (3, 1, 5)), ((5, 3), (3, 5))])
+def test_one_grid_is_a_clip_of_one_channel(sizes, kernel):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal(sizes), rng.standard_normal(kernel)
+    y = reference.conv3d(x, weight, 0.5)
+    before = (1,) * (5 - len(sizes))
+    expected = conv3d_by_loops(x.reshape(before + sizes), weight.reshape(before + kernel), [0.5])
+    np.testing.assert_allclose(y, expected.reshape(sizes), atol=1e-12)
+
+
+@pytest.mark.parametrize(("x", "weight"), [((4, 4), (1, 3, 3)), ((4,), (3,)), ((1, 4, 4, 4),) * 2])
+def test_axes_that_do_not_go_together_are_refused(x, weight):
+    with pytest.raises(ValueError, match="must both have 5 axes, or 2 or 3"):
+        reference.conv3d(np.zeros(x), np.zeros(weight))
 
 
 def test_conv3d_by_hand():

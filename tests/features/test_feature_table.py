@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,90 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert caught.value.filename == str(path)  # a disk that is full says no name itself
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_numpy_sees_the_features():
+    found = table()
+    assert np.asarray(found) is found.features or np.shares_memory(found, found.features)
+    assert np.asarray(found).dtype == np.float32
+    np.testing.assert_array_equal(np.asarray(found, np.float64), found.features.astype(np.float64))
+    np.testing.assert_array_equal(np.mean(found, axis=0), found.features.mean(axis=0))
+    copy = np.array(found)
+    copy[:] = 0
+    assert found.features.any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (2, [2]),
+        (-1, [4]),
+        (np.int64(1), [1]),
+        (slice(1, 4), [1, 2, 3]),
+        (slice(None, None, -2), [4, 2, 0]),
+        ([3, 0, 3], [3, 0, 3]),
+        (np.array([True, False, False, False, True]), [0, 4]),
+        (np.zeros(5, bool), []),
+        (slice(5, None), []),
+    ],
+)
+def test_some_rows_are_a_table(rows, expected):
+    whole = table(5)
+    part = whole[rows]
+    assert isinstance(part, FeatureTable)
+    assert part.start_frame.tolist() == [8 * row for row in expected]
+    assert part.stop_frame.tolist() == [8 * row + 16 for row in expected]
+    assert part.features.tolist() == [whole.features[row].tolist() for row in expected]
+    assert part.about == whole.about
+
+
+def test_rows_by_time():
+    # Clips begin at 0, 8, 16, ... of 29.97 frames a second.
+    early = table(9)[table(9).start_seconds < 1]
+    assert early.start_frame.tolist() == [0, 8, 16, 24]
+
+
+@pytest.mark.parametrize("rows", [3, -4, [0, 3], np.ones(4, bool), "features", (0, 1), 0.5])
+def test_rows_that_are_not_there_are_refused(rows):
+    with pytest.raises(IndexError):
+        table(3)[rows]
+
+
+def test_a_table_can_be_walked():
+    assert [int(clip.start_frame[0]) for clip in table(3)] == [0, 8, 16]
+
+
+def test_pandas_has_what_a_parquet_file_has(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    found = table(4, seconds=False)
+    frame = found.to_pandas()
+    found.save(tmp_path / "v.parquet", "parquet")
+    expected = pandas.read_parquet(tmp_path / "v.parquet")
+    pandas.testing.assert_frame_equal(frame, expected)
+    assert frame.attrs["video"] == "a/v_ünïcode.avi"
+    np.testing.assert_array_equal(np.stack(frame.features), found.features)
+
+
+def test_without_pandas_one_line_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="`to_pandas` needs pandas: pip install pandas."):
+        table().to_pandas()
+
+
+def test_notebooks_show_its_first_rows():
+    found = FeatureTable(
+        features=np.tile([1, 0.25, -3, 4, 5], (12, 1)),
+        start_frame=np.arange(12) * 8,
+        stop_frame=np.arange(12) * 8 + 16,
+        start_seconds=np.arange(12) * 0.5,
+        stop_seconds=np.full(12, np.nan),
+        num_padded_frames=np.zeros(12),
+        about={"video": "<b>.mp4", "layer": "fc6"},
+    )
+    shown = found._repr_html_()
+    assert "<p>FeatureTable(&#x27;&lt;b&gt;.mp4&#x27;, fc6: 12 clips x 5)</p>" in shown
+    row = "<tr><td>9</td><td>72 to 88</td><td>4.5</td><td></td><td>1, 0.25, -3, 4, ...</td></tr>"
+    assert row in shown
+    assert shown.count("<tr>") == 1 + 10
+    assert "... and 2 more" in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -67,6 +68,20 @@ def test_to_pandas():
     assert [*frame.columns] == ["path", "seconds", "found"]
     assert pandas.isna(frame.seconds[0])
     assert frame.seconds[1] == -1.5
+
+
+def test_without_pandas_one_line_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="`to_pandas` needs pandas: pip install pandas."):
+        ANSWER.to_pandas()
+
+
+def test_notebooks_show_its_rows():
+    shown = ANSWER._repr_html_()
+    assert "<p>Answer: 2 rows, 1 video skipped</p>" in shown
+    assert "<tr><td>=cmd|&#x27;/c calc&#x27;!A1.mp4</td><td></td><td>True</td></tr>" in shown
+    assert "<tr><td>b.mp4</td><td>-1.5</td><td>False</td></tr>" in shown
+    assert "<p>a note</p>" in shown
 
 
 def test_where_things_are_kept(tmp_path, monkeypatch):

@@ -81,6 +81,19 @@ def test_timelines_are_what_the_method_says_of_single_clips(result):
     assert result.rows[2].points is None
 
 
+def test_notebooks_show_the_table(result):
+    shown = dataclasses.replace(result, dataset=EVIL, notes=(EVIL,))._repr_html_()
+    assert "<img" not in shown
+    assert "24 videos, 3 classes, 4 splits</p>" in shown
+    first, _, chance = result.rows
+    title, accuracy = re.escape(first.title), f"{100 * first.accuracy:.1f}"
+    low, high = (f"{100 * value:.1f}" for value in (first.interval.low, first.interval.high))
+    assert re.search(
+        rf"<td>{title}.*?</td><td>{accuracy}</td><td>{low} to {high}</td><td></td>", shown
+    )
+    assert f"<td>{100 * chance.difference.mean:+.1f}</td>" in shown
+
+
 def test_segments_by_hand():
     start = np.array([0.0, 0.5, 1.0, 1.5])
     line = Timeline(start, start + 1.0, np.array([2, 2, 0, 1]))

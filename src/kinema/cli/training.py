@@ -232,13 +232,14 @@ def ablation(
 def export(
     weights: str, target: Path, *, layer: Annotated[tuple[str, ...] | None, Several] = None
 ) -> Done:
-    """Write weights as a file that other programs run: .onnx, or .pt2 of PyTorch.
+    """Write weights as a file that other programs run, .onnx or .pt2 of PyTorch, or as a folder.
 
-    Its outputs are compared with the engine's before it is called done.
+    A file's outputs are compared with the engine's before it is called done.
 
     Args:
         weights: Name or file.
-        target: File to write.
+        target: File to write, *.onnx or *.pt2; a name without an ending is a folder, with
+            model.safetensors, config.json and a model card, which --weights takes.
         layer: Whose output the file gives; may be named several times. The last one's by default.
     """
     from kinema.engine.export import export

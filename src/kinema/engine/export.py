@@ -1,7 +1,8 @@
-"""`export`: weights as a file that other programs run: ONNX, or PyTorch's exported program.
+"""`export`: weights as a file that others run (ONNX, PyTorch's exported program), or a folder.
 
 The file takes what the network takes: clips (N, 3, T, H, W) float32, B, G, R, mean subtracted (see
-`clips.preprocess`), any N. It is run beside the native engine before it is called done.
+`clips.preprocess`), any N. It is run beside the native engine before it is called done. The folder
+is that of `weights.folder`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from kinema.files import atomic_path
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax, as_network
 from kinema.weights import file as weights_room
 from kinema.weights.file import Weights
+from kinema.weights.folder import FILES, write_folder
 
 OPSET = 17
 """Of ONNX: old enough for any runtime of today."""
@@ -34,8 +36,8 @@ class ExportReport:
     """What `export` wrote.
 
     Attributes:
-        path: the file.
-        layers: its outputs.
+        path: the file or folder.
+        layers: the file's outputs; empty for a folder, which holds the whole network.
         errors: relative L2 of each against the native engine; empty if it could not be run.
         checked_with: what ran it, or None.
     """
@@ -47,6 +49,8 @@ class ExportReport:
 
     def summary(self) -> str:
         """The report in a line."""
+        if not self.layers:
+            return f"{self.path}: {', '.join(FILES)}; to be used by --weights {self.path}"
         if self.checked_with is None:
             return f"{self.path}: not checked, ONNX Runtime is not installed"
         errors = ", ".join(f"{layer} {error:.1e}" for layer, error in self.errors.items())
@@ -59,22 +63,31 @@ def export(
     *,
     layers: Sequence[str] | None = None,
 ) -> ExportReport:
-    """Write weights and their network as `.onnx`, or as `.pt2` for `torch.export.load`.
+    """Write weights and their network as `.onnx`, `.pt2` (for `torch.export.load`) or a folder.
 
     Args:
         weights: a name, a file, or `Weights`.
-        target: the file; its ending tells the format.
-        layers: whose outputs the file gives, in order; the last one's by default.
+        target: what to write; its ending tells the format. A name without one is a folder with
+            model.safetensors, config.json and a model card README.md, as hubs of models hold them;
+            it is weights again wherever such are named.
+        layers: of a file, whose outputs the file gives, in order; the last one's by default.
 
     Raises:
-        ValueError: another ending, an unknown layer, or a file whose outputs differ from the
-            engine's; then it is not written.
+        ValueError: another ending, an unknown layer, a folder that is there already or of single
+            layers, or a file whose outputs differ from the engine's; then it is not written.
         ImportError: what the format needs is not installed.
     """
     target = Path(target)
-    if target.suffix not in FORMATS:
-        raise ValueError(f"{target} must end in one of {', '.join(FORMATS)}.")
+    if target.suffix not in ("", *FORMATS):
+        raise ValueError(
+            f"{target} must end in one of {', '.join(FORMATS)}, or have no ending, as a folder."
+        )
+    if not target.suffix and layers:
+        raise ValueError(f"`layers` is of {', '.join(FORMATS)}; a folder holds the whole network.")
     weights = weights_room.resolve(weights)
+    if not target.suffix:
+        write_folder(weights, target)
+        return ExportReport(target, (), {}, None)
     chosen = tuple(dict.fromkeys(layers or weights.network.layer_names[-1:]))
     for layer in chosen:
         weights.network.check_layer(layer)

@@ -14,21 +14,48 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def conv3d(x: Array, weight: Array, bias: Array) -> Array:
+def conv3d(x: Array, weight: Array, bias: Array | float = 0.0) -> Array:
     """Cross-correlation with stride 1 and zeros of half a kernel around the input.
 
     y[n, o, t, h, w] = bias[o] + sum over c, i, j, k of
         weight[o, c, i, j, k] * x[n, c, t + i - I // 2, h + j - J // 2, w + k - K // 2]
 
+    Or of one grid, (T, H, W) or (H, W), and one kernel, (I, J, K) or (J, K):
+
+    >>> grid = [[1, 2, 3], [4, 5, 6]]
+    >>> right_minus_left = [[-1, 0, 1]]
+    >>> conv3d(grid, right_minus_left)  # 2 - 0, 3 - 1, 0 - 2; 5 - 0, 6 - 4, 0 - 5
+    array([[ 2.,  2., -2.],
+           [ 5.,  2., -5.]])
+
+    Over three frames of one pixel, 1 before + 10 now + 100 after:
+
+    >>> frames = [[[1]], [[2]], [[3]]]
+    >>> over_time = [[[1]], [[10]], [[100]]]
+    >>> conv3d(frames, over_time).ravel()  # 0+10+200, 1+20+300, 2+30+0
+    array([210., 321.,  32.])
+
     Args:
-        x: (N, C, T, H, W).
-        weight: (O, C, I, J, K), odd I, J, K.
-        bias: (O,).
+        x: (N, C, T, H, W), or one grid.
+        weight: (O, C, I, J, K), odd I, J, K; of one grid a kernel of as many axes.
+        bias: (O,), or one number.
 
     Returns:
-        (N, O, T, H, W) float64.
+        (N, O, T, H, W) float64, or of one grid its shape.
+
+    Raises:
+        ValueError: the numbers of axes do not go together.
     """
     x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    if x.ndim not in (2, 3, 5) or weight.ndim != x.ndim:
+        raise ValueError(
+            "`x` and `weight` must both have 5 axes, or 2 or 3 as one grid and its kernel; got "
+            f"shapes {x.shape} and {weight.shape}."
+        )
+    if x.ndim < 5:
+        ones = (1,) * (5 - x.ndim)
+        whole = conv3d(x.reshape(ones + x.shape), weight.reshape(ones + weight.shape), bias)
+        return whole.reshape(x.shape)
     sizes = x.shape[2:]
     kernel = weight.shape[2:]
     padded = np.pad(x, [(0, 0), (0, 0), *((size // 2, size // 2) for size in kernel)])
@@ -39,7 +66,7 @@ def conv3d(x: Array, weight: Array, bias: Array) -> Array:
         y += np.moveaxis(
             np.tensordot(weight[:, :, i, j, k], padded[:, :, t, h, w], axes=(1, 1)), 0, 1
         )
-    return y + bias[:, None, None, None]
+    return y + np.reshape(bias, (-1, 1, 1, 1))
 
 
 def max_pool3d(

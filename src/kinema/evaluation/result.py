@@ -10,8 +10,10 @@ import numpy as np
 
 from kinema.evaluation.protocol import warnings_of
 from kinema.metrics import Interval, confusion_matrix
+from kinema.notebook import as_html
 from kinema.skipped import Skipped
 from kinema.video.sources import Source
+from kinema.words import number_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +152,31 @@ class Result:
     def warnings(self) -> tuple[str, ...]:
         """Of the notes those that say that the accuracies are not what they seem to be."""
         return warnings_of(self.notes)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "method": f"{row.title}{' (!)' * (row.leaked > 0)}",
+                "accuracy, %": f"{100 * row.accuracy:.1f}",
+                "95 %": f"{100 * row.interval.low:.1f} to {100 * row.interval.high:.1f}",
+                "to the first": None
+                if row.difference is None
+                else f"{100 * row.difference.mean:+.1f}",
+            }
+            for row in self.rows
+        ]
+        notes = [
+            f"(!) {row.title}: its weights learned from {row.leaked} of the test videos; this "
+            "accuracy says nothing."
+            for row in self.rows
+            if row.leaked
+        ]
+        title = (
+            f"{self.dataset}: {number_of(len(self.videos), 'video')}, "
+            f"{number_of(len(self.classes), 'class', 'classes')}, "
+            f"{number_of(len(self.splits), 'split')}"
+        )
+        return as_html(title, rows, notes=[*notes, *self.warnings])
 
     def confusion(self, row: Row) -> np.ndarray:
         """(K, K) counts over all splits: true class by row, predicted by column."""

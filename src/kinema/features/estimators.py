@@ -6,7 +6,6 @@ import functools
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +20,7 @@ from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, as_source
 from kinema.video.steps import Step, walk
+from kinema.weights.file import file_of
 from kinema.weights.several import AnyWeights, parts, resolve_all
 
 ON_ERROR = ("raise", "nan")
@@ -161,8 +161,8 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _extractor(self) -> Extractor:
         nets = parts(self.weights)
-        files = [net for net in nets if isinstance(net, str | os.PathLike) and Path(net).is_file()]
-        changed = tuple(Path(file).stat().st_mtime_ns for file in files)
+        files = [file_of(net) for net in nets if isinstance(net, str | os.PathLike)]
+        changed = tuple(file.stat().st_mtime_ns for file in files if file.is_file())
         reading = Reading(self.colours, self.video_seconds)
         return _make_extractor(nets, changed, self.layer, self.stride, self.threads, reading)
 

@@ -34,6 +34,7 @@ from kinema.files import (
     read_tensors,
     write_tensors,
 )
+from kinema.notebook import MOST_ROWS, as_html, data_frame
 
 FORMAT = "kinema-features-1"
 
@@ -89,6 +90,52 @@ class FeatureTable:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The features, (n, D) float32: what `np.asarray(table)` gives, without a copy."""
+        if copy is None:  # NumPy 1 takes no None
+            return np.asarray(self.features, dtype)
+        return np.array(self.features, dtype, copy=copy)
+
+    def __getitem__(self, rows: Any) -> FeatureTable:
+        """Some of the rows, a table again.
+
+        Args:
+            rows: a number, from the end if it is negative; a slice; an array of numbers (in its
+                order); or (n,) bool, True where a row stays, as `table.start_seconds < 10`.
+
+        Raises:
+            IndexError: there is no such row, or a mask is of another length.
+        """
+        if isinstance(rows, tuple):
+            raise IndexError("a table is indexed by its rows alone; columns are its attributes.")
+        chosen = np.atleast_1d(np.arange(len(self))[rows])
+        columns = {name: column[chosen] for name, column in self._columns().items()}
+        return FeatureTable(self.features[chosen], **columns, about=self.about)
+
+    def to_pandas(self) -> Any:
+        """A row a clip, with the columns of a Parquet file; `features` holds arrays. Needs pandas.
+
+        What all rows share is the frame's `attrs`.
+        """
+        places = {"clip_index": self.clip_index, **self._columns()}
+        frame = data_frame({**places, "features": [*self.features]})
+        frame.attrs.update(self.about)
+        return frame
+
+    def _repr_html_(self) -> str:
+        shown = self[:MOST_ROWS]
+        rows = [
+            {
+                "clip": clip,
+                "frames": f"{shown.start_frame[clip]} to {shown.stop_frame[clip]}",
+                "from, s": float(shown.start_seconds[clip]),
+                "to, s": float(shown.stop_seconds[clip]),
+                "features": f"{', '.join(f'{value:.3g}' for value in row[:4])}, ...",
+            }
+            for clip, row in enumerate(shown.features)
+        ]
+        return as_html(repr(self), rows, count=len(self))
 
     def __repr__(self) -> str:
         return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +12,10 @@ from typing import Any
 
 from kinema.datasets.csv_lists import FORMULA
 from kinema.files import atomic_path, write_json
+from kinema.notebook import MOST_ROWS, as_html, data_frame
 from kinema.skipped import Skipped
 from kinema.weights.file import cache_folder
+from kinema.words import number_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,11 +41,14 @@ class Answer:
 
     def to_pandas(self) -> Any:
         """The rows as a data frame. Needs pandas."""
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError:
-            raise ImportError("`to_pandas` needs pandas: pip install pandas.") from None
-        return pandas.DataFrame(self.as_rows())
+        return data_frame(self.as_rows())
+
+    def _repr_html_(self) -> str:
+        title = f"{type(self).__name__}: {number_of(len(self), 'row')}"
+        if self.skipped:
+            title += f", {number_of(len(self.skipped), 'video')} skipped"
+        first = [row_values(row) for row in self.rows[:MOST_ROWS]]
+        return as_html(title, first, count=len(self), notes=self.notes)
 
     def as_mapping(self) -> dict[str, Any]:
         """All of it as JSON values."""

@@ -137,6 +137,10 @@ _DROPS_MUCH = (
     *("lrcn", "lrcn-imagenet", "lrcn-flow"),
 )
 
+_WIDE_MAPS = ("conv-pooling", "conv-pooling-imagenet")
+"""Their fc6 sees tens of thousands of values of one sign, which a step moves all together: at 0.001
+the loss jumps between 0 and 8."""
+
 
 def short(recipe: Recipe) -> Recipe:
     """The recipe of a run of some hundred steps of a narrow network: AdamW, whose rate rises and
@@ -153,7 +157,7 @@ def short(recipe: Recipe) -> Recipe:
         recipe,
         arguments=arguments,
         batch=16,
-        learning_rate=0.001,
+        learning_rate=0.0001 if recipe.network in _WIDE_MAPS else 0.001,
         optimiser="adamw",
         schedule="cosine",
         warm_up=0.1,

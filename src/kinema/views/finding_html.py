@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import html
 import math
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Protocol, TypeGuard
 
+from kinema.notebook import visible
 from kinema.progress import Counted
 from kinema.skipped import Skipped, skip_reason
 from kinema.threads import num_usable_cores
@@ -30,23 +29,8 @@ from kinema.views import template
 from kinema.views.strips import STRIP_FRAMES, Strip, moments, picture
 from kinema.words import clock, number_of
 
-_UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
-"""Unicode's categories of control characters, halves of characters, and ends of lines."""
-_TURNS_AROUND = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
 _FOLDERS = re.compile(r"(?<![\w./<~])/(?=\S)(?:[^/\0\n]*?[^\s/\0]/)+(?=[^\s/])")
 """The folders of an absolute path in a text."""
-
-
-def visible(text: str) -> str:
-    """A text as HTML, what cannot be seen escaped. See Note [What a page does not tell]."""
-    shown = "".join(
-        ascii(character)[1:-1]
-        if unicodedata.category(character) in _UNSEEN or _TURNS_AROUND.match(character)
-        else character
-        for character in text
-    )
-    return html.escape(shown)
 
 
 class Names:

@@ -27,6 +27,10 @@ from kinema.weights import imagenet
 
 FORMAT = "kinema-weights-1"
 
+FOLDER_FILE = "model.safetensors"  # in a folder of `folder.write_folder`, as hubs call it
+_KEPT = ("name", "source", "source_sha256", "labels", "trained", "trained_on")
+"""Entries of a file's metadata that are `Weights`' own attributes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Weights(Mapping[str, np.ndarray]):
@@ -157,7 +161,7 @@ class Weights(Mapping[str, np.ndarray]):
         """Read weights that `save` wrote.
 
         Args:
-            path: the file.
+            path: the file, or a folder that holds one as `FOLDER_FILE`.
             models: classes of one's own, by the names that files have for them; see
                 Note [A model of one's own] in `model`.
 
@@ -167,7 +171,7 @@ class Weights(Mapping[str, np.ndarray]):
                 parameter is missing, extra, misshapen or not finite; the message names the file
                 and the parameter.
         """
-        path = Path(path)
+        path = file_of(path)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file.")
         try:
@@ -185,20 +189,15 @@ class Weights(Mapping[str, np.ndarray]):
                 arrays=tensors,
                 network=model_from(metadata["network"], models),
                 learned_from=metadata.get("learned_from", ()),
-                **{
-                    key: metadata[key]
-                    for key in (
-                        "name",
-                        "source",
-                        "source_sha256",
-                        "labels",
-                        "trained",
-                        "trained_on",
-                    )
-                },
+                **{key: metadata[key] for key in _KEPT},
             )
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}: {error}") from None
+
+
+def file_of(path: str | os.PathLike[str]) -> Path:
+    """A file of weights itself, or the one in a folder."""
+    return Path(path, FOLDER_FILE) if Path(path).is_dir() else Path(path)
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], network: Model) -> None:
@@ -427,7 +426,7 @@ def resolve(
                 f"weights {name!r} are not here yet: `kinema weights pull {name}` fetches them."
             )
         return Weights.load(path)
-    if not Path(name).is_file():
+    if not name or not Path(name).exists():
         known = ", ".join([*SHIPPED, *BUILT_IN, *PACKAGED, *KNOWN_FILES])
         raise FileNotFoundError(f"`weights` {name!r} is neither a file nor one of: {known}.")
     return Weights.load(name, models=models)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from kinema.weights.file import Weights, resolve
+from kinema.weights.file import Weights, file_of, resolve
 
 AnyWeights = str | os.PathLike[str] | Weights
 """What names weights: a name, a file, or themselves."""
@@ -19,7 +18,7 @@ def parts(weights: AnyWeights | Sequence[AnyWeights]) -> tuple[AnyWeights, ...]:
         return (weights,)
     if isinstance(weights, str | os.PathLike):
         name = os.fspath(weights)
-        return (weights,) if "+" not in name or Path(name).is_file() else tuple(name.split("+"))
+        return (weights,) if "+" not in name or file_of(name).is_file() else tuple(name.split("+"))
     return tuple(part for each in weights for part in parts(each))
 
 
