@@ -27,12 +27,13 @@ for seed in (8, 9):
 
 hits = kinema.search(f"{home / 'query.mp4'}@0-1", home / "videos", cache=home / "cache", top=3)
 for hit in hits.rows:
-    name, start, stop = Path(hit.path).name, hit.start_seconds, hit.stop_seconds
-    print(f"{100 * hit.similarity:6.2f} %  {start:.2f} to {stop:.2f} s  {name}")
+    name, best = Path(hit.path).name, hit.peak_seconds
+    print(f"{100 * hit.similarity:6.2f} %  best at {best:.2f} s  {name}")
 
 # %%
 # The share says how many pairs of clips of this folder are less alike than the hit and the query.
-# The third scene of ``long.mp4`` lasts from 3.84 to 5.76 s.
+# The third scene of ``long.mp4`` lasts from 3.84 to 5.76 s. Neighbours that are nearly as much like
+# the query belong to the moment, so it may begin before its scene does:
 
 figure, axes = plt.subplots(len(hits), 6, figsize=(8, 3.4), layout="constrained", squeeze=False)
 for row, hit in zip(axes, hits.rows, strict=True):
