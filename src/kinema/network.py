@@ -273,6 +273,10 @@ def kernel_depth(
         num_classes: outputs of fc8.
         input_shape: channels, frames, height and width of a clip.
         width: what channels and units, but for the classes, are multiplied by.
+
+    Example:
+        >>> kernel_depth((1, 1, 1, 1, 1)).shapes()["pool5"]
+        (256, 1, 4, 4)
     """
     if len(depths) != 5:
         raise ValueError(f"`depths` must be five temporal kernel sizes, got {tuple(depths)}.")
