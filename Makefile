@@ -5,6 +5,7 @@
 #   make test-core  extraction, prediction and the estimators, in a .venv that has no torch
 #   make test-lowest  the same with the lowest versions that pyproject.toml allows
 #   make lint       style and types
+#   make docs       the documents as a site in build/docs; `make links` looks for dead links alone
 #   make wheel      one file to install elsewhere, in dist/; installed without a compiler, and run
 #   make release    whether all that tells a version agrees; uploads nothing
 #   make bench      the README's figures into benchmarks/*.json; needs real videos in KINEMA_DATA
@@ -18,7 +19,7 @@ CORE := $(addprefix tests/,native engine/test_engine.py engine/test_opencv.py vi
 	methods/test_predict.py finding/test_answer.py finding/test_index.py finding/test_search.py cli evaluation/test_compare.py views/test_convolution_steps.py views/test_deconvolution.py views/test_excitation.py views/test_filters.py)
 NATIVE := CMakeLists.txt $(shell find src/kinema/native -name "*.cpp" -o -name "*.h")
 
-.PHONY: demo test test-core test-lowest lint wheel release bench clean
+.PHONY: demo test test-core test-lowest lint docs links wheel release bench clean
 
 demo: .venv/core
 	$(BIN)/kinema demo --out demo
@@ -46,6 +47,15 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h,$(NATIVE)) benchmarks/*.cpp
 
+docs: .venv/docs
+	rm -rf build/docs
+	MPLBACKEND=agg $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet \
+		-c docs -d build/docs-cache . build/docs
+	$(BIN)/python tests/links.py build/docs
+
+links:
+	$(PYTHON) tests/links.py
+
 wheel: .venv/dev
 	tests/wheel.sh $(BIN)/python
 
@@ -67,7 +77,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/tables.py
 
 clean:
-	rm -rf .venv .venv-lowest demo build dist
+	rm -rf .venv .venv-lowest demo build dist docs/gallery
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -82,4 +92,8 @@ clean:
 
 .venv/dev: .venv/core
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+.venv/docs: .venv/core
+	$(INSTALL) --editable '.[docs]'
 	@touch $@

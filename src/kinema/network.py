@@ -201,6 +201,12 @@ def c3d(
         pool5: "caffe" for the original's windows {0 1}{2 3}{4 5}{6}; "symmetric" for weights that
             were trained with one row of padding on both sides, {0}{1 2}{3 4}{5 6}.
         input_shape: channels, frames, height and width of a clip.
+
+    Example:
+        >>> c3d(101).num_parameters
+        78409573
+        >>> c3d().shapes()["pool5"]
+        (512, 1, 4, 4)
     """
     layers = _eight_convolutions((64, 128, 256, 512, 512), 4096, pool5, num_classes)
     architecture = {
@@ -267,6 +273,10 @@ def kernel_depth(
         num_classes: outputs of fc8.
         input_shape: channels, frames, height and width of a clip.
         width: what channels and units, but for the classes, are multiplied by.
+
+    Example:
+        >>> kernel_depth((1, 1, 1, 1, 1)).shapes()["pool5"]
+        (256, 1, 4, 4)
     """
     if len(depths) != 5:
         raise ValueError(f"`depths` must be five temporal kernel sizes, got {tuple(depths)}.")

@@ -29,7 +29,15 @@ class Folds:
 
 
 def make_folds(dataset: Dataset, num_folds: int = 5, seed: int = 0) -> tuple[Split, ...]:
-    """The splits of `plan_folds`; what could not be done as asked is warned of."""
+    """The splits of `plan_folds`; what could not be done as asked is warned of.
+
+    Example:
+        >>> from kinema.datasets import load, make_folds
+        >>> from kinema.video.synthetic import write_dataset
+        >>> drawn = write_dataset("videos", num_train=3, num_test=1, num_frames=1)
+        >>> make_folds(load("videos"), 2)
+        (Split(8 train, 8 test), Split(8 train, 8 test))
+    """
     folds = plan_folds(dataset, num_folds, seed)
     for note in folds.notes:
         warnings.warn(note, stacklevel=2)

@@ -73,6 +73,14 @@ def load(
     Raises:
         FileNotFoundError: `path`, or the lists that it takes, are not there.
         ValueError: no video is there, or a list is not as it should be; it says the file and line.
+
+    Example:
+        >>> from kinema.datasets import load
+        >>> from kinema.video.synthetic import write_dataset
+        >>> drawn = write_dataset("videos", num_train=2, num_test=1, num_frames=1)
+        >>> dataset = load("videos")
+        >>> dataset.classes[:2], len(dataset.samples), dataset.splits
+        (('clockwise', 'counterclockwise'), 12, {'given': Split(8 train, 4 test)})
     """
     root = Path(os.path.abspath(path))
     if kind not in ("auto", *KINDS):

@@ -153,6 +153,13 @@ def make_split(dataset: Dataset, *, test_fraction: float = 0.25, seed: int = 0) 
         dataset: what to part.
         test_fraction: of each class's videos, between 0 and 1.
         seed: another seed, another split.
+
+    Example:
+        >>> from kinema.datasets import load, make_split
+        >>> from kinema.video.synthetic import write_dataset
+        >>> drawn = write_dataset("videos", num_train=3, num_test=1, num_frames=1)
+        >>> make_split(load("videos"), test_fraction=0.25)
+        Split(12 train, 4 test)
     """
     if not 0 < test_fraction < 1:
         raise ValueError(f"`test_fraction` must be between 0 and 1, got {test_fraction}.")

@@ -78,6 +78,16 @@ class Engine:
         ValueError: a parameter is missing, misshapen or not finite; it is named. Also an engine
             that cannot run on the device.
         ImportError: the engine torch is asked for, and PyTorch is not installed.
+
+    Example:
+        >>> from kinema.engine import Engine
+        >>> from kinema.network import c3d_mini
+        >>> from kinema.weights.file import random_weights
+        >>> network = c3d_mini(None, input_shape=(3, 16, 64, 64))
+        >>> engine = Engine(network, random_weights(network))
+        >>> clips = np.zeros((2, 3, 16, 64, 64), np.float32)
+        >>> engine.run(clips, ["pool5", "fc6"])["fc6"].shape
+        (2, 512)
     """
 
     def __init__(

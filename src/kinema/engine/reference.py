@@ -82,6 +82,11 @@ def max_pool3d(
 
     Returns:
         (N, C, *output_sizes) float64.
+
+    Example:
+        >>> x = np.arange(7.0).reshape(1, 1, 1, 1, 7)
+        >>> max_pool3d(x, (1, 1, 2), (0, 0, 0), (1, 1, 4))  # Caffe's windows {0 1} {2 3} {4 5} {6}
+        array([[[[[1., 3., 5., 6.]]]]])
     """
     y = np.empty((*x.shape[:2], *output_sizes))
     for position in itertools.product(*map(range, output_sizes)):

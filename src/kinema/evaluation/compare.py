@@ -96,6 +96,14 @@ def compare(
 
     Raises:
         ValueError: a setting is wrong, the dataset cannot be split, or weights saw test videos.
+
+    Example:
+        >>> import kinema
+        >>> from kinema.video.synthetic import write_dataset
+        >>> drawn = write_dataset("videos", num_train=2, num_test=1, num_frames=16)
+        >>> result = kinema.compare("videos", methods=["chance"], timed=False)
+        >>> result.rows[0].accuracy
+        0.25
     """
     reading = Reading(colours, video_seconds)
     nets = resolve_all(weights)

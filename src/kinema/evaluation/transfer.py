@@ -80,6 +80,16 @@ def transfer(
 
     Raises:
         ValueError: as `compare`; or the nets see clips of different lengths.
+
+    Example:
+        >>> import kinema
+        >>> from kinema.video.synthetic import draw_video, write_dataset, write_video
+        >>> drawn = write_dataset("videos", num_train=2, num_test=1, num_frames=16)
+        >>> found = kinema.transfer("videos", cost=1.0, timed=False)
+        >>> write_video("new.mp4", draw_video("fast_clockwise", seed=9, num_frames=32))
+        >>> (told,) = kinema.predict(["new.mp4"], classifier=found.classifier).predictions
+        >>> told.classes[told.scores.argmax()].startswith("fast")
+        True
     """
     named = parts(weights)
     nets = resolve_all(named)

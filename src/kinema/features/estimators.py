@@ -49,6 +49,13 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     Attributes:
         n_features_in_: 1, the path.
+
+    Example:
+        >>> from kinema import C3DFeatures
+        >>> from kinema.video.synthetic import draw_video, write_video
+        >>> write_video("a.mp4", draw_video("clockwise", seed=0, num_frames=16))
+        >>> C3DFeatures().fit_transform(["a.mp4"]).shape
+        (1, 512)
     """
 
     _key: Mapping[str, Any] = MappingProxyType({})

@@ -139,6 +139,16 @@ def extract(
         ValueError: a setting is wrong, no video was found, or `out` was made with other settings.
         FileNotFoundError: the list, weights or mean are missing. (A missing video is skipped.)
         OSError: the disk is full, or `out` cannot be written.
+
+    Example:
+        >>> import kinema
+        >>> from kinema.video.synthetic import draw_video, write_video
+        >>> write_video("videos/a.mp4", draw_video("clockwise", seed=0, num_frames=32))
+        >>> report = kinema.extract("videos", out="features")
+        >>> report.num_done, report.num_clips
+        (1, 3)
+        >>> kinema.FeatureTable.load("features/a.mp4.safetensors")
+        FeatureTable('a.mp4', fc6: 3 clips x 512)
     """
     if max_skipped < 0:
         raise ValueError(f"`max_skipped` must not be negative, got {max_skipped}.")

@@ -65,6 +65,18 @@ class FeatureTable:
         num_padded_frames: (n,) int64, how often the last frame was repeated to fill the clip.
         about: what all rows share, as JSON values: video, layer, layer_shape, plan, weights,
             preprocessing, decoder, versions, and `partial` with the reason if the video broke.
+
+    Example:
+        >>> table = FeatureTable(
+        ...     features=np.array([[3, 0], [0, 4]]),
+        ...     start_frame=np.array([0, 8]),
+        ...     stop_frame=np.array([16, 24]),
+        ...     start_seconds=np.array([0, 0.32]),
+        ...     stop_seconds=np.array([0.64, 0.96]),
+        ...     num_padded_frames=np.array([0, 0]),
+        ... )
+        >>> table.video_vector()
+        array([0.6, 0.8], dtype=float32)
     """
 
     features: np.ndarray

@@ -156,6 +156,17 @@ def search(
     Raises:
         FileNotFoundError: the query is not there.
         ValueError: a setting is wrong, the query cannot be read, or no video can be searched.
+
+    Example:
+        >>> import kinema
+        >>> from kinema.video.synthetic import draw_video, write_video
+        >>> write_video("query.mp4", draw_video("clockwise", seed=0, num_frames=32))
+        >>> for seed in (0, 1):
+        ...     other = draw_video("counterclockwise", seed=seed, num_frames=32)
+        ...     write_video(f"videos/scene_{seed}.mp4", other)
+        >>> hits = kinema.search("query.mp4@0-1", "videos", cache="cache")
+        >>> [hit.path.endswith("scene_0.mp4") for hit in hits.rows]
+        [True, False]
     """
     if top < 1:
         raise ValueError(f"`top` must be at least 1, got {top}.")

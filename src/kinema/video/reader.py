@@ -126,6 +126,12 @@ class VideoReader:
     Raises:
         FileNotFoundError: there is nothing at `path`.
         VideoError: it is no readable video; or, while iterating, it breaks at a frame.
+
+    Example:
+        >>> from kinema.video.synthetic import draw_video, write_video
+        >>> write_video("a.mp4", draw_video("clockwise", seed=0, num_frames=3))
+        >>> [(frame.index, frame.start_seconds) for frame in VideoReader("a.mp4")]
+        [(0, 0.0), (1, 0.04), (2, 0.08)]
     """
 
     def __init__(

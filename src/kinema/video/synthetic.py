@@ -175,6 +175,14 @@ def draw_video(
 
     Returns:
         (num_frames, height, width, 3) uint8 RGB.
+
+    Example:
+        >>> video = draw_video("clockwise", seed=0, num_frames=16)
+        >>> back = draw_video("counterclockwise", seed=0, num_frames=16)
+        >>> video.shape
+        (16, 180, 240, 3)
+        >>> bool((video[1:] == back[:0:-1]).all())  # the same pictures in the other order
+        True
     """
     indices = picture_indices(label, num_frames)
     return draw_pictures(seed, width=width, height=height)[indices]

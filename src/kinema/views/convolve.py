@@ -50,6 +50,12 @@ def convolve(
     Raises:
         ValueError: a grid or kernel is ragged, too large or of something else than numbers; the
             kernel does not fit; there is no such example, place or kind of picture.
+
+    Example:
+        >>> convolve(grid="1 2 4; 1 2 4; 1 2 4", kernel="-1 1").output[0]
+        array([[1., 2.],
+               [1., 2.],
+               [1., 2.]])
     """
     if example not in EXAMPLES:
         raise ValueError(f"`example` must be one of {', '.join(EXAMPLES)}, got {example!r}.")
