@@ -1,4 +1,4 @@
-"""Writes what benchmarks/*.json hold into README.md and docs/engine.md.
+"""Writes what benchmarks/*.json hold into README.md and pages of docs/.
 
 Text between `<!-- name -->` and `<!-- end -->`, or after `<!-- name: -->` to the end of its
 paragraph, is made here; tests/test_readme.py sees to it that it is up to date.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/engine.md", "docs/training.md")
+PAGES = ("README.md", "docs/speed.md", "docs/engine.md", "docs/training.md", "docs/worth.md")
 
 
 def load(name: str) -> dict[str, Any]:
@@ -61,6 +61,20 @@ def _fc8(error: Any) -> float:
     return error["fc8"] if isinstance(error, Mapping) else error
 
 
+def speed() -> str:
+    """The engines in a sentence."""
+    result = load("engines")
+    rows = [result["speed"][batch] for batch in ("c3d x1", "c3d x4", "c3d x8")]
+    best = {name: max(row[name]["clips_per_second"] for row in rows) for name in rows[0]}
+    times = {name: best["native"] / value for name, value in best.items() if name != "native"}
+    return (
+        f"On {result['machine']['cores']} cores the native engine computes {best['native']:.1f} "
+        f"clips of C3D a second, {times['openvino']:.1f} times as many as OpenVINO and "
+        f"{times['torch']:.1f} times as many as PyTorch, and is installed without them "
+        "([how it was measured](docs/speed.md))."
+    )
+
+
 def extraction() -> str:
     """End to end, in a sentence."""
     result = load("extraction")
@@ -72,7 +86,7 @@ def extraction() -> str:
         f"({rates['extract']:.1f} clips a second, the engine alone being {100 * share:.0f} % of "
         f"it), a plain script of PyAV, OpenCV and PyTorch {seconds['plain']:.0f} s: "
         f"{result['plain_over_extract']:.1f} times as long "
-        "([benchmarks/extraction.json](benchmarks/extraction.json))."
+        "([benchmarks/extraction.json](../benchmarks/extraction.json))."
     )
 
 
@@ -82,7 +96,7 @@ def install() -> str:
     return (
         f"takes {result['seconds']:.0f} s in a fresh environment, most of it compiling, and "
         f"{result['mib']:.0f} MiB, of which Kinema is {result['kinema_mib']:.0f} "
-        "([benchmarks/install.json](benchmarks/install.json)); PyTorch is not among it."
+        "([benchmarks/install.json](../benchmarks/install.json)); PyTorch is not among it."
     )
 
 
@@ -201,17 +215,6 @@ def training() -> str:
     return "\n".join(lines)
 
 
-def learning() -> str:
-    """How much faster learning is, in a sentence."""
-    rows = load("training")["networks"]
-    times = {case: row["times_as_fast"] for case, row in rows.items()}
-    return (
-        f"Learning on two cores takes a plain PyTorch loop {times['c3d']:.1f} times as long for "
-        f"C3D, and {times['mini']:.1f} times for the small network "
-        "([benchmarks/training.json](benchmarks/training.json))."
-    )
-
-
 def report() -> str:
     """How the HTML report behaves with many videos, in a sentence."""
     result = load("report")
@@ -219,12 +222,13 @@ def report() -> str:
         f"With as many videos as UCF101 has, 13,320 (here synthetic), `report.html` takes "
         f"{result['size_mb']:.0f} MB, opens in {result['open_seconds']:.1f} s in Chromium and "
         f"shows a filmstrip {result['hover_ms']:.0f} ms after one points at a video "
-        "([benchmarks/report.json](benchmarks/report.json))."
+        "([benchmarks/report.json](../benchmarks/report.json))."
     )
 
 
 TABLES = (
     engines,
+    speed,
     extraction,
     install,
     error,
@@ -233,7 +237,6 @@ TABLES = (
     overlap,
     prepared,
     training,
-    learning,
     report,
 )
 MADE: Mapping[str, Callable[[], str]] = {made.__name__: made for made in TABLES}

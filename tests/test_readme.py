@@ -35,12 +35,11 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What the examples name: four videos, a list, the original's weights, a mean, labels."""
+    """What the examples name: four videos, the original's weights, a mean, labels."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "videos").mkdir()
     for index, name in enumerate(["cat", "dog", "hen", "cow"]):
         write_video(folder / "videos" / f"{name}.mp4", 16, first_index=500 * index)
-    (folder / "input.lst").write_text("videos/cat.mp4 0 0\nvideos/dog.mp4 0 1\n")
     rng = np.random.default_rng(0)
     arrays = {
         name: rng.standard_normal(shape, np.float32) / 100
@@ -62,7 +61,7 @@ def shell_lines():
 def ran(folder):
     """The folder after all shell examples, each of which must do."""
     lines = shell_lines()
-    assert len(lines) >= 10
+    assert len(lines) >= 8
     for line in lines:
         assert line.startswith("kinema "), line
         command = [sys.executable, "-m", *line.split()]
@@ -72,13 +71,11 @@ def ran(folder):
 
 
 def test_the_shell_examples_leave_the_features_they_name(ran):
-    """The clip that the list names is the video's first, so both formats hold the same row."""
     table = FeatureTable.load(ran / "features" / "dog.mp4.safetensors")
-    data = (ran / "features-listed" / "dog.mp4" / "000000.fc6-1").read_bytes()
-    assert np.frombuffer(data[:20], "<i4").tolist() == [1, 512, 1, 1, 1]
-    values = np.frombuffer(data[20:], "<f4")
-    np.testing.assert_array_equal(values, table.features[0])
-    assert np.count_nonzero(values) > 50  # of 512, after ReLU
+    assert table.features.shape == (1, 512)
+    assert np.count_nonzero(table.features) > 50  # after ReLU
+    c3d = FeatureTable.load(ran / "features-c3d" / "dog.mp4.safetensors")
+    assert c3d.features.shape == (1, 4096)
 
 
 def test_the_demo_sees_motion_and_its_rivals_do_not(ran):
@@ -150,7 +147,7 @@ def test_the_demos_picture_shows_its_predictions(ran):
 
 def test_the_python_examples_run(folder):
     examples = blocks("python")
-    assert len(examples) >= 2
+    assert examples
     for example in examples:
         done = subprocess.run(
             [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True
@@ -175,8 +172,13 @@ def test_the_demos_figures_are_the_committed_ones():
 
 def test_the_measured_figures_are_the_committed_ones():
     memory = json.loads((BENCHMARKS / "memory.json").read_text())
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
     for value in memory["peak_mib"].values():
-        assert f"{value:.0f} MiB" in README
+        assert f"{value:.0f} MiB" in page
+
+
+def test_it_is_read_in_five_minutes():
+    assert len(README.split()) <= 900
 
 
 def test_tables_are_made_from_the_committed_results():
