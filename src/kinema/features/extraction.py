@@ -272,7 +272,8 @@ class _Run:
                 ) from None
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{path} is not of an extraction; choose another `out`.") from None
-            for name, value in {**dict.fromkeys(before), **settings}.items():
+            for name in dict.fromkeys([*settings, *before]):  # what is recorded where it is given
+                value = settings.get(name)
                 may_be = [before[name]] if name in before else _DEFAULTS_SINCE.get(name, [None])
                 if value not in may_be:
                     was, now = " or ".join(map(_told, may_be)), _told(value)
@@ -353,8 +354,8 @@ class _Run:
         """A note of the videos that have fewer clips than were asked for."""
         if self._fewer:
             self.report.notes.append(
-                f"{some(self._fewer, 'video')} too short for {self.extractor.plan.clips} clips "
-                "that differ; each clip that there is was taken once."
+                f"{some(self._fewer, 'video')} too short for {self.extractor.plan.clips} "
+                "different clips: each that there is was taken once."
             )
 
     def _path(self, source: Source) -> Path:
