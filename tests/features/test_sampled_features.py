@@ -8,6 +8,7 @@ import json
 import shutil
 from bisect import bisect_right
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -163,10 +164,7 @@ def test_corners_of_the_originals_frames():
 
 
 def test_a_mirrored_video_has_the_same_ten_crops(uneven, tmp_path):
-    """Beside a mean that is its own mirror; of five crops it has others.
-
-    Columns 0 to 15 and 8 to 23 of 24 are mirrors, and so are 4 to 19.
-    """
+    """Beside a mean that is its own mirror: columns 0 to 15 of 24 become 8 to 23, 4 to 19 stay."""
     mean = np.maximum(MEAN, MEAN[..., ::-1])
     frames = [frame.image for frame in VideoReader(uneven)][:LENGTH]
     small = [cv2.resize(image, SIZE[::-1]) for image in frames]
@@ -446,6 +444,25 @@ def test_the_command_takes_them(uneven, tmp_path, capsys):
     table = FeatureTable.load(tmp_path / "out" / "uneven.mp4.safetensors")
     assert "1 video (uneven.mp4 (28)) too short for 40 different clips" in captured.err
     assert len(table) == 28
+
+
+def test_the_commands_of_the_document_do_what_they_say(uneven, tmp_path, capsys):
+    text = (Path(__file__).parents[2] / "docs" / "sampling.md").read_text(encoding="utf-8")
+    commands = [line.split()[1:] for line in text.splitlines() if line.startswith("kinema ")]
+    found = {}
+    for words in commands:
+        out = tmp_path / words[words.index("--out") + 1]
+        words = [{"videos": str(uneven), out.name: str(out)}.get(word, word) for word in words]
+        assert main(words) == 0
+        table = FeatureTable.load(out / "uneven.mp4.safetensors")
+        found[out.name] = (table.start_frame.tolist(), table.stop_frame.tolist()[-1])
+    *times, _ = decoded(uneven)[1]
+    last = len(times) - 16
+    assert found["features-ten"] == ([k * last // 9 for k in range(10)], len(times))
+    assert found["features-seconds"] == ([0], 16)  # the next, at 2 s, is no whole clip
+    assert found["features-crops"] == ([0, 8], 24)
+    assert found["features-fps"][0][:2] == [0, bisect_right(times, Fraction(8, 25)) - 1]
+    assert len(found["features-all"][0]) == 5
 
 
 def test_wrong_crops_are_refused(uneven, tmp_path):
