@@ -15,7 +15,8 @@ from kinema.engine.opencv import PictureEngine
 from kinema.features.clip_features import centre
 from kinema.features.extraction import extract
 from kinema.features.extractor import Extractor
-from kinema.features.table import ROW_COLUMNS, FeatureTable
+from kinema.features.table import FeatureTable
+from kinema.features.table_files import ROW_COLUMNS
 from kinema.methods.classifier import Classifier
 from kinema.methods.predict import Predictor
 from kinema.video.clips import ClipPlan

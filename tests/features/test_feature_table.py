@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.features.table import FORMATS, FeatureTable, read_c3d_blob
+from kinema.features.table import FeatureTable
+from kinema.features.table_files import FORMATS, read_c3d_blob
 
 ABOUT = {
     "video": "a/v_ünïcode.avi",

@@ -23,7 +23,8 @@ from kinema import network as networks
 from kinema.engine import reference
 from kinema.features.extraction import extract
 from kinema.features.extractor import Extractor
-from kinema.features.table import FORMATS, FeatureTable
+from kinema.features.table import FeatureTable
+from kinema.features.table_files import FORMATS
 from kinema.network import Conv3d, Linear, MaxPool3d, Network
 from kinema.skipped import Skipped
 from kinema.video.clips import preprocess

@@ -317,3 +317,31 @@ def test_steps_share_the_time_of_a_video(sources):
     assert found[1] == [0, 0]
     assert "takes longer than 0.5 s" in found[0][0].reason
     assert found[0][0] == found[0][1]
+
+
+# --- what must be known before -------------------------------------------------------------------
+
+
+def test_a_survey_sees_all_frames_without_images_before_the_first_is_taken(sources, decoded):
+    """It costs one more walk, of its own step; what it raises is its own step's fault."""
+
+    def survey(frames):
+        shapes = [frame.image.shape for frame in frames]
+        assert set(shapes) == {(0, 0, 3)}
+        if len(shapes) == 33:
+            raise VideoError("33 are too many.")
+        return len(shapes)
+
+    def items(source, info, frames, known):
+        yield from ((known, frame) for frame in frames)
+
+    steps = [Step(items, index_of, survey=survey), summing(1)]
+    walked = values(walk(sources, steps))
+    assert [one for one, _ in walked[:2]] == [(40, 39), (1, 0)]
+    assert walked[2][0] == Skipped(str(sources[2].path), "33 are too many.")
+    assert [total for _, total in walked] == [sum(range(count)) for count in NUM_FRAMES]
+    assert sorted(decoded) == sorted(
+        (f"{name}.mp4", list(range(count)))
+        for name, count in zip("abc", NUM_FRAMES, strict=True)
+        for _ in range(2)
+    )

@@ -22,6 +22,7 @@ from kinema.engine.opencv import PictureEngine
 from kinema.network import architecture_key
 from kinema.picture_network import LAYER, SIDE
 from kinema.video.clips import preprocess, resizing
+from kinema.video.crops import check_crops, crops_of
 from kinema.video.reader import Frame
 from kinema.weights.file import Weights
 from kinema.weights.imagenet import MEAN, SCALE
@@ -41,6 +42,7 @@ class ClipFeature:
         layer: whose output is the row, and its shape.
         shrink: what it takes of a frame, see `Step.shrink`.
         engine: what computes it.
+        crops: of a clip, see Note [Crops] of `video.crops`.
         has_choices: whether it takes other values of `OF_NETWORKS` than the defaults.
     """
 
@@ -50,16 +52,27 @@ class ClipFeature:
     layer_shape: tuple[int, ...]
     shrink: Callable[[Frame], Frame]
     engine: Any
+    crops: int
 
-    def __init__(self, weights: Weights, *, threads: int | None, **of_networks: Any) -> None:
+    def __init__(
+        self, weights: Weights, *, threads: int | None, crops: int, **of_networks: Any
+    ) -> None:
         raise NotImplementedError
 
     def prepare(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """(3, T, H, W) float32, what `run` takes of a clip, of its shrunk frames."""
+        """(`crops`, 3, T, H, W) float32, what `run` takes of a clip, of its shrunk frames."""
         raise NotImplementedError
 
+    def rows(self, inputs: np.ndarray) -> np.ndarray:
+        """(N, D) float32 features of N clips, the mean over their crops, of (N * `crops`, ...)."""
+        rows = self.run(inputs)
+        if self.crops == 1:
+            return rows
+        of_crops = rows.reshape(-1, self.crops, rows.shape[1])
+        return of_crops.mean(axis=1, dtype=np.float64).astype(np.float32)
+
     def run(self, inputs: np.ndarray) -> np.ndarray:
-        """(N, D) float32 features of clips (N, 3, T, H, W)."""
+        """(N, D) float32 features of crops (N, 3, T, H, W)."""
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
@@ -75,6 +88,7 @@ class LayerFeature(ClipFeature):
         weights: Weights,
         *,
         threads: int | None,
+        crops: int = 1,
         layer: str = "fc6",
         mean: Any = None,
         device: str = "auto",
@@ -92,14 +106,29 @@ class LayerFeature(ClipFeature):
         self.layer_shape = network.feature_shape(layer)
         self.shrink = resizing(network.frame_size)
         self._crop = (crop[0], crop[1])
+        self.crops = crops
+        self._crops = crops_of(crops, network.frame_size, self._crop)
+        assert self.weights.mean is not None  # with_mean has seen to it
+        shape = self.weights.mean.shape
+        if crops > 1 and len(shape) > 1 and shape[2:] != network.frame_size:
+            raise ValueError(
+                f"`crops` {crops}: the mean is one of the centre alone, {shape}; corners need one "
+                f"of whole frames, {(*network.input_shape[:2], *network.frame_size)}, or B,G,R."
+            )
         self.engine = Engine(
             network.up_to(layer), self.weights, engine=engine, device=device, threads=threads
         )
 
     def prepare(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """See `clips.preprocess`."""
-        assert self.weights.mean is not None  # with_mean has seen to it
-        return preprocess(images, mean=self.weights.mean, resize_to=None, crop=self._crop)
+        mean, found = self.weights.mean, []
+        assert mean is not None
+        for crop in self._crops:
+            clip = preprocess(
+                images, mean=mean, resize_to=None, crop=self._crop, offset=crop.offset
+            )
+            found.append(clip[..., ::-1] if crop.mirrored else clip)
+        return np.stack(found)
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """By the engine."""
@@ -130,7 +159,9 @@ class MiddleFrame(ClipFeature):
 
     has_choices = False
 
-    def __init__(self, weights: Weights, *, threads: int | None, **of_networks: Any) -> None:
+    def __init__(
+        self, weights: Weights, *, threads: int | None, crops: int = 1, **of_networks: Any
+    ) -> None:
         weights.network.check_layer(of_networks.pop("layer", LAYER))
         for name, value in of_networks.items():
             if str(value) != str(OF_NETWORKS[name]) and (name, value) != ("device", "cpu"):
@@ -140,12 +171,18 @@ class MiddleFrame(ClipFeature):
         self.weights = weights
         self.layer = LAYER
         self.layer_shape = weights.network.feature_shape(LAYER)
-        self.shrink = centred
+        self.crops = crops
+        self.shrink = centred if crops == 1 else scaled_frame
         self.engine = PictureEngine(weights, threads=threads)
 
     def prepare(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """(3, 1, 224, 224)."""
-        return picture(images[len(images) // 2])[:, None]
+        """(`crops`, 3, 1, 224, 224)."""
+        image = images[len(images) // 2]
+        found = []
+        for crop in crops_of(self.crops, image.shape[:2], (SIDE, SIDE)):
+            part = cut(image, crop.offset)
+            found.append(picture(part[:, ::-1] if crop.mirrored else part)[:, None])
+        return np.stack(found)
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """By OpenCV."""
@@ -176,19 +213,21 @@ KINDS: Mapping[str, type[ClipFeature]] = MappingProxyType(
 
 
 def clip_features(
-    nets: Sequence[Weights], *, threads: int | None = None, **of_networks: Any
+    nets: Sequence[Weights], *, threads: int | None = None, crops: int = 1, **of_networks: Any
 ) -> tuple[ClipFeature, ...]:
     """What each net tells of a clip.
 
     Args:
         nets: one, or several that see clips of one length.
         threads: CPU threads; None for all.
+        crops: 1, 5 or 10 of each clip, whose mean is its features.
         of_networks: those of `OF_NETWORKS`, see `Extractor`.
     """
+    check_crops(crops)
     check_same_clips(nets)
     asked = meant_for_each(nets, {**OF_NETWORKS, **of_networks})
     return tuple(
-        KINDS[net.network.sees](net, threads=threads, **mine)
+        KINDS[net.network.sees](net, threads=threads, crops=crops, **mine)
         for net, mine in zip(nets, asked, strict=True)
     )
 
@@ -249,14 +288,30 @@ def centred(frame: Frame) -> Frame:
     return dataclasses.replace(frame, image=centre(frame.image))
 
 
+def scaled_frame(frame: Frame) -> Frame:
+    """A frame whose image has a shorter side of 256."""
+    return dataclasses.replace(frame, image=scaled(frame.image))
+
+
 def centre(image: np.ndarray) -> np.ndarray:
     """The centre of an image, 224x224, after its shorter side has been brought to 256."""
+    image = scaled(image)
+    top, left = ((side - SIDE) // 2 for side in image.shape[:2])
+    return cut(image, (top, left))
+
+
+def scaled(image: np.ndarray) -> np.ndarray:
+    """An image whose shorter side has been brought to 256."""
     height, width = image.shape[:2]
     factor = SHORTER_SIDE / min(height, width)
     size = (round(width * factor), round(height * factor))
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(image, size, interpolation=method)
-    top, left = ((side - SIDE) // 2 for side in image.shape[:2])
+    return cv2.resize(image, size, interpolation=method)
+
+
+def cut(image: np.ndarray, offset: tuple[int, int]) -> np.ndarray:
+    """224x224 pixels of an image from (top, left) on."""
+    top, left = offset
     return np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
 
 

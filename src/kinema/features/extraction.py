@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from kinema.features.extractor import Batch, Extractor, versions
-from kinema.features.table import FORMATS, FeatureTable, check_format
+from kinema.features.table import FeatureTable
+from kinema.features.table_files import FORMATS, check_format
 from kinema.files import (
     NewerFormat,
     append_line,
@@ -36,6 +37,7 @@ from kinema.video.sources import Source, find_videos, size_in_bytes
 from kinema.video.steps import walk
 from kinema.weights.file import draw_once_called
 from kinema.weights.several import AnyWeights, resolve_all
+from kinema.words import some
 
 FORMAT = "kinema-extraction-1"
 """Of the folder: what run.json and the files beside it hold."""
@@ -86,8 +88,12 @@ def extract(
     root: str | os.PathLike[str] | None = None,
     weights: AnyWeights | Sequence[AnyWeights] = "c3d-mini",
     layer: str = "fc6",
-    stride: int = 8,
+    stride: int | None = None,
     sampling_rate: int = 1,
+    fps: float | None = None,
+    clips: int | None = None,
+    every: float | None = None,
+    crops: int = 1,
     short: str = "pad",
     mean: Any = None,
     format: str = "safetensors",
@@ -116,8 +122,14 @@ def extract(
         weights: a name (`kinema weights list`), a file, or `Weights`. "A+B" puts the features of
             two nets side by side, each of length 1.
         layer: whose output is the feature.
-        stride: frames from the start of one clip to the start of the next.
+        stride: frames from the start of one clip to the start of the next; None for 8.
         sampling_rate: every how many-th frame goes into a clip.
+        fps: frames a second that are taken, by the times of the video; None for the video's own.
+            See Note [Instants] of `video.timeline`.
+        clips: so many clips, evenly over the video, instead of a stride.
+        every: a clip every so many seconds instead. See Note [Other samplings] of `video.plan`.
+        crops: 1, 5 or 10 of each clip, whose mean is its features. See Note [Crops] of
+            `video.crops`.
         short: "pad" or "skip", for videos shorter than a clip; see Note [Tail and short videos].
         mean: what to subtract, for weights that carry none or to replace theirs: a file, "B,G,R"
             or an array.
@@ -153,9 +165,23 @@ def extract(
     if max_skipped < 0:
         raise ValueError(f"`max_skipped` must not be negative, got {max_skipped}.")
     check_format(format)
-    plan = ClipPlan(stride=stride, sampling_rate=sampling_rate, short=short)
+    plan = _plan(
+        stride, sampling_rate=sampling_rate, short=short, fps=fps, clips=clips, every=every
+    )
+    if fps is not None and format == "c3d":
+        raise ValueError(
+            f"`fps` {fps}: files of the format c3d are named by the first frame, at which several "
+            "clips may start then; choose another `format`."
+        )
+    if keep_partial and clips is not None:
+        raise ValueError(
+            f"`clips` {clips} are spread over a whole video, so one that breaks has no part to be "
+            "kept: leave `keep_partial` out."
+        )
     named = [paths] if isinstance(paths, str | os.PathLike) else paths
     sources = find_videos(named, list, root=root)
+    if any(source.starts is not None for source in sources):
+        plan.check_listed()
     nets = resolve_all(weights)
     extractor = Extractor(
         nets,
@@ -167,6 +193,7 @@ def extract(
         threads=threads,
         batch=batch,
         reading=Reading(colours, video_seconds),
+        crops=crops,
     )
     out = Path(out)
     run = _Run(out, sources, extractor, format=format, keep_partial=keep_partial)
@@ -174,8 +201,21 @@ def extract(
     with locked_folder(out, shared=True), Progress(enabled=progress) as bar:
         run.prepare()
         run.carry_out(bar)
+        run.tell_fewer()
         run.report.seconds = bar.seconds
     return run.report
+
+
+def _plan(stride: int | None, **other: Any) -> ClipPlan:
+    """The plan of some clips; a stride beside what takes its place is refused."""
+    plan = ClipPlan(**other) if stride is None else ClipPlan(stride=stride, **other)
+    for name in ("clips", "every"):
+        if stride is not None and (value := getattr(plan, name)) is not None:
+            raise ValueError(
+                f"`stride` {stride} and `{name}` {value:g} both choose where clips start: give one "
+                "of them."
+            )
+    return plan
 
 
 class _Run:
@@ -196,6 +236,7 @@ class _Run:
         self.format = format
         self.keep_partial = keep_partial
         self.report = ExtractionReport(out, len(sources))
+        self._fewer: list[str] = []
         self._skipped_path = out / "skipped.jsonl"
         self._own_files = {self._skipped_path, out / "run.json"}
 
@@ -218,7 +259,7 @@ class _Run:
             "keep_partial": self.keep_partial,
             "clips": "listed"
             if any(source.starts is not None for source in self.sources)
-            else "all",
+            else self.extractor.plan.clips or "all",
         }
         with exclusively(self.out):
             self._begin(settings)
@@ -242,13 +283,14 @@ class _Run:
                 ) from None
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{path} is not of an extraction; choose another `out`.") from None
-            for name, value in settings.items():
+            for name in dict.fromkeys([*settings, *before]):  # what is recorded where it is given
+                value = settings.get(name)
                 may_be = [before[name]] if name in before else _DEFAULTS_SINCE.get(name, [None])
                 if value not in may_be:
-                    was = " or ".join(map(str, may_be))
+                    was, now = " or ".join(map(_told, may_be)), _told(value)
                     raise ValueError(
                         f"`out` {self.out} was made with {name} {was}{_renamed(name, content)}, "
-                        f"now it is {value}: choose another folder, or the same settings."
+                        f"now it is {now}: choose another folder, or the same settings."
                     )
             for name, version in versions().items():
                 if used.get(name) != version:
@@ -305,13 +347,27 @@ class _Run:
             found = not isinstance(made, Skipped) and made.found
             if isinstance(made, Skipped):
                 self._skip(made)
-            elif found:
-                self.report.num_found += 1
             else:
-                self._write(source, made.value)
+                self._note_fewer(source, made.value)
+                if found:
+                    self.report.num_found += 1
+                else:
+                    self._write(source, made.value)
             bar.finish_video(size=sizes[source], found=found)
         with exclusively(self.out):  # in an order that does not tell who was quicker
             self._rewrite_skipped(lambda path: True)
+
+    def _note_fewer(self, source: Source, table: FeatureTable) -> None:
+        if len(table) < (self.extractor.plan.clips or 0):
+            self._fewer.append(f"{source.name} ({len(table)})")
+
+    def tell_fewer(self) -> None:
+        """A note of the videos that have fewer clips than were asked for."""
+        if self._fewer:
+            self.report.notes.append(
+                f"{some(self._fewer, 'video')} too short for {self.extractor.plan.clips} "
+                "different clips: each that there is was taken once."
+            )
 
     def _path(self, source: Source) -> Path:
         return self.out / f"{source.name}{FORMATS[self.format].ending}"
@@ -370,6 +426,11 @@ _DEFAULTS_SINCE: Mapping[str, Sequence[Any]] = {
 
 _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 """Errors of writing that concern one video; others (a full disk) would meet the next one too."""
+
+
+def _told(value: Any) -> str:
+    """A setting in words."""
+    return "not given" if value is None else str(value)
 
 
 def _renamed(setting: str, content: Mapping[str, Any]) -> str:

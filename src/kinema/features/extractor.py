@@ -31,7 +31,8 @@ import numpy as np
 
 import kinema
 from kinema.features.clip_features import clip_features, shrinking
-from kinema.features.table import ROW_COLUMNS, FeatureTable, normalized
+from kinema.features.table import FeatureTable, normalized
+from kinema.features.table_files import ROW_COLUMNS
 from kinema.files import cache_file
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import Clip, ClipPlan, stream_clips
@@ -46,7 +47,7 @@ from kinema.weights.several import AnyWeights, resolve_all
 class Batch:
     """Clips of one video, ready for the network, and how far into the video they reach."""
 
-    inputs: tuple[np.ndarray, ...]  # of each feature of a clip (N, 3, T, H, W) float32
+    inputs: tuple[np.ndarray, ...]  # of each feature of a clip (N * crops, 3, T, H, W) float32
     clips: list[Clip]  # without their images
     progress: float  # 0 ... 1
 
@@ -74,8 +75,10 @@ class Extractor:
         mean: what to subtract, when it is not the weights' own: a file, "B,G,R", three numbers or
             a volume.
         device, engine, threads: see `Engine`.
-        batch: clips that go through the network at once.
+        batch: clips that go through the network at once, or crops of clips.
         reading: how videos are read.
+        crops: 1, 5 or 10 of each clip, whose mean is its features; see Note [Crops] of
+            `video.crops`.
 
     Attributes:
         features: what each net tells of a clip.
@@ -99,6 +102,7 @@ class Extractor:
         threads: int | None = None,
         batch: int = 8,
         reading: Reading = PLAIN,
+        crops: int = 1,
     ) -> None:
         if batch < 1:
             raise ValueError(f"`batch` must be at least 1 clip, got {batch}.")
@@ -106,7 +110,13 @@ class Extractor:
         self.plan = plan or ClipPlan()
         nets = resolve_all(weights)
         self.features = clip_features(
-            nets, layer=layer, mean=mean, device=device, engine=engine, threads=threads
+            nets,
+            layer=layer,
+            mean=mean,
+            device=device,
+            engine=engine,
+            threads=threads,
+            crops=crops,
         )
         length = nets[0].network.input_shape[1]
         if self.plan.length != length:
@@ -119,7 +129,8 @@ class Extractor:
         self.layer_shape = first.layer_shape
         if len(self.features) > 1:
             self.layer_shape = (sum(math.prod(one.layer_shape) for one in self.features),)
-        self.batch = batch
+        self.crops = crops
+        self.batch = max(batch // crops, 1)
 
     def settings(self) -> dict[str, Any]:
         """What decides over the features, as JSON values."""
@@ -131,11 +142,9 @@ class Extractor:
         several = {"layer": self.layer, "weights_sha256": self.weights_sha256, "parts": each}
         return {
             **(each[0] if len(each) == 1 else several),
-            "length": self.plan.length,
-            "stride": self.plan.stride,
-            "sampling_rate": self.plan.sampling_rate,
-            "short": self.plan.short,
+            **self.plan.settings(),
             "colours": self.reading.colours,
+            **({} if self.crops == 1 else {"crops": self.crops}),
         }
 
     @functools.cached_property
@@ -158,27 +167,35 @@ class Extractor:
         """What computes the features; of two nets both."""
         return "+".join(dict.fromkeys(repr(one.engine) for one in self.features))
 
-    def batches(self, source: Source, info: VideoInfo, frames: Iterator[Frame]) -> Iterator[Batch]:
+    def batches(
+        self,
+        source: Source,
+        info: VideoInfo,
+        frames: Iterator[Frame],
+        num_frames: int | None = None,
+    ) -> Iterator[Batch]:
         """The clips of a video, preprocessed, as its frames come, resized; see `Step.items`.
+
+        `num_frames` is what `ClipPlan.count` gave, where the plan needs it.
 
         Raises:
             VideoError, OSError: the video cannot be read, or breaks; clips before that were given.
         """
-        starts = source.starts
         promised = info.num_frames or 0
         inputs: list[list[np.ndarray]] = []
         clips: list[Clip] = []
 
         def flush() -> Batch:
             done = min(clips[-1].stop_frame / promised, 1.0) if promised else 0.0
-            stacked = tuple(np.stack(each) for each in zip(*inputs, strict=True))
+            stacked = tuple(np.concatenate(each) for each in zip(*inputs, strict=True))
             full = Batch(stacked, [replace(c, images=[]) for c in clips], done)
             inputs.clear()
             clips.clear()
             return full
 
         try:
-            for clip in stream_clips(frames, self.plan, starts=starts and sorted(starts)):
+            starts = source.starts and sorted(source.starts)
+            for clip in stream_clips(frames, self.plan, starts=starts, num_frames=num_frames):
                 inputs.append(self._prepare(clip.images))
                 clips.append(clip)
                 if len(clips) == self.batch:
@@ -192,7 +209,7 @@ class Extractor:
 
     def run(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """(N, D) float32 features of a batch's clips."""
-        rows = [one.run(clips) for one, clips in zip(self.features, inputs, strict=True)]
+        rows = [one.rows(clips) for one, clips in zip(self.features, inputs, strict=True)]
         return rows[0] if len(rows) == 1 else np.hstack([normalized(side) for side in rows])
 
     def table(
@@ -264,7 +281,8 @@ class Extractor:
         def making(source: Source, mark: str) -> Making:
             return _TableMaking(self, source, mark, run, keep_partial=keep_partial)
 
-        return Step(self.batches, self.shrink, making, find, keep, what)
+        survey = None if self.plan.clips is None else self.plan.count
+        return Step(self.batches, self.shrink, making, find, keep, what, survey)
 
     def __call__(
         self, video: str | os.PathLike[str] | Source, *, rearrange: Rearrange | None = None

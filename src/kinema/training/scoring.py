@@ -12,6 +12,7 @@ from kinema.metrics import hits
 from kinema.threads import mapped
 from kinema.training.clip_store import ClipStore, StoredVideo
 from kinema.training.sampling import even_clips, read_clip
+from kinema.video.crops import crops_of
 
 VIEWS = (1, 10)
 """Crops of a clip that may be scored: its centre, or that and the corners, each mirrored, too."""
@@ -179,9 +180,7 @@ def _views(
         return [(None, False)]
     if stream == "imagenet":
         return [(None, False), (None, True)]
-    down, right = size[0] - crop[0], size[1] - crop[1]
-    corners = [(0, 0), (0, right), (down, 0), (down, right)]
-    return [(offset, flip) for offset in (None, *corners) for flip in (False, True)]
+    return [(one.offset, one.mirrored) for one in crops_of(views, size, crop)]
 
 
 def video_means(scores: np.ndarray, owner: np.ndarray) -> np.ndarray:

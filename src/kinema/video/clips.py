@@ -1,23 +1,8 @@
-"""Which frames make which clip, and how frames become the input of a network.
+"""The clips of a stream of frames, and how they become the input of a network.
 
-`ClipPlan` is arithmetic on frame numbers alone. `stream_clips` carries it out on a stream of
-frames, holding no more than one clip's worth of them. `preprocess` is the original's input
-pipeline; it alone changes order, type and channel order of frames.
-
-Note [Tail and short videos]
-    Clips are whole: a video of n frames gives the clips that start at 0, stride, 2 stride, ... and
-    end at or before n, as in C3D v1.0. Frames behind the last whole clip are used by no clip.
-
-        length 16, stride 8, 43 frames:
-        0       8       16      24      32      40
-        |===============|                              0..16
-                |===============|                      8..24
-                        |===============|              16..32
-                                |===============|      24..40, and frames 40, 41, 42 are left out
-
-    A video shorter than one clip gives one clip whose missing frames repeat the last frame; its
-    row says how many in `num_padded_frames`. `short="skip"` refuses such videos instead (C3D v1.0
-    fails on them).
+`stream_clips` carries a `ClipPlan` out on a stream of frames, holding no more than one clip's worth
+of them. `preprocess` is the original's input pipeline; it alone changes order, type and channel
+order of frames.
 """
 
 from __future__ import annotations
@@ -33,7 +18,23 @@ import cv2
 import numpy as np
 
 from kinema.skipped import VideoError
+from kinema.video.plan import ClipPlan
 from kinema.video.reader import Frame
+from kinema.video.timeline import Moment, due_every
+
+__all__ = [
+    "C3D_CROP",
+    "C3D_RESIZE",
+    "NO_FRAME",
+    "Clip",
+    "ClipPlan",
+    "Mean",
+    "preprocess",
+    "resize",
+    "resize_frame",
+    "resizing",
+    "stream_clips",
+]
 
 C3D_RESIZE = (128, 171)
 """Height and width that frames are resized to (Tran et al., section 3.1; C3D v1.0 prototxts)."""
@@ -46,56 +47,6 @@ NO_FRAME = "it holds no frame."
 
 Mean = np.ndarray | tuple[float, float, float]
 """What is subtracted: a volume (3, T, H, W) or one constant a channel, B, G, R for C3D."""
-
-
-@dataclass(frozen=True)
-class ClipPlan:
-    """Which frames of a video make which clip. See Note [Tail and short videos].
-
-    Attributes:
-        length: frames in a clip.
-        stride: frames from the start of one clip to the start of the next.
-        sampling_rate: every how many-th frame is taken; a clip needs `length * sampling_rate`
-            frames of video, as in C3D v1.0 (`image_io.cpp`).
-        short: "pad" or "skip", for videos that have no whole clip.
-    """
-
-    length: int = 16
-    stride: int = 8
-    sampling_rate: int = 1
-    short: str = "pad"
-
-    def __post_init__(self) -> None:
-        for name in ("length", "stride", "sampling_rate"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise TypeError(f"`{name}` must be a whole number of frames, got {value!r}.")
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1 frame, got {value}.")
-            object.__setattr__(self, name, int(value))
-        if self.short not in ("pad", "skip"):
-            raise ValueError(f'`short` must be "pad" or "skip", got {self.short!r}.')
-
-    @property
-    def span(self) -> int:
-        """Frames of video that a whole clip needs."""
-        return self.length * self.sampling_rate
-
-    def starts(self, num_frames: int) -> range:
-        """First frame of every whole clip of a video with `num_frames` frames."""
-        return range(0, max(num_frames - self.span + 1, 0), self.stride)
-
-    def num_clips(self, num_frames: int) -> int:
-        """Clips that a video of `num_frames` frames gives; a short video's padded one counts."""
-        if num_frames < 0:
-            raise ValueError(f"`num_frames` must not be negative, got {num_frames}.")
-        if 0 < num_frames < self.span and self.short == "pad":
-            return 1
-        return len(self.starts(num_frames))
-
-    def frame_indices(self, start: int) -> range:
-        """The frames of the clip that starts at frame `start`."""
-        return range(start, start + self.span, self.sampling_rate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +71,11 @@ class Clip:
 
 
 def stream_clips(
-    frames: Iterable[Frame], plan: ClipPlan, *, starts: Sequence[int] | None = None
+    frames: Iterable[Frame],
+    plan: ClipPlan,
+    *,
+    starts: Sequence[int] | None = None,
+    num_frames: int | None = None,
 ) -> Iterator[Clip]:
     """The clips of a stream of frames, each as soon as its last frame has come.
 
@@ -129,75 +84,99 @@ def stream_clips(
         plan: which frames make which clip.
         starts: first frames of the wanted clips in ascending order, instead of the plan's stride.
             Each of them must fit into the video whole.
+        num_frames: what `plan.count` gave of the same frames; needed with `plan.clips` alone.
 
     Raises:
-        VideoError: the video has no frame, is shorter than a clip and `plan.short` is "skip", or
-            ends before a clip of `starts` does.
+        VideoError: the video has no frame, is shorter than a clip and `plan.short` is "skip", ends
+            before a clip of `starts` does, has no times that the plan needs, or has not
+            `num_frames`.
     """
-    frames = iter(frames)
-    first = next(frames, None)
+    found = plan.moments(frames)
+    first = next(found, None)
     if first is None:
         raise VideoError(NO_FRAME)
-    if starts is not None and len(starts) and starts[0] < first.index:
-        raise VideoError(f"its frames are numbered from {first.index}, not {starts[0]}.")
-    wanted = iter(starts) if starts is not None else itertools.count(first.index, plan.stride)
-    pending = next(wanted, None)
-    held: deque[Frame] = deque()
-    num_clips = 0
-    last = first
-    for frame in itertools.chain([first], frames):
-        last = frame
-        held.append(frame)
-        while pending is not None and frame.index == plan.frame_indices(pending)[-1] + (
-            plan.sampling_rate - 1
-        ):
-            yield _make_clip(held, plan.frame_indices(pending))
-            num_clips += 1
-            pending = next(wanted, None)
-        while held and (pending is None or held[0].index < pending):
-            held.popleft()
-    num_frames = last.index + 1 - first.index
+    offset = first.frame.index
     if starts is not None:
-        if pending is not None:
+        plan.check_listed()
+        if len(starts) and starts[0] < offset:
+            raise VideoError(f"its frames are numbered from {offset}, not {starts[0]}.")
+    held: deque[Moment] = deque()
+    waiting: deque[int] = deque()  # places of the first frames of clips that are not over
+    num_clips = place = 0
+    listed = None if starts is None else [start - offset for start in starts]
+    stream = _beginning(itertools.chain([first], found), plan, listed, num_frames)
+    for place, (moment, num_begin) in enumerate(stream):
+        held.append(moment)
+        waiting.extend([place] * num_begin)
+        while waiting and place == waiting[0] + plan.span - 1:
+            yield _make_clip(held, plan)
+            num_clips += 1
+            waiting.popleft()
+        while held and (not waiting or place + 1 - len(held) < waiting[0]):
+            held.popleft()
+    if starts is not None:
+        if num_clips < len(starts):
+            start = starts[num_clips]
             raise VideoError(
-                f"a clip from frame {pending} needs frames up to {pending + plan.span - 1}, "
-                f"but the last frame is {last.index}."
+                f"a clip from frame {start} needs frames up to {start + plan.span - 1}, "
+                f"but the last frame is {place + offset}."
             )
+    elif plan.clips is not None and num_frames != place + 1:
+        raise VideoError(f"it has {place + 1} frames, but had {num_frames} when they were counted.")
     elif num_clips == 0:
         if plan.short == "skip":
+            at = "" if plan.fps is None else f" at {plan.fps:g} a second"
             raise VideoError(
-                f"it has {num_frames} frame{'s'[: num_frames != 1]}, a clip needs {plan.span}."
+                f"it has {place + 1} frame{'s'[: place != 0]}{at}, a clip needs {plan.span}."
             )
-        yield _make_clip(held, plan.frame_indices(first.index))
+        yield _make_clip(held, plan)
 
 
-def _make_clip(held: Sequence[Frame], indices: range) -> Clip:
-    """One clip from frames that start at the clip's first frame; what is missing is padded."""
-    chosen = [held[min(index - indices[0], len(held) - 1)] for index in indices]
-    last = chosen[-1]
+def _beginning(
+    found: Iterable[Moment],
+    plan: ClipPlan,
+    listed: Sequence[int] | None,
+    num_frames: int | None,
+) -> Iterator[tuple[Moment, int]]:
+    """Each moment, and how many clips begin with it."""
+    if plan.every is not None:
+        yield from due_every(found, plan.every)
+        return
+    if listed is not None:
+        places = iter(listed)
+    elif plan.clips is not None:
+        if num_frames is None:
+            raise ValueError("`num_frames` must be told where `plan.clips` are asked for.")
+        places = iter(plan.starts(num_frames) or [0])  # that of a short video is padded
+    else:
+        places = itertools.count(0, plan.stride)
+    following = next(places, None)
+    for place, moment in enumerate(found):
+        num_begin = 0
+        while following == place:
+            num_begin += 1
+            following = next(places, None)
+        yield moment, num_begin
+
+
+def _make_clip(held: Sequence[Moment], plan: ClipPlan) -> Clip:
+    """One clip from moments that begin with its first frame; what is missing is padded."""
+    places = plan.frame_indices(0)
+    last = min(places[-1], len(held) - 1)
+    chosen = [held[min(place, last)].frame for place in places]
+    # Where a file's clock begins anew within the clip (joined transport streams), it goes on from
+    # the stop of the frame before.
+    ahead = 0.0
+    for moment in itertools.islice(held, 1, last + 1):
+        ahead += moment.jump
     return Clip(
         images=[frame.image for frame in chosen],
         start_frame=chosen[0].index,
-        stop_frame=last.index + 1,
+        stop_frame=chosen[-1].index + 1,
         start_seconds=chosen[0].start_seconds,
-        stop_seconds=_stop_seconds(held, last),
-        num_padded_frames=sum(index > held[-1].index for index in indices),
+        stop_seconds=chosen[-1].stop_seconds + ahead,
+        num_padded_frames=sum(place > last for place in places),
     )
-
-
-def _stop_seconds(held: Sequence[Frame], last: Frame) -> float:
-    """When `last` stops being shown, on the clock of the first frame.
-
-    Where a file's clock begins anew within the clip (joined transport streams), it goes on from
-    the stop of the frame before.
-    """
-    ahead = 0.0
-    for before, frame in itertools.pairwise(held):
-        if frame.index > last.index:
-            break
-        if frame.start_seconds != before.stop_seconds:
-            ahead += before.stop_seconds - frame.start_seconds
-    return last.stop_seconds + ahead
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -74,9 +74,14 @@ class Video:
     allowance: Allowance = field(default_factory=Allowance)
     _stopped: Callable[[], bool] = lambda: False
 
-    def reader(self) -> VideoReader:
+    def reader(self, *, images: bool = True) -> VideoReader:
         """Of the whole file."""
-        return VideoReader(self.source.path, colours=self.reading.colours, allowance=self.allowance)
+        return VideoReader(
+            self.source.path,
+            colours=self.reading.colours,
+            allowance=self.allowance,
+            images=images,
+        )
 
     def frames(self, reader: VideoReader | None = None) -> Iterator[Frame]:
         """The frames of the part that counts; those of a part are numbered from its first one."""

@@ -41,6 +41,9 @@ __all__ = [
 MOST_KEPT = 512
 """Items that `spread` holds at once."""
 
+NO_IMAGE = np.empty((0, 0, 3), np.uint8)
+"""In place of an image that nobody asked for."""
+
 FRAME_NAME = re.compile(r"(\d{6})\.jpg")
 """Names of the pictures of a frame folder, `%06d.jpg` from 1 (C3D v1.0, `image_io.cpp`)."""
 
@@ -122,6 +125,8 @@ class VideoReader:
         path: a video file, or a folder with pictures 000001.jpg, 000002.jpg, ...
         colours: "file", YUV becomes RGB by what the file names; "original", as C3D v1.0 had it.
         allowance: how long it may take, in all its walks together; None is for ever.
+        images: whether frames have images; without, frames, numbers, times and damage that the
+            decoder tells are the same, and each image is (0, 0, 3).
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -140,6 +145,7 @@ class VideoReader:
         *,
         colours: str = "file",
         allowance: Allowance | None = None,
+        images: bool = True,
     ) -> None:
         check_colours(colours)
         self.colours = colours
@@ -147,9 +153,9 @@ class VideoReader:
         self.path = Path(path)
         kind = path_kind(self.path)
         self._source: _FileSource | _FolderSource = (
-            _FolderSource(self.path, self.allowance.check)
+            _FolderSource(self.path, self.allowance.check, images)
             if kind == "folder"
-            else _FileSource(self.path, self.allowance.check, colours)
+            else _FileSource(self.path, self.allowance.check, colours, images)
         )
         self.info = self._source.info()
 
@@ -261,10 +267,13 @@ class _FileSource:
 
     first_index = 0
 
-    def __init__(self, path: Path, check_allowance: Callable[[], None], colours: str) -> None:
+    def __init__(
+        self, path: Path, check_allowance: Callable[[], None], colours: str, images: bool
+    ) -> None:
         self._path = path
         self._check_allowance = check_allowance
         self._colours = colours
+        self._images = images
 
     def info(self) -> VideoInfo:
         with self._open() as demuxer:
@@ -313,7 +322,7 @@ class _FileSource:
         self, frames: Iterable[Shown], start: float = -math.inf, stop: float = math.inf
     ) -> Iterator[_Held]:
         """Frames with images where they are wanted, made while what was decoded is at hand."""
-        rgb = Converter(self._colours).rgb
+        rgb = Converter(self._colours).rgb if self._images else lambda frame: NO_IMAGE
         for shown in frames:
             yield _Held(
                 rgb(shown.frame) if start <= shown.start_seconds < stop else None,
@@ -355,9 +364,10 @@ class _FolderSource:
 
     first_index = 1
 
-    def __init__(self, path: Path, check_allowance: Callable[[], None]) -> None:
+    def __init__(self, path: Path, check_allowance: Callable[[], None], images: bool) -> None:
         self.path = path
         self._check_allowance = check_allowance
+        self._images = images
 
     def info(self) -> VideoInfo:
         numbers = sorted(
@@ -384,7 +394,7 @@ class _FolderSource:
     def pictures(self) -> Iterator[_Picture]:
         for index in range(self.first_index, self._last_index + 1):
             self._check_allowance()
-            yield self._read(index), math.nan, math.nan
+            yield self._read(index) if self._images else NO_IMAGE, math.nan, math.nan
 
     def _read(self, index: int) -> np.ndarray:
         name = f"{index:06d}.jpg"

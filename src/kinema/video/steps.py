@@ -82,23 +82,27 @@ class Step:
     Attributes:
         items: of the source, what its header says, and an iterator over what `shrink` gave of each
             frame, in order, makes items; None says that there is none yet and that it is another
-            step's turn. Runs in the thread that decodes.
+            step's turn. Runs in the thread that decodes. What `survey` gave comes last, if it is
+            there.
         shrink: what the step takes of a frame, at once and in the thread; of steps with the same
             function, it is called once.
         making: of a source and its fingerprint, takes its items, where the loop is used.
         find: of a source and its fingerprint, what was made before; None if there is nothing. Runs
             in the thread.
         keep: keeps what is new, where the loop is used. What it raises ends the loop.
+        survey: what must be known of all frames before the first is taken, of an iterator over them
+            without their images. The video is decoded once more for it, in the thread.
         what: steps of equal ones find, make and keep the same, so one of them will do; None is like
             no other.
     """
 
-    items: Callable[[Source, VideoInfo, Iterator[Any]], Iterator[Any]]
+    items: Callable[..., Iterator[Any]]
     shrink: Callable[[Frame], Any] = whole
     making: Callable[[Source, str], Making] = lambda source, mark: Making()
     find: Callable[[Source, str], Any] = nothing_kept
     keep: Callable[[Source, Made], object] = lambda source, made: None
     what: Hashable = None
+    survey: Callable[[Iterator[Frame]], Any] | None = None
 
 
 def distinct(steps: Iterable[Step]) -> list[Step]:
@@ -205,9 +209,7 @@ def _items(video: Video, steps: dict[int, Step]) -> Iterator[tuple[int, Any]]:
                 raise part.error
             yield part
 
-    live = {
-        index: step.items(video.source, reader.info, parts(index)) for index, step in steps.items()
-    }
+    live = {index: _begun(step, video, reader.info, parts(index)) for index, step in steps.items()}
     while live:
         index = max(live, key=lambda one: len(waiting[one]))
         try:
@@ -219,6 +221,14 @@ def _items(video: Video, steps: dict[int, Step]) -> Iterator[tuple[int, Any]]:
             waiting.pop(index).clear()  # the error may hold it
         if item is not None:
             yield index, item
+
+
+def _begun(step: Step, video: Video, info: VideoInfo, parts: Iterator[Any]) -> Iterator[Any]:
+    """The items of a step, when they are asked for."""
+    known: tuple[Any, ...] = ()
+    if step.survey is not None:
+        known = (step.survey(video.frames(video.reader(images=False))),)
+    yield from step.items(video.source, info, parts, *known)
 
 
 def _tried(shrink: Callable[[Frame], Any], frame: Frame) -> Any:
