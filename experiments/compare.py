@@ -71,7 +71,8 @@ def paper() -> dict[str, Any]:
 
 
 def paper_drawn() -> dict[str, Any]:
-    return {**drawn(), "methods": PAPER, "iterations": STEPS}
+    # A mirrored wheel that turns clockwise turns the other way.
+    return {**drawn(), "methods": PAPER, "iterations": STEPS, "flip": False}
 
 
 def drawn() -> dict[str, Any]:

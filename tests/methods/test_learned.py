@@ -232,6 +232,12 @@ def test_learning_is_what_was_asked_for(cache):
     }  # fmt: skip
     assert (row.recipe.iterations, row.seconds, row.views, row.seed) == (7, None, 10, 3)
     assert METHODS["temporal"](options(cache)).seconds == 600.0
+    assert [
+        METHODS["temporal"](options(cache, flip=flip)).recipe.flip for flip in (True, False)
+    ] == [
+        True,
+        False,
+    ]
     published = METHODS["temporal"](options(cache, published=True)).recipe
     assert (published.optimiser, published.batch) == ("sgd", 256)
     assert published.rate_shares == (0.625, 0.875)
@@ -244,6 +250,7 @@ def test_learning_is_what_was_asked_for(cache):
         ({"seconds": -1}, "`seconds` must be more than 0, got -1"),
         ({"crop": 16}, "`crop` must be at least 32 pixels, got 16"),
         ({"views": 5}, "`views` must be 1 or 10, got 5"),
+        ({"views": 10, "flip": False}, "`views` 10 mirrors clips"),
         ({"encoder": "c3d-mini"}, "`encoder` must be weights of lstm-composite, got c3d_mini"),
     ],
 )

@@ -215,6 +215,8 @@ class Learning:
     """Weights of lstm-composite, learned from other videos; else from the training videos."""
     seed: int = 0
     """Of the first weights and the order of the clips."""
+    flip: bool = True
+    """Mirror half of the clips; not where left and right tell classes apart."""
 
 
 @flags(VIDEOS)

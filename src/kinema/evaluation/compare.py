@@ -63,6 +63,7 @@ def compare(
     views: int = 1,
     encoder: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    flip: bool = True,
     progress: bool = False,
     also: Also = no_steps,
 ) -> Result:
@@ -88,8 +89,8 @@ def compare(
             it predicts for single clips.
         force: go on though weights saw test videos; the row is marked.
         colours, video_seconds: see `loop.Reading`.
-        width, crop, seconds, iterations, published, views, encoder, seed: of rows that learn a
-            network for each split, as slow-fusion; see `methods.options.Learning`.
+        width, crop, seconds, iterations, published, views, encoder, seed, flip: of rows that learn
+            a network for each split, as slow-fusion; see `methods.options.Learning`.
         progress: whether to show progress on standard error.
         also: what else is to be made of the videos while they are decoded, given how many there
             are: steps of a walk, see `video.steps`.
@@ -108,7 +109,7 @@ def compare(
     reading = Reading(colours, video_seconds)
     nets = resolve_all(weights)
     with features_folder(cache) as folder:
-        learning = Learning(width, crop, seconds, iterations, published, views, encoder, seed)
+        learning = Learning(width, crop, seconds, iterations, published, views, encoder, seed, flip)
         options = Options(
             nets, layer, stride, l2, cost, folder, threads, progress, reading, learning
         )

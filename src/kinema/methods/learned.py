@@ -205,11 +205,12 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
         width = recipe.arguments.get("width", 1.0)
         dropout = recipe.arguments.get("dropout")
         dropped = "" if dropout is None else f", dropout {dropout:g}"
+        mirrored = "" if recipe.flip else ", not mirrored"
         views = "" if self.views == 1 else f"{self.views} views of "
         lines = [
             f"width {width:g}, clips of {'x'.join(map(str, model.input_shape))}, "
             f"{self.iterations_} steps of {recipe.batch} clips ({recipe.optimiser}, "
-            f"{recipe.schedule}{dropped}), scored by {views}{_test_clips(model)}"
+            f"{recipe.schedule}{dropped}{mirrored}), scored by {views}{_test_clips(model)}"
         ]
         need = span_of(model.input_shape[1], model.frame_step)
         num = sum(max(s.num_frames for s in v.segments) < need for v in self._stored(X)[1])

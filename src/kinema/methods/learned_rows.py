@@ -164,6 +164,7 @@ def _recipe(name: str, learning: Learning, num_frames: int | None) -> Recipe:
         num_frames=num_frames,
         crop=None if made.stream == "imagenet" else learning.crop,
         iterations=learning.iterations,
+        flip=learning.flip and recipe.flip,
     )
 
 

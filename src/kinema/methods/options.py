@@ -28,6 +28,8 @@ class Learning:
         encoder: weights of lstm-composite that lstm-classifier starts from; None to learn them from
             the training videos first.
         seed: of the first weights and the order of clips.
+        flip: whether half of the clips are mirrored while it learns; not where left and right tell
+            classes apart.
 
     Raises:
         ValueError: a value is out of its range.
@@ -41,6 +43,7 @@ class Learning:
     views: int = 1
     encoder: str | os.PathLike[str] | None = None
     seed: int = 0
+    flip: bool = True
 
     def __post_init__(self) -> None:
         for what in ("width", "seconds", "iterations"):
@@ -51,6 +54,10 @@ class Learning:
             raise ValueError(f"`crop` must be at least 32 pixels, got {self.crop}.")
         if self.views not in VIEWS:
             raise ValueError(f"`views` must be 1 or 10, got {self.views}.")
+        if self.views > 1 and not self.flip:
+            raise ValueError(
+                f"`views` {self.views} mirrors clips, which no net has learned without `flip`."
+            )
 
 
 @dataclass(frozen=True)
