@@ -74,10 +74,14 @@ def test_it_learns_its_videos_and_goes_by_what_decides(folder, cache):
     np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
     assert fitted.predict(test).tolist() == expected  # by chance 1/3 each
     (note,) = fitted.notes(test)
+    minutes = re.search(r"80 steps of 6 clips in (\S+) minutes", note)[1]
     assert note == (
-        "width 0.125, clips of 3x1x48x48, 80 steps of 6 clips (adamw, cosine, dropout 0.5), "
-        "scored by 25 clips a video"
+        f"width 0.125, clips of 3x1x48x48, 80 steps of 6 clips in {minutes} minutes (adamw, "
+        "cosine, dropout 0.5), scored by 25 clips a video"
     )
+    log = cache / "runs" / fitted._out.name / "log.csv"
+    rates = [float(line.split(",")[4]) for line in log.read_text().splitlines()[1:]]
+    assert fitted.seconds_ == pytest.approx(sum(6 / rate for rate in rates))
     # The same again is found: nothing is learned, and scores are not computed anew.
     runs = sorted((cache / "runs").iterdir())
     marks = [(path, path.stat().st_mtime_ns) for path in runs[0].iterdir()]

@@ -26,6 +26,7 @@ from kinema.model import Model
 from kinema.progress import Counted
 from kinema.training.clip_store import ClipStore, StoredVideo
 from kinema.training.kept_clips import KeptClips
+from kinema.training.log import read_rows
 from kinema.training.material import Material
 from kinema.training.plan import Options as RunOptions
 from kinema.training.plan import Plan
@@ -65,6 +66,7 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
         classes_: (K,) the labels, sorted.
         weights_: what was learned.
         iterations_: in how many steps.
+        seconds_: that these took, reading included, and those of `start` if it was learned, too.
     """
 
     def __init__(
@@ -122,9 +124,10 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
             dataclasses.replace(video, labels=(int(number),))
             for video, number in zip(videos, numbers, strict=True)
         ]
-        start = self.start
+        start, seconds = self.start, 0.0
         if isinstance(start, LearnedNet):
-            start = clone(start).fit(X, y).weights_
+            first = clone(start).fit(X, y)
+            start, seconds = first.weights_, first.seconds_
         plan = Plan(
             self.recipe, self.recipe.network, start=start, seed=self.seed, renews=start is not None
         )
@@ -134,7 +137,18 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
             write_json(done, self._learn(store, train, plan))
         self.weights_ = Weights.load(self._out / "weights.safetensors")
         self.iterations_ = int(json.loads(done.read_text(encoding="utf-8"))["iterations"])
+        self.seconds_ = seconds + self._seconds()
         return self
+
+    def _seconds(self) -> float:
+        """By the run's log, whose rows tell clips a second since the row before."""
+        seconds, before = 0.0, 0.0
+        for row in read_rows(self._out / "log.csv"):
+            if row["clips_per_second"] > 0:
+                num_clips = (row["iteration"] - before) * self.recipe.batch
+                seconds += num_clips / row["clips_per_second"]
+            before = row["iteration"]
+        return seconds
 
     def _learn(
         self, store: ClipStore, train: Sequence[StoredVideo], plan: Plan
@@ -209,7 +223,8 @@ class LearnedNet(ClassifierMixin, BaseEstimator):
         views = "" if self.views == 1 else f"{self.views} views of "
         lines = [
             f"width {width:g}, clips of {'x'.join(map(str, model.input_shape))}, "
-            f"{self.iterations_} steps of {recipe.batch} clips ({recipe.optimiser}, "
+            f"{self.iterations_} steps of {recipe.batch} clips in {self.seconds_ / 60:.1f} "
+            f"minutes ({recipe.optimiser}, "
             f"{recipe.schedule}{dropped}{mirrored}), scored by {views}{_test_clips(model)}"
         ]
         need = span_of(model.input_shape[1], model.frame_step)
