@@ -142,14 +142,14 @@ def table_3() -> str:
     ours = ["three classes", "interval", "drawn actions", "interval"]
     minutes = [sum(map(_minutes, table.values())) for table in tables]
     return (
-        f"{markdown(['method', 'the paper, UCF101', *ours], rows)}\n\nThe steps of the networks that "
-        f"are learned took {minutes[0]:.0f} minutes for the three splits and {minutes[1]:.0f} for "
-        "drawn actions, on two cores that had other work too."
+        f"{markdown(['method', 'the paper, UCF101', *ours], rows)}\n\nThe steps of the networks "
+        f"that are learned took {minutes[0]:.0f} minutes for the three splits and "
+        f"{minutes[1]:.0f} for drawn actions, on two cores that had other work too."
     )
 
 
 def _minutes(row: Mapping[str, Any]) -> float:
-    """That a row's own network was learned in, for all splits; rows of several name theirs first."""
+    """In which a row's own network was learned, all splits; notes of parts begin with a name."""
     notes = [note for split in row["splits"] for note in split["notes"]]
     found = (re.match(r"width .* in (\S+) minutes", note) for note in notes)
     return sum(float(match[1]) for match in found if match)
