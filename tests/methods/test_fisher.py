@@ -209,3 +209,13 @@ def test_two_fits_give_equal_bits():
     assert all((one[name] == two[name]).all() for name in one)
     words = [kmeans(sample, 30).cluster_centers_ for _ in range(2)]
     np.testing.assert_array_equal(*words)
+
+
+def test_descriptors_that_are_equal():
+    """Drawn videos have many: six points, 500 times each, are six Gaussians without a width."""
+    points = (10 + np.random.default_rng(0).random((6, 5))).astype(np.float32)
+    found = fit_mixture(np.repeat(points, 500, axis=0), 6)
+    np.testing.assert_allclose(found["weights"], 1 / 6, rtol=1e-6)
+    order = np.lexsort(found["means"].T)
+    np.testing.assert_allclose(found["means"][order], points[np.lexsort(points.T)], rtol=1e-6)
+    np.testing.assert_allclose(found["variances"], 1e-6, rtol=1e-3)  # what scikit-learn adds

@@ -119,17 +119,26 @@ def fit_mixture(
     """
     clusters = kmeans(rows, size, seed=seed)
     weights = np.bincount(clusters.labels_, minlength=size) + 1.0  # none of them is zero
-    mixture = GaussianMixture(
-        size,
-        covariance_type="diag",
-        max_iter=max_iterations,
-        init_params="random_from_data",  # all three are given, so it decides over nothing
-        weights_init=(weights / weights.sum()).astype(rows.dtype),
-        means_init=clusters.cluster_centers_.astype(rows.dtype),
-        precisions_init=np.tile(1 / (rows.var(axis=0) + SMALLEST), (size, 1)).astype(rows.dtype),
-        random_state=seed,
-    )
-    mixture.fit(rows)
+
+    def fitted(data: np.ndarray) -> GaussianMixture:
+        precisions = np.tile(1 / (rows.var(axis=0) + SMALLEST), (size, 1))
+        return GaussianMixture(
+            size,
+            covariance_type="diag",
+            max_iter=max_iterations,
+            init_params="random_from_data",  # all three are given, so it decides over nothing
+            weights_init=(weights / weights.sum()).astype(data.dtype),
+            means_init=clusters.cluster_centers_.astype(data.dtype),
+            precisions_init=precisions.astype(data.dtype),
+            random_state=seed,
+        ).fit(data)
+
+    try:
+        mixture = fitted(rows)
+    except ValueError:
+        # Descriptors that are equal (drawn pictures, still ones) have no variance: in float32 the
+        # difference of the two squares that it is can lie below zero, by more than is added.
+        mixture = fitted(rows.astype(np.float64))
     return {
         "weights": mixture.weights_.astype(np.float64),
         "means": mixture.means_.astype(np.float64),
