@@ -33,8 +33,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 root_doc = "docs/README"
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**"]
-exclude_patterns = [".*", "[!RCcd]*", "**/.*"]  # of the root only these and docs/ are walked
+include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/**"]
+exclude_patterns = [".*", "[!RCScd]*", "**/.*"]  # of the root only these and docs/ are walked
 default_role = "code"
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]

@@ -123,7 +123,10 @@ def test_the_demo_finds_and_sorts(ran):
         rows = [*csv.DictReader(file)]
     assert len(rows) == 40
     right = sum(row["best_class"] == Path(row["path"]).parent.name for row in rows)
-    assert told["classify"] == {"num_labelled": 5, "accuracy": right / 40}
+    num_none = sum(not row["label"] for row in rows)
+    assert told["classify"] == {
+        "num_labelled": 5, "accuracy": right / 40, "none_of_these": num_none
+    }  # fmt: skip
     assert right > 20 + 10  # as above
 
 

@@ -140,13 +140,20 @@ def _classify(console: Console, out: Path) -> dict[str, Any]:
         labels, out / "videos" / "test", cache=out / "finding", out=out / "sorted", progress=True
     )
     classify_page(sorted_videos, out / "sorted.html", cache=out / "finding")
-    right = [row.best_class == Path(row.path).parent.name for row in sorted_videos.rows]
+    truth = [Path(row.path).parent.name for row in sorted_videos.rows]
+    right = [row.best_class == name for row, name in zip(sorted_videos.rows, truth, strict=True)]
+    num_none = sum(not row.label for row in sorted_videos.rows)
     console.print(
-        f"Sorting the test videos from {NUM_LABELLED} labelled ones a class ({labels}): "
-        f"{sum(right)} of {len(right)} are right. Page: {out / 'sorted.html'}",
+        f"Sorting the test videos from {NUM_LABELLED} labelled ones a class ({labels}): of "
+        f"{len(right)} the closest class is right for {sum(right)}; {num_none} are called none of "
+        f"these. Page: {out / 'sorted.html'}",
         soft_wrap=True,
     )
-    return {"num_labelled": NUM_LABELLED, "accuracy": float(np.mean(right))}
+    return {
+        "num_labelled": NUM_LABELLED,
+        "accuracy": float(np.mean(right)),
+        "none_of_these": num_none,
+    }
 
 
 def _name(video: DrawnVideo, out: Path) -> str:

@@ -101,6 +101,12 @@ class Told:
         if self.json:
             print(json_module.dumps(answer.as_mapping()))
 
+    def lines(self, *last: object) -> list[object]:
+        """The last lines that are printed: none beside JSON; else these, and where the page is."""
+        if self.json:
+            return []
+        return [*last, *([f"page: {self.page}"] if self.page is not None else [])]
+
 
 def _same(first: str | Path, second: str | Path) -> bool:
     return os.path.realpath(first) == os.path.realpath(second)
@@ -163,7 +169,7 @@ def search(
         skipped=found.skipped,
         max_skipped=max_skipped,
         notes=found.notes,
-        lines=[] if told.json else [found.summary()],
+        lines=told.lines(found.summary()),
     )
 
 
@@ -250,7 +256,7 @@ def classify(
         skipped=answer.skipped,
         max_skipped=max_skipped,
         notes=answer.notes,
-        lines=[] if told.json else lines,
+        lines=told.lines(*lines),
     )
 
 
@@ -323,7 +329,7 @@ def duplicates(
         skipped=found.skipped,
         max_skipped=max_skipped,
         notes=found.notes,
-        lines=[] if told.json else [found.summary()],
+        lines=told.lines(found.summary()),
     )
 
 

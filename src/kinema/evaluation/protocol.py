@@ -103,7 +103,7 @@ def check_classes(
     single = [dataset.classes[label] for label in sorted(counts) if counts[label] == 1]
     if single and tested and not dataset.splits:
         raise NothingToTest(
-            f"{dataset.root}: class {single[0]} has one video that can be read, so it cannot be "
+            f"{dataset.root}: class {single[0]} has one video, so it cannot be "
             f"both learned and tested: add videos, or take the class out.{_why(skipped)}",
             single,
             skipped,

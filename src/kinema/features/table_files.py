@@ -210,6 +210,8 @@ def _read_c3d(path: Path) -> Content:
     files = [file for file in path.iterdir() if file.stem.isdecimal()]
     files.sort(key=lambda file: int(file.stem))
     endings = sorted({file.suffix for file in files})
+    if not files:
+        raise ValueError("it holds no feature file of the original; name one table in it")
     if len(endings) != 1:
         raise ValueError(
             f"it holds files of {len(endings)} layers {', '.join(endings)}; one is needed"

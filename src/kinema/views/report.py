@@ -14,7 +14,7 @@ from kinema.evaluation.result import Result, Row
 from kinema.files import atomic_path, write_json
 from kinema.methods.paper import PAPER
 
-THE_PAPERS = "UCF101, the paper"
+THE_PAPERS = "Tran et al.: other nets, 101 classes"
 """Head of the column of what Tran et al. 2015 give for a row; it is not measured here."""
 
 MOST_CONFUSION_CLASSES = 20
@@ -84,7 +84,7 @@ def summary(result: Result) -> str:
     splits, mean = f"split {result.splits[0]}", "Accuracy in %, and its 95 % interval"
     if num > 1:
         splits = f"{num} splits ({', '.join(result.splits)})"
-        mean = "Accuracy in %: the mean over the splits, and the 95 % interval"
+        mean = "Accuracy in %: the mean over the splits ± their standard deviation, and the 95 % interval"
     agreed = ""
     intervals = [i for row in result.rows for i in (row.interval, row.difference) if i is not None]
     if not all(interval.resampled for interval in intervals):
