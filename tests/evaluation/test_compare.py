@@ -437,7 +437,7 @@ def test_what_left_a_class_single_is_named(tmp_path):
             write_video(tmp_path / "v" / label / f"{number}.mp4", draw(label, number, 16))
     (tmp_path / "v" / "blue" / "torn.mp4").write_bytes(b"no video")
     with pytest.raises(
-        ValueError, match=r"class blue has one video .*torn\.mp4: it cannot be read"
+        ValueError, match=r"class blue has one video, .*torn\.mp4: it cannot be read"
     ):
         compare(tmp_path / "v", methods=["c3d"], weights=[NET])
 

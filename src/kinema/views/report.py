@@ -84,7 +84,7 @@ def summary(result: Result) -> str:
     splits, mean = f"split {result.splits[0]}", "Accuracy in %, and its 95 % interval"
     if num > 1:
         splits = f"{num} splits ({', '.join(result.splits)})"
-        mean = "Accuracy in %: the mean over the splits ± their standard deviation, and the 95 % interval"
+        mean = "Accuracy in %: mean over the splits ± standard deviation, and the 95 % interval"
     agreed = ""
     intervals = [i for row in result.rows for i in (row.interval, row.difference) if i is not None]
     if not all(interval.resampled for interval in intervals):
