@@ -60,6 +60,7 @@ MODELS_FILES = {
 MAY_IMPORT_TORCH = MODELS_FILES | {
     "engine.autograd",
     "engine.engine",
+    "engine.torch_forward",
     "engine.torch_network",
     "flow.torch_brox",
     "model",
@@ -73,6 +74,7 @@ MAY_IMPORT_TORCH = MODELS_FILES | {
 IMPORT_TORCH_AT_ONCE = MODELS_FILES | {
     "evaluation.ablation",
     "engine.autograd",
+    "engine.torch_forward",
     "engine.torch_network",
     "flow.torch_brox",
     "training.learner",

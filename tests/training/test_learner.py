@@ -148,7 +148,8 @@ def test_the_native_kernels_learn_the_same():
     [
         (("gpu",), "`device` must be one of"),
         (("cpu", "caffe"), "`engine` must be one of"),
-        (("cpu", "torch", "fp16"), "`precision` must be one of fp32, bf16"),
+        (("cpu", "torch", "fp16"), "`precision` must be one of fp32, tf32, bf16.*gradients vanish"),
+        (("cpu", "torch", "tf32"), '`precision` "tf32" is for a CUDA device'),
         (("cpu", "native", "bf16"), "learns on a CPU and in fp32"),
         (("cpu", "torch", "fp32", 0), "`threads` must be at least 1"),
     ],

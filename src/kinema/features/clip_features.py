@@ -29,7 +29,7 @@ from kinema.weights.imagenet import MEAN, SCALE
 from kinema.weights.means import load_mean
 
 OF_NETWORKS: Mapping[str, Any] = MappingProxyType(
-    {"layer": "fc6", "mean": None, "device": "auto", "engine": "auto"}
+    {"layer": "fc6", "mean": None, "device": "auto", "engine": "auto", "precision": "fp32"}
 )
 """Settings that only networks of clips have a choice of, with their defaults."""
 
@@ -93,6 +93,7 @@ class LayerFeature(ClipFeature):
         mean: Any = None,
         device: str = "auto",
         engine: str = "auto",
+        precision: str = "fp32",
     ) -> None:
         self.weights = with_mean(weights, mean)
         network = self.weights.network
@@ -116,7 +117,12 @@ class LayerFeature(ClipFeature):
                 f"of whole frames, {(*network.input_shape[:2], *network.frame_size)}, or B,G,R."
             )
         self.engine = Engine(
-            network.up_to(layer), self.weights, engine=engine, device=device, threads=threads
+            network.up_to(layer),
+            self.weights,
+            engine=engine,
+            device=device,
+            precision=precision,
+            threads=threads,
         )
 
     def prepare(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -136,7 +142,7 @@ class LayerFeature(ClipFeature):
         return outputs.reshape(len(outputs), -1)
 
     def settings(self) -> dict[str, Any]:
-        """Weights, mean and preprocessing."""
+        """Weights, mean and preprocessing; the precision where it is not fp32."""
         mean, network = self.weights.mean, self.weights.network
         assert mean is not None
         return {
@@ -147,6 +153,7 @@ class LayerFeature(ClipFeature):
             "resize": list(network.frame_size),
             "crop": list(self._crop),
             **architecture_key(network),
+            **({} if self.engine.precision == "fp32" else {"precision": self.engine.precision}),
         }
 
 
@@ -204,6 +211,7 @@ _NO_CHOICE = {
     "mean": "subtracts its own",
     "device": "is computed on the CPU",
     "engine": "is computed by OpenCV alone",
+    "precision": "is computed by OpenCV in fp32",
 }
 
 KINDS: Mapping[str, type[ClipFeature]] = MappingProxyType(

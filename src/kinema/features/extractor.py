@@ -74,7 +74,7 @@ class Extractor:
         plan: which frames make which clip; its length must be the network's.
         mean: what to subtract, when it is not the weights' own: a file, "B,G,R", three numbers or
             a volume.
-        device, engine, threads: see `Engine`.
+        device, engine, precision, threads: see `Engine`.
         batch: clips that go through the network at once, or crops of clips.
         reading: how videos are read.
         crops: 1, 5 or 10 of each clip, whose mean is its features; see Note [Crops] of
@@ -99,6 +99,7 @@ class Extractor:
         mean: Any = None,
         device: str = "auto",
         engine: str = "auto",
+        precision: str = "fp32",
         threads: int | None = None,
         batch: int = 8,
         reading: Reading = PLAIN,
@@ -115,6 +116,7 @@ class Extractor:
             mean=mean,
             device=device,
             engine=engine,
+            precision=precision,
             threads=threads,
             crops=crops,
         )
