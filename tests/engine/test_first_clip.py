@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import numpy as np
@@ -11,6 +12,8 @@ from kinema.cli.app import main
 from kinema.engine import engine as engines
 from kinema.engine.engine import Engine
 from kinema.engine.first_clip import ERRORS, check_first_clip, known_faults
+from kinema.features.extraction import extract
+from kinema.features.table import FeatureTable
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
 from kinema.skipped import EngineError
 from kinema.video.synthetic import draw_video, write_video
@@ -46,6 +49,10 @@ class FakeGpu:
         self._native = engines._NativeRunner(network, parameters, threads=threads)
         self.asked = []
 
+    def start(self, frames, mean, wanted):
+        clips = frames.transpose(0, 4, 1, 2, 3)[:, ::-1].astype(np.float32) - mean
+        return functools.partial(self.run, clips, wanted)
+
     def run(self, clips, wanted):
         self.asked.append((len(clips), tuple(wanted)))
         outputs = self._native.run(clips, wanted)
@@ -57,7 +64,7 @@ class FakeGpu:
 @pytest.fixture
 def gpu(monkeypatch):
     monkeypatch.setattr(engines, "_torch_sees_cuda", lambda: True)
-    monkeypatch.setattr(engines, "_TorchRunner", FakeGpu)
+    monkeypatch.setattr(engines, "_torch_runner", FakeGpu)
     monkeypatch.setattr(FakeGpu, "wrong", 0.0)
     monkeypatch.setattr(FakeGpu, "place", 0)
     monkeypatch.setattr(FakeGpu, "versions", SOUND)
@@ -152,6 +159,27 @@ def test_a_known_fault_is_told_before_it_strikes_and_where_it_does(gpu):
         warnings.simplefilter("ignore")
         with pytest.raises(EngineError, match=r"#163539\): install 9\.15 or newer"):
             Engine(NETWORK, WEIGHTS, precision="bf16").run(clips())
+
+
+def test_extraction_on_a_gpu_gives_the_rows_of_a_cpu(gpu, tmp_path):
+    """Pixels are sent from the threads that read, several videos at once, and rows come in order.
+
+    On weights whose mean is a volume, so that what is subtracted depends on the place.
+    """
+    videos = tmp_path / "videos"
+    for seed in range(4):
+        write_video(videos / f"{seed}.mp4", draw_video("clockwise", seed=seed, num_frames=40))
+    mean = np.random.default_rng(0).normal(100, 20, (3, 16, 128, 171)).astype(np.float32)
+    for device in ("cpu", "cuda"):
+        extract(videos, out=tmp_path / device, device=device, mean=mean, batch=2)
+    for seed in range(4):
+        here, there = (
+            FeatureTable.load(tmp_path / device / f"{seed}.mp4.safetensors")
+            for device in ("cpu", "cuda")
+        )
+        assert there.about["engine"] == "Engine(kind='torch', device='cuda')"
+        np.testing.assert_array_equal(here.features, there.features)
+        np.testing.assert_array_equal(here.start_frame, there.start_frame)
 
 
 def test_extraction_stops_in_one_line_and_skips_no_video(gpu, tmp_path, capsys):

@@ -11,6 +11,7 @@ from kinema.engine import reference
 from kinema.engine.engine import Engine
 from kinema.engine.precision import rounded
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
+from kinema.video.clips import preprocess
 from kinema.weights.file import random_weights
 
 torch = pytest.importorskip("torch")
@@ -206,3 +207,26 @@ def test_precisions_are_refused_where_they_make_no_sense(options, message, monke
     monkeypatch.setattr("kinema.engine.engine._torch_sees_cuda", lambda: False)
     with pytest.raises(ValueError, match=message):
         Engine(NETWORK, WEIGHTS, **options)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["native", "torch"])
+def test_pixels_give_the_bits_that_preprocessed_clips_give(kind, precision):
+    if kind == "native" and precision != "fp32":
+        pytest.skip("fp32 alone")
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 5, 13, 15, 3), np.uint8)
+    mean = rng.normal(100, 30, (3, 5, 13, 15)).astype(np.float32)
+    ready = np.stack(
+        [preprocess(list(clip), mean=mean, resize_to=None, crop=(13, 15)) for clip in frames]
+    )
+    engine = Engine(NETWORK, WEIGHTS, engine=kind, device="cpu", precision=precision)
+    names = ("conv1a", "fc6")
+    waits = [engine.start(frames, mean, names), engine.start(frames[:2], mean, names)]
+    expected = engine.run(ready, names)
+    for wait, number in zip(waits, (3, 2), strict=True):
+        got = wait()
+        for name in names:
+            np.testing.assert_array_equal(got[name], expected[name][:number])
+    with pytest.raises(ValueError, match=r"must be uint8 \(N, 5, 13, 15, 3\), got float32"):
+        engine.start(ready, mean)

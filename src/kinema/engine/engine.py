@@ -16,8 +16,9 @@ import ctypes
 import importlib.util
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,16 +132,17 @@ class Engine:
         self.kind, self.device = _resolve(engine, device, precision)
         parameters = _checked(network, weights)
         self._threads = threads or num_usable_cores()
-        self._runner: _NativeRunner | _TorchRunner
+        self._runner: Any
         if self.kind == "native":
             self._runner = _NativeRunner(network, parameters, threads=self._threads)
         else:
-            self._runner = _TorchRunner(
+            self._runner = _torch_runner(
                 network, parameters, device=self.device, precision=precision, threads=self._threads
             )
         # Until the first clip is checked; a class of one's own has nothing to be held to.
         is_checked = self.device == "cuda" and not isinstance(network, UserModel)
         self._unchecked = parameters if is_checked else None
+        self._lock = threading.Lock()
 
     def run(self, clips: np.ndarray, layers: Sequence[str] = ("fc6",)) -> dict[str, np.ndarray]:
         """The outputs of the asked layers; convolutions and fc6, fc7 after their ReLU.
@@ -180,11 +182,45 @@ class Engine:
                 for name in wanted
             }
         clips = np.ascontiguousarray(clips)
-        outputs = (
-            self._runner.run(clips, wanted)
-            if self._unchecked is None
-            else self._first(clips, wanted)
-        )
+        run = self._runner.run if self._unchecked is None else self._first
+        return self._in_range(run(clips, wanted))
+
+    def start(
+        self, frames: np.ndarray, mean: np.ndarray, layers: Sequence[str] = ("fc6",)
+    ) -> Callable[[], dict[str, np.ndarray]]:
+        """Begin `run` on pixels; a CUDA device goes on by itself. Safe in any thread.
+
+        The mean is subtracted in fp32, which gives the bits of `clips.preprocess`. Frames have
+        their size already: another device's way of resizing would give other pixels.
+
+        Args:
+            frames: (N, T, H, W, 3) uint8 RGB.
+            mean: (3, T, H, W) float32, B, G, R.
+            layers: names of layers of the network.
+
+        Returns:
+            A call that waits, and gives what `run` gives.
+
+        Raises:
+            ValueError: not such frames; no such layer.
+        """
+        channels, *sizes = self.network.input_shape
+        if frames.dtype != np.uint8 or frames.shape[1:] != (*sizes, channels):
+            raise ValueError(
+                f"`frames` must be uint8 (N, {', '.join(map(str, sizes))}, {channels}), got "
+                f"{frames.dtype} {frames.shape}."
+            )
+        for layer in layers:
+            self.network.check_layer(layer)
+        with self._lock:
+            if self.kind == "torch" and self._unchecked is None and len(frames):
+                wait = self._runner.start(frames, mean, tuple(dict.fromkeys(layers)))
+                return lambda: self._in_range(wait())
+            clips = frames.transpose(0, 4, 1, 2, 3)[:, ::-1].astype(np.float32, order="C")
+            outputs = self.run(clips - mean, layers)
+        return lambda: outputs
+
+    def _in_range(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if self.precision == "fp16" and not all(np.isfinite(o).all() for o in outputs.values()):
             raise ValueError(
                 "fp16 holds numbers up to 65,504, and a layer gives larger ones: take the "
@@ -198,13 +234,12 @@ class Engine:
         Of a batch that is too large for a kernel it is the last clips that are wrong.
         """
         assert self._unchecked is not None
-        assert isinstance(self._runner, _TorchRunner)
         network, versions = as_network(self.network), self._runner.versions
         for fault in known_faults(self.precision, **versions):
             warnings.warn(fault, stacklevel=3)
         # Probabilities may differ by more than what they are made of.
         layers = [network.logits if name == "prob" else name for name in wanted]
-        outputs = self._runner.run(clips, tuple(dict.fromkeys([*wanted, *layers])))
+        outputs = self._in_range(self._runner.run(clips, tuple(dict.fromkeys([*wanted, *layers]))))
         ends = [0] if len(clips) == 1 else [0, -1]
         native = _NativeRunner(network, self._unchecked, threads=self._threads)
         check_first_clip(
@@ -297,11 +332,6 @@ def _checked(network: Model, weights: Mapping[str, np.ndarray]) -> dict[str, np.
     return parameters
 
 
-def _writeable(array: np.ndarray) -> np.ndarray:
-    """The array, or a copy if it is read-only: torch warns of those even where it only reads."""
-    return array if array.flags.writeable else array.copy()
-
-
 class _NativeRunner:
     """Our own kernels; outputs are written straight into NumPy's memory."""
 
@@ -346,57 +376,12 @@ def _of(layer: Layer, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray,
     return parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
 
 
-class _TorchRunner:
-    """A model in PyTorch; see `torch_forward`."""
-
-    def __init__(
-        self,
-        model: Model,
-        parameters: Mapping[str, np.ndarray],
-        *,
-        device: str,
-        precision: str,
-        threads: int,
-    ) -> None:
-        try:
-            import torch
-
-            from kinema.engine.torch_forward import forward_of, switches
-        except ImportError:
-            raise ImportError(
-                "the engine \"torch\" needs PyTorch: pip install 'kinema[torch]'."
-            ) from None
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError('`device` is "cuda", but PyTorch sees no CUDA device.')
-        self._torch = torch
-        self._threads = threads
-        self._device = torch.device(device)
-        self._switches, self._precision = switches, precision
-        tensors = {
-            name: torch.from_numpy(_writeable(array)).to(self._device)
-            for name, array in parameters.items()
-        }
-        self._packed_bytes = sum(tensor.nbytes for tensor in tensors.values())
-        self._forward = forward_of(model, tensors, self._device, precision)
-
-    @property
-    def packed_bytes(self) -> int:
-        return self._packed_bytes
-
-    @property
-    def versions(self) -> dict[str, Any]:
-        """PyTorch's and cuDNN's, as `known_faults` takes them."""
-        torch = self._torch
-        cudnn_version = torch.backends.cudnn.version()
-        return {"torch_version": torch.__version__, "cudnn_version": cudnn_version}
-
-    def run(self, clips: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-        torch = self._torch
-        before = torch.get_num_threads()  # a setting of the whole process
-        torch.set_num_threads(self._threads)
-        try:
-            with torch.inference_mode(), self._switches(self._precision):
-                x = torch.from_numpy(_writeable(clips)).to(self._device)
-                return {name: y.cpu().numpy() for name, y in self._forward(x, wanted).items()}
-        finally:
-            torch.set_num_threads(before)
+def _torch_runner(model: Model, parameters: Mapping[str, np.ndarray], **how: Any) -> Any:
+    """A `torch_runner.TorchRunner`."""
+    try:
+        from kinema.engine.torch_runner import TorchRunner
+    except ImportError:
+        raise ImportError(
+            "the engine \"torch\" needs PyTorch: pip install 'kinema[torch]'."
+        ) from None
+    return TorchRunner(model, parameters, **how)

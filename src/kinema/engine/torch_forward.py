@@ -87,7 +87,7 @@ def switches(precision: str) -> Iterator[None]:
 def _layer_by_layer(network: Network, parameters: Mapping[str, Tensor]) -> Forward:
     def forward(x: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
         # An output that nobody asked for is freed at once.
-        outputs = {}
+        outputs, x = {}, x.contiguous()
         for layer in network.layers[: _last(network, wanted) + 1]:
             x = apply_layer(layer, x, *_of(layer.name, parameters))
             if layer.name in wanted:
@@ -113,7 +113,7 @@ def _imitation(network: Network, parameters: Mapping[str, Tensor], precision: st
 
     def forward(x: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
         outputs = {}
-        x = short(x)
+        x = short(x.contiguous())
         for layer in network.layers[: _last(network, wanted) + 1]:
             has_factors = isinstance(layer, Conv3d | Linear)
             if precision == "tf32" and has_factors:

@@ -75,6 +75,17 @@ class ClipFeature:
         """(N, D) float32 features of crops (N, 3, T, H, W)."""
         raise NotImplementedError
 
+    def prepare_to_start(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """What `start` takes of a clip, of its shrunk frames; several are concatenated."""
+        return self.prepare(images)
+
+    def start(self, inputs: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin to compute the rows, on a device that does so by itself; the call waits for them.
+
+        Safe in any thread.
+        """
+        return functools.partial(self.rows, inputs)
+
     def settings(self) -> dict[str, Any]:
         """What decides over the features besides which frames make a clip, as JSON values."""
         raise NotImplementedError
@@ -135,6 +146,32 @@ class LayerFeature(ClipFeature):
             )
             found.append(clip[..., ::-1] if crop.mirrored else clip)
         return np.stack(found)
+
+    def prepare_to_start(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """(1, T, H, W, 3) uint8 RGB, where a device subtracts the mean: a quarter of the bytes."""
+        if not self._sends_pixels:
+            return self.prepare(images)
+        top, left = self._crops[0].offset
+        height, width = self._crop
+        return np.stack([one[top : top + height, left : left + width] for one in images])[None]
+
+    def start(self, inputs: np.ndarray) -> Callable[[], np.ndarray]:
+        """By the engine, which subtracts the mean exactly as `preprocess` does."""
+        if not self._sends_pixels:
+            return super().start(inputs)
+        wait = self.engine.start(inputs, self._mean_of_crop, (self.layer,))
+        return lambda: wait()[self.layer].reshape(len(inputs), -1)
+
+    @property
+    def _sends_pixels(self) -> bool:
+        return self.engine.device == "cuda" and self.crops == 1
+
+    @functools.cached_property
+    def _mean_of_crop(self) -> np.ndarray:
+        """(3, T, H, W) float32: what a black clip lacks."""
+        length = self.weights.network.input_shape[1]
+        black = np.zeros((*self.weights.network.frame_size, 3), np.uint8)
+        return -self.prepare([black] * length)[0]
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """By the engine."""

@@ -343,7 +343,7 @@ class _Run:
         step = self.extractor.step(
             find=self._found, keep_partial=self.keep_partial, advance=advance
         )
-        for source, (made,) in walk(self.sources, [step], reading=self.extractor.reading):
+        for source, (made,) in walk(self.sources, [step], **self.extractor.walking):
             found = not isinstance(made, Skipped) and made.found
             if isinstance(made, Skipped):
                 self._skip(made)
