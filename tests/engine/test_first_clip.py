@@ -105,6 +105,27 @@ def test_probabilities_are_judged_by_what_they_are_made_of(gpu):
     assert engine._runner.asked == [(3, ("prob", "fc6", "fc8"))]
 
 
+def test_without_the_native_engine_pytorch_on_the_cpu_stands_in(gpu, monkeypatch):
+    engine, asked = Engine(NETWORK, WEIGHTS, precision="bf16"), {}
+    native = engine._runner._native
+
+    def not_built(*_, **__):
+        raise ImportError("No module named 'kinema.native._native'")
+
+    def stand_in(*_, **how):
+        asked.update(how)
+        return native
+
+    monkeypatch.setattr(engines, "_NativeRunner", not_built)
+    monkeypatch.setattr(engines, "_torch_runner", stand_in)
+    gpu.wrong = 0.5
+    with pytest.raises(EngineError):
+        engine.run(clips())
+    assert asked == {"device": "cpu", "precision": "fp32", "threads": engine._threads}
+    gpu.wrong = 0.0
+    engine.run(clips())
+
+
 def test_what_is_no_number_is_refused():
     with pytest.raises(EngineError, match="fc6"):
         check_first_clip(

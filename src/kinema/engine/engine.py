@@ -241,7 +241,11 @@ class Engine:
         layers = [network.logits if name == "prob" else name for name in wanted]
         outputs = self._in_range(self._runner.run(clips, tuple(dict.fromkeys([*wanted, *layers]))))
         ends = [0] if len(clips) == 1 else [0, -1]
-        native = _NativeRunner(network, self._unchecked, threads=self._threads)
+        try:
+            native: Any = _NativeRunner(network, self._unchecked, threads=self._threads)
+        except ImportError:  # it was not built: PyTorch's own fp32 on the CPU stands in
+            how: Any = {"device": "cpu", "precision": "fp32", "threads": self._threads}
+            native = _torch_runner(network, self._unchecked, **how)
         check_first_clip(
             {name: outputs[name][ends] for name in layers},
             native.run(np.ascontiguousarray(clips[ends]), tuple(dict.fromkeys(layers))),
