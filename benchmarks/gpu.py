@@ -173,23 +173,41 @@ def parity(bench: Bench) -> dict[str, Any]:
     return found
 
 
-def forward(bench: Bench, precision: str, batch: int, *, compiled: bool) -> dict[str, Any]:
-    """The network alone, clips on the device."""
+def fused_parity(bench: Bench) -> dict[str, float]:
+    """Relative L2 distance of fc6 with Triton's first convolution from fc6 without it."""
+    x = torch.from_numpy(bench.clips(8)).to(bench.device)
+    found = {}
+    for precision in ("bf16", "fp16"):
+        rows = []
+        for fused in (False, True):
+            how: Any = {"precision": precision, "compiled": False, "fused": fused}
+            run = FastForward(bench.network, bench.tensors(), **how)
+            with torch.inference_mode(), switches(precision):
+                rows.append(run(x, ("fc6",))["fc6"])
+            assert (run._stem is not None) == fused
+        found[precision] = float((rows[1] - rows[0]).norm() / rows[0].norm())
+    return found
+
+
+def forward(
+    bench: Bench, precision: str, batch: int, *, compiled: bool, fused: bool = False
+) -> dict[str, Any]:
+    """The network alone, clips on the device; `fused`: the first convolution by Triton."""
     x = torch.from_numpy(bench.clips(min(batch, 8))).to(bench.device)
     x = x.repeat(-(-batch // len(x)), 1, 1, 1, 1)[:batch]
-    run: Callable[..., Any] = (
-        forward_of(bench.network, bench.tensors(), bench.device, precision)
-        if precision == "fp32"
-        else FastForward(bench.network, bench.tensors(), precision=precision, compiled=compiled)
-    )
+    run: Any = forward_of(bench.network, bench.tensors(), bench.device, "fp32")
+    if precision != "fp32":
+        how: Any = {"precision": precision, "compiled": compiled, "fused": fused}
+        run = FastForward(bench.network, bench.tensors(), **how)
     with torch.inference_mode(), switches(precision):
         begun = time.perf_counter()
         run(x, ("fc6",))
         bench.wait()
         first = time.perf_counter() - begun
         seconds = bench.seconds(lambda: run(x, ("fc6",)))
-    is_compiled = compiled and precision != "fp32" and run._compiled is not None
-    row = {"precision": precision, "batch": batch, "compiled": is_compiled}
+    row: dict[str, Any] = {"precision": precision, "batch": batch}
+    if precision != "fp32":
+        row |= {"compiled": run._compiled is not None, "fused_stem": run._stem is not None}
     return {**row, "first_call_seconds": first, **bench.rate(batch, seconds)}
 
 
@@ -376,6 +394,12 @@ def main() -> None:
         attempt(f"forward {p} {n}", lambda p=p, n=n, c=c: forward(bench, p, n, compiled=c))
         for p, n, c in cases
     ]
+    if bench.on_gpu:
+        result["parity of the fused stem"] = attempt("fused parity", lambda: fused_parity(bench))
+        how = {"compiled": True, "fused": True}
+        result["forward"].append(
+            attempt("forward fused", lambda: forward(bench, "bf16", many, **how))
+        )
     result["engine"] = [
         attempt(f"engine {p} {n}", lambda p=p, n=n: whole_engine(bench, p, n))
         for p, n in (("bf16", many), ("fp32", few))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 import warnings
 
 import numpy as np
@@ -172,6 +174,60 @@ def test_a_compiled_network_computes_the_same():
             got, expected = (each(x, ("conv1a", "fc6")) for each in (compiled, forward))
         for name in ("conv1a", "fc6"):
             torch.testing.assert_close(got[name], expected[name])
+
+
+def plain_stem(fails=False):
+    """In the place of `triton_stem`: the same by PyTorch's own operations."""
+    module = types.ModuleType("kinema.engine.triton_stem")
+    module.calls = []
+
+    def convolve_and_pool(x, weight, bias):
+        module.calls.append(tuple(x.shape))
+        if fails:
+            raise RuntimeError("PTX was generated for another GPU")
+        y = torch.nn.functional.conv3d(x, weight, bias, padding=1).relu()
+        return torch.nn.functional.max_pool3d(y, (1, 2, 2), ceil_mode=True)
+
+    module.can_fuse, module.packed = lambda network: True, lambda weight: weight
+    module.convolve_and_pool = convolve_and_pool
+    return module
+
+
+def short(**options):
+    tensors = {name: torch.from_numpy(WEIGHTS[name].copy()) for name in WEIGHTS}
+    return torch_forward.FastForward(NETWORK, tensors, precision="bf16", compiled=False, **options)
+
+
+def test_a_fused_first_convolution_takes_the_place_of_two_layers(monkeypatch):
+    module, x = plain_stem(), torch.from_numpy(clips(4))
+    monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", module)
+    names = NETWORK.layer_names
+    with torch.inference_mode():
+        expected = short()(x, names)
+        fused = short(fused=True)
+        got = fused(x, names[1:])
+        assert module.calls == [(4, *NETWORK.input_shape)]
+        whole = fused(x, names)  # whoever wants conv1a gets it
+        assert len(module.calls) == 1
+    for name in names[1:]:
+        torch.testing.assert_close(got[name], expected[name])
+        torch.testing.assert_close(whole[name], expected[name])
+
+
+def test_a_first_convolution_that_cannot_be_fused_costs_one_note(monkeypatch):
+    x = torch.from_numpy(clips(4))
+    monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", plain_stem(fails=True))
+    forward = short(fused=True)
+    with torch.inference_mode():
+        with pytest.warns(UserWarning, match="could not compile the first convolution.*PTX"):
+            got = forward(x, ("fc6",))
+        with warnings.catch_warnings(action="error"):
+            again = forward(x, ("fc6",))
+        assert got["fc6"].equal(short()(x, ("fc6",))["fc6"])
+        assert got["fc6"].equal(again["fc6"])
+    monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", None)  # cannot be imported
+    with pytest.warns(UserWarning, match="Triton is not there"):
+        short(fused=True)
 
 
 @pytest.mark.parametrize("precision", ["fp32", *SHORT])

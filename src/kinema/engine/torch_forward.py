@@ -29,6 +29,10 @@ from kinema.engine.torch_network import UserModule, apply_layer
 from kinema.model import Model, UserModel
 from kinema.network import Conv3d, Linear, Network, Softmax, as_network
 
+FUSED_STEM = False
+"""Whether the first convolution is `triton_stem`'s. It was not run on a GPU, so nobody knows whether
+it is faster; benchmarks/gpu.py measures it."""
+
 Forward = Callable[[Tensor, Sequence[str]], dict[str, Tensor]]
 """Clips on the device and names of layers to the layers' outputs there, fp32."""
 
@@ -138,6 +142,7 @@ class FastForward:
         parameters: by name, on the device.
         precision: one of `precision.PRECISIONS`.
         compiled: whether to let PyTorch compile it.
+        fused: whether to compute the first convolution and pooling by `triton_stem`, if it can.
     """
 
     def __init__(
@@ -147,16 +152,20 @@ class FastForward:
         *,
         precision: str,
         compiled: bool = True,
+        fused: bool = FUSED_STEM,
     ) -> None:
         self._network = network
         self._dtype = DTYPES[precision]
         self._parameters = {name: self._laid_out(tensor) for name, tensor in parameters.items()}
         self._compiled: Any = None
         if compiled:
+            _allow_shapes(64)
             try:
                 self._compiled = torch.compile(self._layers, dynamic=False)
             except RuntimeError as error:  # of a Python that it does not know yet
-                self._do_without(error)
+                self._compiled = None
+                _note("PyTorch could not compile the network", error)
+        self._stem = self._made_stem() if fused and precision in ("bf16", "fp16") else None
 
     def __call__(self, x: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
         number, names = len(x), tuple(wanted)
@@ -167,38 +176,71 @@ class FastForward:
         }
 
     def _outputs(self, x: Tensor, names: tuple[str, ...]) -> tuple[Tensor, ...]:
-        if self._compiled is not None:
+        begin = 0
+        if self._stem is not None and self._network.layers[0].name not in names:
             try:
-                outputs: tuple[Tensor, ...] = self._compiled(x, names)
-                return outputs
+                x, begin = self._stem(x), 1
             except torch.cuda.OutOfMemoryError:
                 raise
             except Exception as error:  # of many kinds, for what is missing is found late
-                self._do_without(error)
-        return self._layers(x, names)
+                self._stem = None
+                _note("Triton could not compile the first convolution", error)
+        if self._compiled is not None:
+            try:
+                outputs: tuple[Tensor, ...] = self._compiled(x, names, begin)
+                return outputs
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except Exception as error:
+                self._compiled = None
+                _note("PyTorch could not compile the network", error)
+        return self._layers(x, names, begin)
 
-    def _layers(self, x: Tensor, names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    def _layers(self, x: Tensor, names: tuple[str, ...], begin: int) -> tuple[Tensor, ...]:
+        """From layer number `begin` on; from 1, whose output is given then, or from 0."""
         outputs = {}
-        for layer in self._network.layers[: _last(self._network, names) + 1]:
+        for index, layer in enumerate(self._network.layers[: _last(self._network, names) + 1]):
+            if index < begin:
+                continue
             if isinstance(layer, Softmax):
                 x = x.float()
-            x = apply_layer(layer, x, *_of(layer.name, self._parameters))
+            if index != 1 or not begin:
+                x = apply_layer(layer, x, *_of(layer.name, self._parameters))
             if layer.name in names:
                 outputs[layer.name] = x
         return tuple(outputs[name] for name in names)
+
+    def _made_stem(self) -> Callable[[Tensor], Tensor] | None:
+        try:
+            from kinema.engine.triton_stem import can_fuse, convolve_and_pool, packed
+        except ImportError as error:
+            _note("Triton is not there", error)
+            return None
+        if not can_fuse(self._network):
+            return None
+        weight, bias = _of(self._network.layers[0].name, self._parameters)
+        assert weight is not None
+        assert bias is not None
+        matrix = packed(weight)
+        return lambda x: convolve_and_pool(x, matrix, bias)
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         if tensor.ndim == 5:
             return tensor.to(self._dtype, memory_format=torch.channels_last_3d)
         return tensor.to(self._dtype)
 
-    def _do_without(self, error: Exception) -> None:
-        self._compiled = None
-        reason = " ".join(str(error).split())[:200]
-        warnings.warn(
-            f"PyTorch could not compile the network and runs it uncompiled, slower: {reason}",
-            stacklevel=4,
-        )
+
+def _allow_shapes(number: int) -> None:
+    """Let PyTorch compile for so many sizes, nets and layers before it gives up; eight by itself."""
+    from torch._dynamo import config  # takes a second
+
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+    setattr(config, name, max(getattr(config, name), number))
+
+
+def _note(what: str, error: Exception) -> None:
+    reason = " ".join(str(error).split())[:200]
+    warnings.warn(f"{what}, and what it does is done slower: {reason}", stacklevel=4)
 
 
 def filled_up(x: Tensor) -> Tensor:

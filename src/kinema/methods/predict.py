@@ -211,7 +211,7 @@ class Predictor:
     ) -> Iterator[tuple[Source, Prediction | Skipped]]:
         """Each video and its class scores, or why there are none, in order."""
         steps = [self._step(extractor) for extractor in self._extractors]
-        for source, outcomes in walk(videos, steps, reading=self._extractors[0].reading):
+        for source, outcomes in walk(videos, steps, **self._extractors[0].walking):
             skipped = [one for one in outcomes if isinstance(one, Skipped)]
             made = [one.value for one in outcomes if isinstance(one, Made)]
             yield source, skipped[0] if skipped else self._prediction(source, made)
