@@ -30,8 +30,8 @@ from kinema.model import Model, UserModel
 from kinema.network import Conv3d, Linear, Network, Softmax, as_network
 
 FUSED_STEM = False
-"""Whether the first convolution is `triton_stem`'s. It was not run on a GPU, so nobody knows whether
-it is faster; benchmarks/gpu.py measures it."""
+"""Whether the first convolution is `triton_stem`'s: not until a GPU has told whether it is faster,
+see benchmarks/gpu.py."""
 
 Forward = Callable[[Tensor, Sequence[str]], dict[str, Tensor]]
 """Clips on the device and names of layers to the layers' outputs there, fp32."""
@@ -231,7 +231,7 @@ class FastForward:
 
 
 def _allow_shapes(number: int) -> None:
-    """Let PyTorch compile for so many sizes, nets and layers before it gives up; eight by itself."""
+    """Let PyTorch compile for so many sizes, nets and layers; by itself it gives up after eight."""
     from torch._dynamo import config  # takes a second
 
     name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"

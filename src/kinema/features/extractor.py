@@ -218,8 +218,7 @@ class Extractor:
 
     def run(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """(N, D) float32 features of a batch's clips."""
-        each = zip(self.features, inputs, strict=True)
-        return _beside([one.rows(clips) for one, clips in each])
+        return _beside([one.rows(x) for one, x in zip(self.features, inputs, strict=True)])
 
     def table(
         self,
@@ -291,7 +290,8 @@ class Extractor:
             return _TableMaking(self, source, mark, run, keep_partial=keep_partial)
 
         survey = None if self.plan.clips is None else self.plan.count
-        items = functools.partial(self.batches, start=self._on_gpu and rearrange is None)
+        starts = self._on_gpu and rearrange is None
+        items = functools.partial(self.batches, start=True) if starts else self.batches
         return Step(items, self.shrink, making, find, keep, what, survey)
 
     @property
