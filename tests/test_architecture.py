@@ -60,7 +60,10 @@ MODELS_FILES = {
 MAY_IMPORT_TORCH = MODELS_FILES | {
     "engine.autograd",
     "engine.engine",
+    "engine.torch_forward",
     "engine.torch_network",
+    "engine.torch_runner",
+    "engine.triton_stem",
     "flow.torch_brox",
     "model",
     "training.clip_dataset",
@@ -73,7 +76,10 @@ MAY_IMPORT_TORCH = MODELS_FILES | {
 IMPORT_TORCH_AT_ONCE = MODELS_FILES | {
     "evaluation.ablation",
     "engine.autograd",
+    "engine.torch_forward",
     "engine.torch_network",
+    "engine.torch_runner",
+    "engine.triton_stem",
     "flow.torch_brox",
     "training.learner",
     "training.batches",

@@ -18,6 +18,10 @@ class VideoError(ValueError):
         self.frame_index = frame_index
 
 
+class EngineError(RuntimeError):
+    """What computes the features computes wrong ones: no video is at fault, so the run ends."""
+
+
 class TooLongError(VideoError):
     """A video takes longer than it may; nothing is wrong with it."""
 

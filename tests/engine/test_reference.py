@@ -37,7 +37,8 @@ def test_conv3d_is_the_sum_over_the_kernel(kernel):
 
 
 def test_its_examples():
-    assert doctest.testmod(reference) == (0, 6)  # failed, attempted
+    failed, attempted = doctest.testmod(reference)
+    assert (failed, attempted > 0) == (0, True)
 
 
 @pytest.mark.parametrize(("sizes", "kernel"), [((4, 5, 3), (3, 1, 5)), ((5, 3), (3, 5))])

@@ -148,7 +148,8 @@ def test_the_native_kernels_learn_the_same():
     [
         (("gpu",), "`device` must be one of"),
         (("cpu", "caffe"), "`engine` must be one of"),
-        (("cpu", "torch", "fp16"), "`precision` must be one of fp32, bf16"),
+        (("cpu", "torch", "fp16"), "`precision` must be one of fp32, tf32, bf16.*gradients vanish"),
+        (("cpu", "torch", "tf32"), '`precision` "tf32" is for a CUDA device'),
         (("cpu", "native", "bf16"), "learns on a CPU and in fp32"),
         (("cpu", "torch", "fp32", 0), "`threads` must be at least 1"),
     ],
@@ -156,6 +157,23 @@ def test_the_native_kernels_learn_the_same():
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         Processes(*settings)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_tf32_is_on_where_it_is_asked_for_alone(precision, monkeypatch):
+    """On a CUDA device, whose place is taken by nothing: no step is made."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before, searching = (cudnn.allow_tf32, products.allow_tf32), cudnn.benchmark
+    try:
+        with Processes("cuda", "torch", precision) as processes:
+            assert processes.kind == "cuda"
+            assert (cudnn.allow_tf32, products.allow_tf32) == (precision == "tf32",) * 2
+            assert cudnn.benchmark == (precision == "bf16")
+        assert (cudnn.allow_tf32, products.allow_tf32) == before
+    finally:
+        cudnn.benchmark = searching
 
 
 # --- what a recipe may name besides Caffe's SGD ---------------------------------------------------

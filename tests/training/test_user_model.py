@@ -113,6 +113,8 @@ def test_the_engine_runs_it(trained):
     assert engine.run(inputs[:0], ("pool",))["pool"].shape == (0, 8)
     with pytest.raises(ValueError, match="\"native\" knows our layers alone; the model 'mine'"):
         Engine(weights.network, weights, engine="native")
+    with pytest.raises(ValueError, match="`precision` 'bf16': the model 'mine' is a class"):
+        Engine(weights.network, weights, engine="torch", device="cpu", precision="bf16")
     named = "`layer` must be one of pool, logits, prob; got 'fc6', the default: name another one"
     with pytest.raises(ValueError, match=named):
         engine.run(inputs, ("fc6",))

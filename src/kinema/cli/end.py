@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cyclopts import CycloptsError
 
-from kinema.skipped import Skipped
+from kinema.skipped import EngineError, Skipped
 
 NAMED = 10
 """So many skipped videos are named; the others are counted."""
@@ -69,7 +69,7 @@ def exit_code(command: Callable[[], Done | None]) -> int:
         what = f"{error.filename or 'writing'}: {error.strerror}." if error.strerror else error
         say(f"kinema: {what}")
         return 3
-    except CouldNotGoOn as error:
+    except (CouldNotGoOn, EngineError) as error:
         if error.args:
             say(f"kinema: {_one_line(error)}")
         return 3

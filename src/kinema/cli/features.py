@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from kinema.cli import options
 from kinema.cli.end import Done
-from kinema.cli.options import Compute, MaxSkipped, Reading, Several, Switch, VideoPath
+from kinema.cli.options import MaxSkipped, PreciseCompute, Reading, Several, Switch, VideoPath
 
 
 @options.flags(options.FEATURES)
@@ -51,7 +51,7 @@ def extract(
     root: Path | None = None,
     format: Literal["safetensors", "npy", "parquet", "hdf5", "c3d"] = "safetensors",
     rows: Rows = Rows(),
-    compute: Compute = Compute(),
+    compute: PreciseCompute = PreciseCompute(),
     batch: Annotated[int, Parameter(group=options.COMPUTING)] = 8,
     reading: Reading = Reading(),
     max_skipped: MaxSkipped = 0,
@@ -126,7 +126,7 @@ def predict(
     mean: options.Mean = None,
     top: int = 5,
     json: Switch = False,
-    compute: Compute = Compute(),
+    compute: PreciseCompute = PreciseCompute(),
     reading: Reading = Reading(),
     max_skipped: MaxSkipped = 0,
 ) -> Done:

@@ -15,7 +15,7 @@ from cyclopts import Parameter, validators
 
 from kinema.cli import options
 from kinema.cli.end import Done
-from kinema.cli.options import Compute, Labels, Reading, Switch, VideoPath
+from kinema.cli.options import Labels, PreciseCompute, Reading, Switch, VideoPath
 
 if TYPE_CHECKING:
     from kinema.finding.answer import Answer
@@ -127,7 +127,7 @@ def search(
     suppress: Annotated[bool, Parameter(negative="--every-clip")] = True,
     told: Told = Told(),
     clips: Clips = Clips(),
-    compute: Compute = Compute(),
+    compute: PreciseCompute = PreciseCompute(),
     reading: Reading = Reading(),
     max_skipped: MaxSkipped = None,
 ) -> Done:
@@ -203,7 +203,7 @@ def classify(
     cost: options.Cost = None,
     labels: Labels = Labels(),
     clips: Clips = Clips(),
-    compute: Compute = Compute(),
+    compute: PreciseCompute = PreciseCompute(),
     reading: Reading = Reading(),
     max_skipped: MaxSkipped = None,
 ) -> Done:

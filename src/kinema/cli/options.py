@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 Device = Literal["auto", "cpu", "cuda"]
 EngineKind = Literal["auto", "native", "torch"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 DatasetKind = Literal[
     "auto", "folder", "ucf101", "hmdb51", "sports1m", "kinetics", "csv", "unlabelled"
 ]
@@ -191,6 +192,22 @@ class Compute:
     """Where to compute."""
     engine: EngineKind = "auto"
     """What to compute with."""
+    threads: int | None = None
+    """CPU threads of the network; all by default."""
+
+
+@flags(COMPUTING)
+class PreciseCompute:
+    """Where networks are computed, and in which numbers."""
+
+    # Not a kind of `Compute`: older cyclopts does not find the help of what is inherited.
+
+    device: Device = "auto"
+    """Where to compute."""
+    engine: EngineKind = "auto"
+    """What to compute with."""
+    precision: Precision = "fp32"
+    """Numbers of the features; tf32, bf16 and fp16 are faster and less exact, on a CUDA device."""
     threads: int | None = None
     """CPU threads of the network; all by default."""
 

@@ -53,8 +53,8 @@ class Changes:
 class Steps:
     """How the steps of learning are computed."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 is automatic mixed precision."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """tf32 is for a CUDA device; bf16 is automatic mixed precision."""
     compile: Switch = False
     """Let PyTorch compile the network."""
     accumulate: int = 1

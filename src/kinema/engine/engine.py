@@ -3,8 +3,9 @@
 Engines, by kind:
     native  our own kernels, on a CPU (`kinema.native`). Results are bit-equal for any batch size
             and any number of threads.
-    torch   PyTorch, on a CPU or a CUDA device, in strict fp32. It is what runs a model that is a
-            class of its author's own, see `model`.
+    torch   PyTorch, on a CPU or a CUDA device, in strict fp32 unless another precision is asked
+            for (`precision`). It is what runs a model that is a class of its author's own, see
+            `model`. On a CUDA device the first clip is checked, see `first_clip`.
 
 Nothing here imports torch unless it is asked to run on it.
 """
@@ -15,12 +16,16 @@ import ctypes
 import importlib.util
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from kinema.engine.first_clip import check_first_clip, known_faults
+from kinema.engine.precision import check_precision
 from kinema.model import Model, UserModel
 from kinema.network import Conv3d, Layer, Linear, MaxPool3d, Network, Softmax, as_network
 from kinema.threads import num_usable_cores
@@ -67,16 +72,19 @@ class Engine:
         engine: "native", "torch", or "auto": torch where `device` is a CUDA device or the model is
             a class of its author's own, else native.
         device: "cpu", "cuda", or "auto": a CUDA device if torch is there and sees one, else cpu.
+        precision: "fp32", "tf32", "bf16" or "fp16"; others than fp32 are for a CUDA device. On
+            torch and the CPU, both named, they are imitated, slowly: see `torch_forward`.
         threads: CPU threads for one run; None for one on each core that this process may use.
         kind: the former name of `engine`; it goes in the next minor version.
 
     Attributes:
         kind: which engine it is, "native" or "torch".
         device: "cpu" or "cuda".
+        precision: the format of its numbers.
 
     Raises:
         ValueError: a parameter is missing, misshapen or not finite; it is named. Also an engine
-            that cannot run on the device.
+            that cannot run on the device, or in the precision.
         ImportError: the engine torch is asked for, and PyTorch is not installed.
 
     Example:
@@ -97,6 +105,7 @@ class Engine:
         *,
         engine: str = "auto",
         device: str = "auto",
+        precision: str = "fp32",
         threads: int | None = None,
         kind: str | None = None,
     ) -> None:
@@ -106,6 +115,7 @@ class Engine:
         for name, value, known in (("engine", engine, KINDS), ("device", device, DEVICES)):
             if value not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}.")
+        check_precision(precision)
         if threads is not None and not 1 <= threads <= MOST_THREADS:
             raise ValueError(
                 f"`threads` must be at least 1 and at most {MOST_THREADS}, got {threads}."
@@ -118,14 +128,21 @@ class Engine:
                     'on "torch".'
                 )
             engine = "torch"
-        self.kind, self.device = _resolve(engine, device)
-        runner = _NativeRunner if self.kind == "native" else _TorchRunner
-        self._runner = runner(
-            network,
-            _checked(network, weights),
-            device=self.device,
-            threads=threads or num_usable_cores(),
-        )
+        self.precision = precision
+        self.kind, self.device = _resolve(engine, device, precision)
+        parameters = _checked(network, weights)
+        self._threads = threads or num_usable_cores()
+        self._runner: Any
+        if self.kind == "native":
+            self._runner = _NativeRunner(network, parameters, threads=self._threads)
+        else:
+            self._runner = _torch_runner(
+                network, parameters, device=self.device, precision=precision, threads=self._threads
+            )
+        # Until the first clip is checked; a class of one's own has nothing to be held to.
+        is_checked = self.device == "cuda" and not isinstance(network, UserModel)
+        self._unchecked = parameters if is_checked else None
+        self._lock = threading.Lock()
 
     def run(self, clips: np.ndarray, layers: Sequence[str] = ("fc6",)) -> dict[str, np.ndarray]:
         """The outputs of the asked layers; convolutions and fc6, fc7 after their ReLU.
@@ -138,7 +155,9 @@ class Engine:
             By name, (N, *shape of the layer) float32.
 
         Raises:
-            TypeError, ValueError: not such clips, or a value that is not finite; no such layer.
+            TypeError, ValueError: not such clips, or a value that is not finite; no such layer; in
+                fp16, an output that is not finite.
+            EngineError: the device computes the first clip wrong.
         """
         if isinstance(layers, str):
             raise TypeError(f"`layers` must be a sequence of names, got the string {layers!r}.")
@@ -162,7 +181,79 @@ class Engine:
                 name: np.empty((0, *self.network.feature_shape(name)), np.float32)
                 for name in wanted
             }
-        return self._runner.run(np.ascontiguousarray(clips), wanted)
+        clips = np.ascontiguousarray(clips)
+        run = self._runner.run if self._unchecked is None else self._first
+        return self._in_range(run(clips, wanted))
+
+    def start(
+        self, frames: np.ndarray, mean: np.ndarray, layers: Sequence[str] = ("fc6",)
+    ) -> Callable[[], dict[str, np.ndarray]]:
+        """Begin `run` on pixels; a CUDA device goes on by itself. Safe in any thread.
+
+        The mean is subtracted in fp32, which gives the bits of `clips.preprocess`. Frames have
+        their size already: another device's way of resizing would give other pixels.
+
+        Args:
+            frames: (N, T, H, W, 3) uint8 RGB.
+            mean: (3, T, H, W) float32, B, G, R.
+            layers: names of layers of the network.
+
+        Returns:
+            A call that waits, and gives what `run` gives.
+
+        Raises:
+            ValueError: not such frames; no such layer.
+        """
+        channels, *sizes = self.network.input_shape
+        if frames.dtype != np.uint8 or frames.shape[1:] != (*sizes, channels):
+            raise ValueError(
+                f"`frames` must be uint8 (N, {', '.join(map(str, sizes))}, {channels}), got "
+                f"{frames.dtype} {frames.shape}."
+            )
+        for layer in layers:
+            self.network.check_layer(layer)
+        with self._lock:
+            if self.kind == "torch" and self._unchecked is None and len(frames):
+                wait = self._runner.start(frames, mean, tuple(dict.fromkeys(layers)))
+                return lambda: self._in_range(wait())
+            clips = frames.transpose(0, 4, 1, 2, 3)[:, ::-1].astype(np.float32, order="C")
+            outputs = self.run(clips - mean, layers)
+        return lambda: outputs
+
+    def _in_range(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if self.precision == "fp16" and not all(np.isfinite(o).all() for o in outputs.values()):
+            raise ValueError(
+                "fp16 holds numbers up to 65,504, and a layer gives larger ones: take the "
+                '`precision` "bf16".'
+            )
+        return outputs
+
+    def _first(self, clips: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        """The first batch, its first and last clip compared with the native engine's.
+
+        Of a batch that is too large for a kernel it is the last clips that are wrong.
+        """
+        assert self._unchecked is not None
+        network, versions = as_network(self.network), self._runner.versions
+        for fault in known_faults(self.precision, **versions):
+            warnings.warn(fault, stacklevel=3)
+        # Probabilities may differ by more than what they are made of.
+        layers = [network.logits if name == "prob" else name for name in wanted]
+        outputs = self._in_range(self._runner.run(clips, tuple(dict.fromkeys([*wanted, *layers]))))
+        ends = [0] if len(clips) == 1 else [0, -1]
+        try:
+            native: Any = _NativeRunner(network, self._unchecked, threads=self._threads)
+        except ImportError:  # it was not built: PyTorch's own fp32 on the CPU stands in
+            how: Any = {"device": "cpu", "precision": "fp32", "threads": self._threads}
+            native = _torch_runner(network, self._unchecked, **how)
+        check_first_clip(
+            {name: outputs[name][ends] for name in layers},
+            native.run(np.ascontiguousarray(clips[ends]), tuple(dict.fromkeys(layers))),
+            self.precision,
+            **versions,
+        )
+        self._unchecked = None
+        return {name: outputs[name] for name in wanted}
 
     def profile(self) -> dict[str, LayerProfile]:
         """By layer, where the time of all runs of this engine went.
@@ -183,13 +274,26 @@ class Engine:
         return self._runner.packed_bytes
 
     def __repr__(self) -> str:
+        # A part of cache keys; the precision is a setting of its own there.
         return f"Engine(kind={self.kind!r}, device={self.device!r})"
 
 
-def _resolve(kind: str, device: str) -> tuple[str, str]:
+def _resolve(kind: str, device: str, precision: str) -> tuple[str, str]:
     """The engine and the device behind two names, either of which may be "auto"."""
     if kind == "native" and device == "cuda":
         raise ValueError('the engine "native" runs on a CPU; `device` "cuda" needs "torch".')
+    if precision != "fp32":
+        if kind == "native":
+            raise ValueError(
+                f'the engine "native" computes in fp32; `precision` "{precision}" needs "torch" '
+                "and a CUDA device."
+            )
+        imitated = kind == "torch" and device == "cpu"
+        if not imitated and (device == "cpu" or not _torch_sees_cuda()):
+            raise ValueError(
+                f'`precision` "{precision}" is for a CUDA device, and there is none: leave it out. '
+                '(`engine` "torch" and `device` "cpu" imitate it, slowly.)'
+            )
     if device == "auto":
         device = "cuda" if kind != "native" and _torch_sees_cuda() else "cpu"
     if kind == "auto":
@@ -232,17 +336,10 @@ def _checked(network: Model, weights: Mapping[str, np.ndarray]) -> dict[str, np.
     return parameters
 
 
-def _writeable(array: np.ndarray) -> np.ndarray:
-    """The array, or a copy if it is read-only: torch warns of those even where it only reads."""
-    return array if array.flags.writeable else array.copy()
-
-
 class _NativeRunner:
     """Our own kernels; outputs are written straight into NumPy's memory."""
 
-    def __init__(
-        self, model: Model, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
-    ) -> None:
+    def __init__(self, model: Model, parameters: Mapping[str, np.ndarray], *, threads: int) -> None:
         from kinema import native
 
         self._network = network = as_network(model)
@@ -283,45 +380,12 @@ def _of(layer: Layer, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray,
     return parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
 
 
-class _TorchRunner:
-    """A model in PyTorch, in strict fp32; see `torch_network.Forward` and its like."""
-
-    def __init__(
-        self, model: Model, parameters: Mapping[str, np.ndarray], *, device: str, threads: int
-    ) -> None:
-        try:
-            import torch
-
-            from kinema.engine.torch_network import forward_of
-        except ImportError:
-            raise ImportError(
-                "the engine \"torch\" needs PyTorch: pip install 'kinema[torch]'."
-            ) from None
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError('`device` is "cuda", but PyTorch sees no CUDA device.')
-        self._torch = torch
-        self._threads = threads
-        self._device = torch.device(device)
-        tensors = {
-            name: torch.from_numpy(_writeable(array)).to(self._device)
-            for name, array in parameters.items()
-        }
-        self._packed_bytes = sum(tensor.nbytes for tensor in tensors.values())
-        self._forward = forward_of(model, tensors, self._device)
-
-    @property
-    def packed_bytes(self) -> int:
-        return self._packed_bytes
-
-    def run(self, clips: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-        torch = self._torch
-        before = torch.get_num_threads()  # a setting of the whole process
-        torch.set_num_threads(self._threads)
-        # TF32 would keep 10 bits of each factor; features are fp32 everywhere.
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        try:
-            with torch.inference_mode(), exact:
-                x = torch.from_numpy(_writeable(clips)).to(self._device)
-                return self._forward(x, wanted)
-        finally:
-            torch.set_num_threads(before)
+def _torch_runner(model: Model, parameters: Mapping[str, np.ndarray], **how: Any) -> Any:
+    """A `torch_runner.TorchRunner`."""
+    try:
+        from kinema.engine.torch_runner import TorchRunner
+    except ImportError:
+        raise ImportError(
+            "the engine \"torch\" needs PyTorch: pip install 'kinema[torch]'."
+        ) from None
+    return TorchRunner(model, parameters, **how)

@@ -1,4 +1,4 @@
-"""Models as PyTorch modules: the same data, ready to learn, and what the engine torch runs.
+"""Models as PyTorch modules: the same data, ready to learn.
 
 `apply_layer` says what each layer of a `Network` computes, where it learns and where it runs.
 
@@ -15,7 +15,7 @@ Note [Batch normalisation]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -286,50 +286,7 @@ def module_of(
     return TorchNetwork(as_network(model), dropout=dropout, native=native, norm=norm)
 
 
-# --- what the engine torch runs -------------------------------------------------------------------
-
-Forward = Callable[[Tensor, Sequence[str]], dict[str, np.ndarray]]
-"""Clips on the device and names of layers to the layers' outputs."""
-
-
-def forward_of(model: Model, parameters: Mapping[str, Tensor], device: torch.device) -> Forward:
-    """What runs a model with parameters on a device."""
-    if isinstance(model, UserModel):
-        return _forward_of_module(model, parameters, device)
-    network = as_network(model)
-
-    def forward(x: Tensor, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-        # An output that nobody asked for is freed at once.
-        outputs = {}
-        last = max(map(network.layer_names.index, wanted))
-        for layer in network.layers[: last + 1]:
-            weight, bias = (parameters.get(f"{layer.name}.{kind}") for kind in ("weight", "bias"))
-            x = apply_layer(layer, x, weight, bias)
-            if layer.name in wanted:
-                outputs[layer.name] = x.cpu().numpy()
-        return outputs
-
-    return forward
-
-
-def _forward_of_module(
-    model: UserModel, parameters: Mapping[str, Tensor], device: torch.device
-) -> Forward:
-    module = UserModule(model)
-    module.module.load_state_dict(parameters)
-    module = module.to(device).eval()
-
-    def forward(x: Tensor, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-        outputs = {n: y.float().cpu().numpy() for n, y in module.outputs(x, wanted).items()}
-        for name, output in outputs.items():
-            expected = (len(x), *model.feature_shape(name))
-            if output.shape != expected:
-                raise ValueError(
-                    f"{name} of the model {model.name!r} must be {expected}, got {output.shape}."
-                )
-        return outputs
-
-    return forward
+# --- export --------------------------------------------------------------------------------------
 
 
 class _Layers(nn.Module):

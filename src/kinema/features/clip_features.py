@@ -29,7 +29,7 @@ from kinema.weights.imagenet import MEAN, SCALE
 from kinema.weights.means import load_mean
 
 OF_NETWORKS: Mapping[str, Any] = MappingProxyType(
-    {"layer": "fc6", "mean": None, "device": "auto", "engine": "auto"}
+    {"layer": "fc6", "mean": None, "device": "auto", "engine": "auto", "precision": "fp32"}
 )
 """Settings that only networks of clips have a choice of, with their defaults."""
 
@@ -75,6 +75,17 @@ class ClipFeature:
         """(N, D) float32 features of crops (N, 3, T, H, W)."""
         raise NotImplementedError
 
+    def prepare_to_start(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """What `start` takes of a clip, of its shrunk frames; several are concatenated."""
+        return self.prepare(images)
+
+    def start(self, inputs: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin to compute the rows, on a device that does so by itself; the call waits for them.
+
+        Safe in any thread.
+        """
+        return functools.partial(self.rows, inputs)
+
     def settings(self) -> dict[str, Any]:
         """What decides over the features besides which frames make a clip, as JSON values."""
         raise NotImplementedError
@@ -93,6 +104,7 @@ class LayerFeature(ClipFeature):
         mean: Any = None,
         device: str = "auto",
         engine: str = "auto",
+        precision: str = "fp32",
     ) -> None:
         self.weights = with_mean(weights, mean)
         network = self.weights.network
@@ -116,7 +128,12 @@ class LayerFeature(ClipFeature):
                 f"of whole frames, {(*network.input_shape[:2], *network.frame_size)}, or B,G,R."
             )
         self.engine = Engine(
-            network.up_to(layer), self.weights, engine=engine, device=device, threads=threads
+            network.up_to(layer),
+            self.weights,
+            engine=engine,
+            device=device,
+            precision=precision,
+            threads=threads,
         )
 
     def prepare(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -130,13 +147,39 @@ class LayerFeature(ClipFeature):
             found.append(clip[..., ::-1] if crop.mirrored else clip)
         return np.stack(found)
 
+    def prepare_to_start(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """(1, T, H, W, 3) uint8 RGB, where a device subtracts the mean: a quarter of the bytes."""
+        if not self._sends_pixels:
+            return self.prepare(images)
+        top, left = self._crops[0].offset
+        height, width = self._crop
+        return np.stack([one[top : top + height, left : left + width] for one in images])[None]
+
+    def start(self, inputs: np.ndarray) -> Callable[[], np.ndarray]:
+        """By the engine, which subtracts the mean exactly as `preprocess` does."""
+        if not self._sends_pixels:
+            return super().start(inputs)
+        wait = self.engine.start(inputs, self._mean_of_crop, (self.layer,))
+        return lambda: wait()[self.layer].reshape(len(inputs), -1)
+
+    @property
+    def _sends_pixels(self) -> bool:
+        return self.engine.device == "cuda" and self.crops == 1
+
+    @functools.cached_property
+    def _mean_of_crop(self) -> np.ndarray:
+        """(3, T, H, W) float32: what a black clip lacks."""
+        length = self.weights.network.input_shape[1]
+        black = np.zeros((*self.weights.network.frame_size, 3), np.uint8)
+        return -self.prepare([black] * length)[0]
+
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """By the engine."""
         outputs = self.engine.run(inputs, (self.layer,))[self.layer]
         return outputs.reshape(len(outputs), -1)
 
     def settings(self) -> dict[str, Any]:
-        """Weights, mean and preprocessing."""
+        """Weights, mean and preprocessing; the precision where it is not fp32."""
         mean, network = self.weights.mean, self.weights.network
         assert mean is not None
         return {
@@ -147,6 +190,7 @@ class LayerFeature(ClipFeature):
             "resize": list(network.frame_size),
             "crop": list(self._crop),
             **architecture_key(network),
+            **({} if self.engine.precision == "fp32" else {"precision": self.engine.precision}),
         }
 
 
@@ -204,6 +248,7 @@ _NO_CHOICE = {
     "mean": "subtracts its own",
     "device": "is computed on the CPU",
     "engine": "is computed by OpenCV alone",
+    "precision": "is computed by OpenCV in fp32",
 }
 
 KINDS: Mapping[str, type[ClipFeature]] = MappingProxyType(

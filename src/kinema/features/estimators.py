@@ -138,8 +138,7 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         What is made anew is kept in the cache.
         """
-        reading = self._extractor().reading
-        for source, (made,) in walk(videos, [self.step()], reading=reading):
+        for source, (made,) in walk(videos, [self.step()], **self._extractor().walking):
             yield source, made if isinstance(made, Skipped) else made.value
 
     def step(self) -> Step:

@@ -99,6 +99,7 @@ def extract(
     format: str = "safetensors",
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "fp32",
     threads: int | None = None,
     batch: int = 8,
     max_skipped: int = 0,
@@ -134,9 +135,7 @@ def extract(
         mean: what to subtract, for weights that carry none or to replace theirs: a file, "B,G,R"
             or an array.
         format: "safetensors", "npy", "parquet", "hdf5" or "c3d" (the original's files).
-        device: "cpu", "cuda" or "auto".
-        engine: "native", "torch" or "auto".
-        threads: CPU threads of the network; None for all.
+        device, engine, precision, threads: see `Engine`.
         batch: clips that go through the network at once.
         max_skipped: more skipped videos than this make the command line exit with 1; here, see
             the report.
@@ -190,6 +189,7 @@ def extract(
         mean=mean,
         device=device,
         engine=engine,
+        precision=precision,
         threads=threads,
         batch=batch,
         reading=Reading(colours, video_seconds),
@@ -343,7 +343,7 @@ class _Run:
         step = self.extractor.step(
             find=self._found, keep_partial=self.keep_partial, advance=advance
         )
-        for source, (made,) in walk(self.sources, [step], reading=self.extractor.reading):
+        for source, (made,) in walk(self.sources, [step], **self.extractor.walking):
             found = not isinstance(made, Skipped) and made.found
             if isinstance(made, Skipped):
                 self._skip(made)

@@ -35,6 +35,7 @@ from kinema.features.table import FeatureTable, normalized
 from kinema.features.table_files import ROW_COLUMNS
 from kinema.files import cache_file
 from kinema.skipped import Skipped, VideoError
+from kinema.threads import num_usable_cores
 from kinema.video.clips import Clip, ClipPlan, stream_clips
 from kinema.video.loop import PLAIN, Reading
 from kinema.video.reader import Frame, VideoInfo
@@ -50,6 +51,7 @@ class Batch:
     inputs: tuple[np.ndarray, ...]  # of each feature of a clip (N * crops, 3, T, H, W) float32
     clips: list[Clip]  # without their images
     progress: float  # 0 ... 1
+    started: tuple[Callable[[], np.ndarray], ...] = ()  # in place of inputs: each gives its rows
 
 
 Rearrange = Callable[[np.ndarray], np.ndarray]
@@ -74,7 +76,7 @@ class Extractor:
         plan: which frames make which clip; its length must be the network's.
         mean: what to subtract, when it is not the weights' own: a file, "B,G,R", three numbers or
             a volume.
-        device, engine, threads: see `Engine`.
+        device, engine, precision, threads: see `Engine`.
         batch: clips that go through the network at once, or crops of clips.
         reading: how videos are read.
         crops: 1, 5 or 10 of each clip, whose mean is its features; see Note [Crops] of
@@ -99,6 +101,7 @@ class Extractor:
         mean: Any = None,
         device: str = "auto",
         engine: str = "auto",
+        precision: str = "fp32",
         threads: int | None = None,
         batch: int = 8,
         reading: Reading = PLAIN,
@@ -115,6 +118,7 @@ class Extractor:
             mean=mean,
             device=device,
             engine=engine,
+            precision=precision,
             threads=threads,
             crops=crops,
         )
@@ -173,10 +177,12 @@ class Extractor:
         info: VideoInfo,
         frames: Iterator[Frame],
         num_frames: int | None = None,
+        *,
+        start: bool = False,
     ) -> Iterator[Batch]:
         """The clips of a video, preprocessed, as its frames come, resized; see `Step.items`.
 
-        `num_frames` is what `ClipPlan.count` gave, where the plan needs it.
+        `num_frames` is what `ClipPlan.count` gave, where it is needed; `start` lets a GPU begin.
 
         Raises:
             VideoError, OSError: the video cannot be read, or breaks; clips before that were given.
@@ -189,6 +195,9 @@ class Extractor:
             done = min(clips[-1].stop_frame / promised, 1.0) if promised else 0.0
             stacked = tuple(np.concatenate(each) for each in zip(*inputs, strict=True))
             full = Batch(stacked, [replace(c, images=[]) for c in clips], done)
+            if start:
+                each = zip(self.features, stacked, strict=True)
+                full = replace(full, inputs=(), started=tuple(one.start(x) for one, x in each))
             inputs.clear()
             clips.clear()
             return full
@@ -196,7 +205,7 @@ class Extractor:
         try:
             starts = source.starts and sorted(source.starts)
             for clip in stream_clips(frames, self.plan, starts=starts, num_frames=num_frames):
-                inputs.append(self._prepare(clip.images))
+                inputs.append(self._prepare(clip.images, start))
                 clips.append(clip)
                 if len(clips) == self.batch:
                     yield flush()
@@ -209,8 +218,7 @@ class Extractor:
 
     def run(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """(N, D) float32 features of a batch's clips."""
-        rows = [one.rows(clips) for one, clips in zip(self.features, inputs, strict=True)]
-        return rows[0] if len(rows) == 1 else np.hstack([normalized(side) for side in rows])
+        return _beside([one.rows(x) for one, x in zip(self.features, inputs, strict=True)])
 
     def table(
         self,
@@ -265,8 +273,7 @@ class Extractor:
         Args:
             find, keep, what: see `Step`.
             keep_partial: of a video that breaks, keep the rows before that.
-            rearrange: changes clips (N, 3, T, H, W) before they go into the network, for
-                experiments.
+            rearrange: changes clips (N, 3, T, H, W) before the network, for experiments.
             advance: is told of each batch that is done.
         """
 
@@ -274,7 +281,8 @@ class Extractor:
             inputs = batch.inputs
             if rearrange is not None:
                 inputs = tuple(np.ascontiguousarray(rearrange(each)) for each in inputs)
-            rows = self.run(inputs)
+            begun = [wait() for wait in batch.started]
+            rows = _beside(begun) if begun else self.run(inputs)
             advance(source, batch)
             return rows
 
@@ -282,7 +290,18 @@ class Extractor:
             return _TableMaking(self, source, mark, run, keep_partial=keep_partial)
 
         survey = None if self.plan.clips is None else self.plan.count
-        return Step(self.batches, self.shrink, making, find, keep, what, survey)
+        starts = self._on_gpu and rearrange is None
+        items = functools.partial(self.batches, start=True) if starts else self.batches
+        return Step(items, self.shrink, making, find, keep, what, survey)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return any(one.engine.device == "cuda" for one in self.features)
+
+    @property
+    def walking(self) -> dict[str, Any]:
+        """How to `walk` with its step: beside a GPU a video is read on each core."""
+        return {"reading": self.reading, "threads": num_usable_cores() if self._on_gpu else 1}
 
     def __call__(
         self, video: str | os.PathLike[str] | Source, *, rearrange: Rearrange | None = None
@@ -299,14 +318,17 @@ class Extractor:
             raise VideoError(str(table))
         return table
 
-    def _prepare(self, images: Sequence[Any]) -> list[np.ndarray]:
+    def _prepare(self, images: Sequence[Any], start: bool) -> list[np.ndarray]:
         """What each feature takes of a clip, of its shrunk frames."""
-        if len(self.features) == 1:
-            return [self.features[0].prepare(images)]
+        parts = [images] if len(self.features) == 1 else zip(*images, strict=True)
         return [
-            one.prepare(part)
-            for one, part in zip(self.features, zip(*images, strict=True), strict=True)
+            one.prepare_to_start(part) if start else one.prepare(part)
+            for one, part in zip(self.features, parts, strict=True)
         ]
+
+
+def _beside(rows: Sequence[np.ndarray]) -> np.ndarray:
+    return rows[0] if len(rows) == 1 else np.hstack([normalized(side) for side in rows])
 
 
 class _TableMaking(Making):
@@ -403,7 +425,7 @@ def kept_tables(
     `rearrange` is that of `Extractor.step`.
     """
     step = kept_step(extractor, cache, rearrange=rearrange)
-    for source, (made,) in walk(videos, [step], reading=extractor.reading):
+    for source, (made,) in walk(videos, [step], **extractor.walking):
         yield source, made if isinstance(made, Skipped) else made.value
 
 

@@ -158,6 +158,7 @@ def classify(
     lists: str | os.PathLike[str] | None = None,
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "fp32",
     threads: int | None = None,
     cache: str | os.PathLike[str] | None = None,
     colours: str = "file",
@@ -175,8 +176,8 @@ def classify(
             are left out.
         out: a folder for the classifier, the tables and the suggestions; None writes nothing.
         suggest: how many parts of `rest` are suggested for labels.
-        weights, layer, stride, mean, device, engine, threads: see `Extractor`; features of "A+B"
-            stand side by side.
+        weights, layer, stride, mean, device, engine, precision, threads: see `Extractor`; features
+            of "A+B" stand side by side.
         cost: C of the SVM; None for cross-validation on the labelled videos.
         kind, lists: see `datasets.load`.
         cache: a folder for features; None for one of the user's own.
@@ -200,7 +201,8 @@ def classify(
     sources, notes = _others(dataset, rest)
     folder = kept_in(cache)
     check_out(folder, "cache")
-    asked = {"layer": layer, "mean": mean, "device": device, "engine": engine}
+    asked = {"layer": layer, "mean": mean, "device": device}
+    asked |= {"engine": engine, "precision": precision}
     plan = ClipPlan(length=nets[0].network.input_shape[1], stride=stride)
     extractors = [
         Extractor(net, plan=plan, threads=threads, reading=reading, **mine)

@@ -105,6 +105,7 @@ def extractor_for(
     mean: Any,
     device: str,
     engine: str,
+    precision: str,
     threads: int | None,
     reading: Reading,
 ) -> Extractor:
@@ -118,6 +119,7 @@ def extractor_for(
         mean=mean,
         device=device,
         engine=engine,
+        precision=precision,
         threads=threads,
         reading=reading,
     )

@@ -126,6 +126,7 @@ def search(
     cache: str | os.PathLike[str] | None = None,
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "fp32",
     threads: int | None = None,
     colours: str = "file",
     video_seconds: float | None = None,
@@ -146,8 +147,8 @@ def search(
         videos: whether to find whole videos.
         top: hits, at most.
         suppress: whether neighbouring clips of one video are one hit; else each clip is one.
-        weights, layer, stride, mean, device, engine, threads: see `extract`. "imagenet" compares by
-            what is seen, "c3d-mini" by how it moves, too; "c3d-mini+imagenet" by both.
+        weights, layer, stride, mean, device, engine, precision, threads: see `extract`. "imagenet"
+            compares by what is seen, "c3d-mini" by how it moves, too; "c3d-mini+imagenet" by both.
         cache: a folder for features and indexes; None for $KINEMA_CACHE/finding or
             ~/.cache/kinema/finding.
         colours, video_seconds: see `loop.Reading`.
@@ -180,6 +181,7 @@ def search(
         mean=mean,
         device=device,
         engine=engine,
+        precision=precision,
         threads=threads,
         reading=Reading(colours, video_seconds),
     )

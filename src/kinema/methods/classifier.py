@@ -63,11 +63,13 @@ class Net:
 
     def check_made_for(self, settings: Mapping[str, Any]) -> None:
         """Refuse features that were made in another way than those of the training."""
-        for name, value in self.settings.items():
-            if settings.get(name) != value:
+        precision = {"precision": "fp32"}  # stands in settings where it is another
+        now = {**precision, **settings}
+        for name, value in {**precision, **self.settings}.items():
+            if now.get(name) != value:
                 raise ValueError(
                     f"{self.weights}: the classifier was trained on features with {name} {value}, "
-                    f"these have {settings.get(name)}."
+                    f"these have {now.get(name)}."
                 )
 
 

@@ -140,7 +140,7 @@ class Predictor:
         classifier: a linear SVM of `compare.fit_classifier`, or its file, in place of fc8.
         stride: frames from clip to clip; a classifier brings its own.
         mean: what to subtract, for weights that carry none.
-        device, engine, threads: see `Engine`.
+        device, engine, precision, threads: see `Engine`.
         cache: a folder for features; a stopped run goes on from it.
         colours, video_seconds: see `loop.Reading`; a classifier brings its own colours.
 
@@ -158,18 +158,14 @@ class Predictor:
         mean: Any = None,
         device: str = "auto",
         engine: str = "auto",
+        precision: str = "fp32",
         threads: int | None = None,
         cache: str | os.PathLike[str] | None = None,
         colours: str = "file",
         video_seconds: float | None = None,
     ) -> None:
-        how = {
-            "mean": mean,
-            "device": device,
-            "engine": engine,
-            "threads": threads,
-            "reading": Reading(colours, video_seconds),
-        }
+        how = {"mean": mean, "device": device, "engine": engine, "precision": precision}
+        how |= {"threads": threads, "reading": Reading(colours, video_seconds)}
         self._cache = cache
         given = resolve_all(weights) if weights else ()
         self._svm: Classifier | None = None
@@ -215,7 +211,7 @@ class Predictor:
     ) -> Iterator[tuple[Source, Prediction | Skipped]]:
         """Each video and its class scores, or why there are none, in order."""
         steps = [self._step(extractor) for extractor in self._extractors]
-        for source, outcomes in walk(videos, steps, reading=self._extractors[0].reading):
+        for source, outcomes in walk(videos, steps, **self._extractors[0].walking):
             skipped = [one for one in outcomes if isinstance(one, Skipped)]
             made = [one.value for one in outcomes if isinstance(one, Made)]
             yield source, skipped[0] if skipped else self._prediction(source, made)
@@ -323,6 +319,7 @@ def predict(
     top: int = 5,
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "fp32",
     threads: int | None = None,
     colours: str = "file",
     video_seconds: float | None = None,
@@ -337,8 +334,8 @@ def predict(
         list: a text file with more videos, see `extract`.
         top: classes of each video that are written.
         tell: is given each prediction as soon as it is there.
-        weights, classifier, stride, mean, device, engine, threads, colours, video_seconds: see
-            `Predictor`.
+        weights, classifier, stride, mean, device, engine, precision, threads, colours,
+            video_seconds: see `Predictor`.
 
     Raises:
         ValueError: a setting is wrong, or no video was found.
@@ -357,6 +354,7 @@ def predict(
         mean=mean,
         device=device,
         engine=engine,
+        precision=precision,
         threads=threads,
         cache=None if folder is None else folder / "features",
         colours=colours,

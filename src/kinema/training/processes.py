@@ -15,7 +15,8 @@ from torch import distributed
 
 from kinema.threads import num_usable_cores
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""Those of `engine.precision` but fp16, whose gradients vanish unless losses are scaled."""
 
 
 class Processes:
@@ -24,7 +25,8 @@ class Processes:
     Args:
         device: "cpu", "cuda", or "auto".
         engine: what computes convolutions: "native", "torch", or "auto": native on a CPU in fp32.
-        precision: "fp32", or "bf16" for automatic mixed precision.
+        precision: "fp32", which is strict; "tf32" on a CUDA device; or "bf16" for automatic mixed
+            precision.
         threads: CPU threads; None shares the cores among the processes of this machine.
 
     Attributes:
@@ -47,7 +49,8 @@ class Processes:
             ("precision", precision, PRECISIONS),
         ):
             if value not in known:
-                raise ValueError(f"`{what}` must be one of {', '.join(known)}; got {value!r}.")
+                why = " fp16 is for extraction: its gradients vanish." if value == "fp16" else ""
+                raise ValueError(f"`{what}` must be one of {', '.join(known)}; got {value!r}.{why}")
         if threads is not None and threads < 1:
             raise ValueError(f"`threads` must be at least 1, got {threads}.")
         if engine == "native" and (device == "cuda" or precision != "fp32"):
@@ -59,6 +62,8 @@ class Processes:
         self.size = int(os.environ.get("WORLD_SIZE", 1))
         self.precision = precision
         self.kind = "cuda" if sees_cuda and device != "cpu" and engine != "native" else "cpu"
+        if precision == "tf32" and self.kind == "cpu":
+            raise ValueError('`precision` "tf32" is for a CUDA device, and there is none.')
         self.native = engine == "native" or (
             engine == "auto" and self.kind == "cpu" and precision == "fp32"
         )
@@ -88,11 +93,15 @@ class Processes:
 
     def __enter__(self) -> Self:
         self._threads_before = torch.get_num_threads()  # a setting of the whole process
+        products = torch.backends.cuda.matmul
         torch.set_num_threads(self.threads)
         if self.kind == "cuda":
             torch.cuda.set_device(self.device)
             # In fp32 the search for the fastest algorithm takes minutes; in bf16 a second.
             torch.backends.cudnn.benchmark = self.precision == "bf16"
+            # PyTorch's default is TF32 in convolutions alone.
+            self._tf32_before = torch.backends.cudnn.allow_tf32, products.allow_tf32
+            torch.backends.cudnn.allow_tf32 = products.allow_tf32 = self.precision == "tf32"
         if self.size > 1:
             # The others wait while the first one prepares or evaluates, which may take days; if one
             # fails, it is torchrun that ends the others.
@@ -105,6 +114,9 @@ class Processes:
         if self.size > 1 and kind is None:  # after an error, others would be waited for in vain
             distributed.destroy_process_group()
         torch.set_num_threads(self._threads_before)
+        if self.kind == "cuda":
+            products = torch.backends.cuda.matmul
+            torch.backends.cudnn.allow_tf32, products.allow_tf32 = self._tf32_before
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ Where several things are made of the same videos, see `steps`.
 Note [What one video may do]
     Whatever `read` or `use` raises of one video makes it a `Skipped` with that reason, also what
     nobody foresaw, and the loop goes on to the next. An error that the next video would meet too (a
-    full disk, no more files to open) ends the loop, and so does what the caller raises itself.
+    full disk, no more files to open, an engine that computes wrong) ends the loop, and so does what
+    the caller raises itself.
 
 Note [The time of a video]
     `video_seconds` counts from the moment at which a video is opened. It is looked at between
@@ -31,7 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from kinema.skipped import Skipped, VideoError
+from kinema.skipped import EngineError, Skipped, VideoError
 from kinema.video.reader import Allowance, Frame, VideoReader, check_colours
 from kinema.video.sources import Source
 
@@ -212,6 +213,8 @@ class _Raised:
 
 def skipped_or_all(source: Source, error: Exception) -> Skipped:
     """A video that an error kept from being used; one that every video would meet is raised."""
+    if isinstance(error, EngineError):
+        raise error
     if isinstance(error, OSError) and error.errno in ENDS_THE_RUN:
         raise error
     return Skipped.of(source, error)

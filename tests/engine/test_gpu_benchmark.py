@@ -1,0 +1,43 @@
+"""`benchmarks/gpu.py` runs to its end on a CPU, at a toy size."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+
+
+def test_all_of_it_runs_on_a_cpu(tmp_path):
+    out = tmp_path / "gpu.json"
+    subprocess.run(
+        [sys.executable, SCRIPT, "--out", out, "--device", "cpu", "--quick"],
+        check=True,
+        capture_output=True,
+    )
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert result["failed"] == []
+    assert result["parity"]["against"] == "native"
+    for precision in ("fp32", "tf32", "bf16", "fp16"):
+        assert result["parity"][precision]["within_bound"]
+    # 2 x 16 x 16 x 16 x 27 taps x 3 x 4 + 2 x 16 x 8 x 8 x 27 x 4 x 8 + fc6 + fc8, by hand.
+    multiply_adds = 16**3 * 27 * 3 * 4 + 16 * 8 * 8 * 27 * 4 * 8 + 8 * 8 * 4 * 4 * 16 + 16 * 5
+    assert result["gigaflop_a_clip"] == pytest.approx(2e-9 * multiply_adds)
+    for row in (*result["forward"], *result["engine"]):
+        assert row["frames_per_second"] == pytest.approx(16 * row["clips_per_second"])
+        assert row["share_of_bf16_peak"] == pytest.approx(
+            row["tflops"] / result["peak"]["bf16_tflops"]
+        )
+    assert [row["layer"] for row in result["layers"]][:2] == ["conv1a", "pool1"]
+    assert {row["precision"] for row in result["training"]} == {"fp32", "bf16"}
+    extraction = result["extraction"]
+    assert extraction["frames"] == 3 * 24
+    best = max(extraction["decoding_alone_frames_per_second"].values())
+    told = extraction["extract_batch_4"]
+    assert told["share_of_decoding"] == pytest.approx(told["frames_per_second"] / best)

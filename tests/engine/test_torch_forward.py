@@ -1,0 +1,288 @@
+"""What the engine torch runs in other precisions than fp32: imitated, and on the fast path."""
+
+from __future__ import annotations
+
+import sys
+import types
+import warnings
+
+import numpy as np
+import pytest
+
+from kinema.engine import reference
+from kinema.engine.engine import Engine
+from kinema.engine.precision import rounded
+from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
+from kinema.video.clips import preprocess
+from kinema.weights.file import random_weights
+
+torch = pytest.importorskip("torch")
+
+from kinema.engine import torch_forward  # noqa: E402
+
+SHORT = ("tf32", "bf16", "fp16")
+NETWORK = Network(
+    (3, 5, 13, 15),
+    (
+        Conv3d("conv1a", 4),
+        MaxPool3d("pool1", (1, 2, 2)),
+        Conv3d("conv2a", 6, (1, 3, 3)),
+        MaxPool3d("pool2"),
+        Linear("fc6", 11),
+        Linear("fc8", 3, relu=False),
+        Softmax("prob"),
+    ),
+)
+WEIGHTS = random_weights(NETWORK, seed=1)
+BOUNDS = {"tf32": 1e-3, "bf16": 1e-2, "fp16": 2e-3}
+
+
+def clips(number=3):
+    rng = np.random.default_rng(0)
+    return (50 * rng.standard_normal((number, *NETWORK.input_shape))).astype(np.float32)
+
+
+def relative_error(got, expected):
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
+
+
+def by_the_rules(precision, x):
+    """The imitation written anew, on the float64 reference: rounded factors, exact sums."""
+
+    def short(values):
+        return rounded(np.asarray(values, np.float32), precision)
+
+    found, x = {}, short(x)
+    for layer in NETWORK.layers:
+        if layer.name in ("conv1a", "conv2a", "fc6", "fc8"):
+            x = short(x)
+            weight, bias = (WEIGHTS[f"{layer.name}.{kind}"] for kind in ("weight", "bias"))
+            bias = bias if precision == "tf32" else short(bias)
+            kind = reference.conv3d if isinstance(layer, Conv3d) else reference.linear
+            x = kind(x, short(weight), bias)
+            x = x if layer.name == "fc8" else np.maximum(x, 0)
+            x = x if precision == "tf32" else short(x)
+        elif isinstance(layer, MaxPool3d):
+            sizes = layer.output_shape(x.shape[1:])[1:]
+            x = reference.max_pool3d(x, layer.kernel, layer.padding, sizes)
+        else:
+            x = reference.softmax(x)
+        found[layer.name] = x
+    return found
+
+
+def imitating(precision):
+    return Engine(NETWORK, WEIGHTS, engine="torch", device="cpu", precision=precision)
+
+
+@pytest.mark.parametrize("precision", SHORT)
+def test_the_imitation_is_what_the_rules_say(precision):
+    expected = by_the_rules(precision, clips())
+    got = imitating(precision).run(clips(), NETWORK.layer_names)
+    for name in NETWORK.layer_names:
+        # Sums in fp32 and float64 may be rounded to two neighbours.
+        assert relative_error(got[name], expected[name]) < BOUNDS[precision] / 5, name
+        assert np.mean(got[name] == expected[name].astype(np.float32)) > (
+            0.9 if precision != "tf32" and name != "prob" else 0
+        ), name
+    exact = reference.run(NETWORK, WEIGHTS, clips(), NETWORK.layer_names)
+    for name in ("conv1a", "conv2a", "fc6"):
+        assert 1e-5 < relative_error(got[name], exact[name]) < BOUNDS[precision], name
+
+
+def test_more_mantissa_is_a_smaller_error():
+    exact = reference.run(NETWORK, WEIGHTS, clips(), ("fc6",))["fc6"]
+    errors = {
+        precision: relative_error(imitating(precision).run(clips())["fc6"], exact)
+        for precision in ("fp32", *SHORT)
+    }
+    assert errors["fp32"] < 5e-6 < errors["tf32"] < errors["bf16"] / 4  # by three bits
+    assert errors["fp16"] < errors["bf16"] / 4
+
+
+@pytest.mark.parametrize("precision", SHORT)
+@pytest.mark.parametrize("number", [1, 3, 4])
+def test_the_fast_path_computes_the_same(precision, number):
+    """On a CPU and uncompiled: channels last, short numbers, batches that are filled up."""
+    tensors = {name: torch.from_numpy(WEIGHTS[name].copy()) for name in WEIGHTS}
+    forward = torch_forward.FastForward(NETWORK, tensors, precision=precision, compiled=False)
+    names = NETWORK.layer_names
+    with torch.inference_mode():
+        found = forward(torch.from_numpy(clips(number)), names)
+    expected = reference.run(NETWORK, WEIGHTS, clips(number), names)
+    for name in names:
+        assert found[name].dtype == torch.float32
+        assert found[name].shape == (number, *NETWORK.shapes()[name])
+        bound = 2 * BOUNDS[precision] * (10 if name in ("fc8", "prob") else 1)
+        assert relative_error(found[name].numpy(), expected[name]) < bound, name
+
+
+@pytest.mark.parametrize(("number", "filled"), [(1, 1), (2, 2), (3, 4), (5, 8), (8, 8), (22, 32)])
+def test_batches_are_filled_up_to_powers_of_two(number, filled):
+    x = torch.arange(1, number + 1, dtype=torch.float32)[:, None]
+    got = torch_forward.filled_up(x)
+    assert got[:number].equal(x)
+    assert got.shape == (filled, 1)
+    assert not got[number:].any()
+
+
+def fast(**options):
+    tensors = {name: torch.from_numpy(WEIGHTS[name].copy()) for name in WEIGHTS}
+    return torch_forward.FastForward(NETWORK, tensors, precision="tf32", **options)
+
+
+def test_what_cannot_be_compiled_runs_with_one_note(monkeypatch):
+    calls = []
+
+    def no_compiler(function, **options):
+        def compiled(*arguments):
+            calls.append(arguments)
+            raise RuntimeError("Cannot find a working triton installation.\nMore information ...")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    forward, x = fast(), torch.from_numpy(clips())
+    with torch.inference_mode():
+        with pytest.warns(UserWarning, match="could not compile .* Cannot find a working triton"):
+            first = forward(x, ("fc6",))
+        with warnings.catch_warnings(action="error"):
+            again = forward(x, ("fc6",))
+        plain = fast(compiled=False)(x, ("fc6",))
+    assert len(calls) == 1
+    assert first["fc6"].equal(again["fc6"])
+    assert first["fc6"].equal(plain["fc6"])
+
+
+def test_too_little_memory_is_not_taken_for_a_missing_compiler(monkeypatch):
+    def full(*arguments):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: full)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        fast()(torch.from_numpy(clips()), ("fc6",))
+
+
+def test_a_compiled_network_computes_the_same():
+    """By PyTorch's own compiler, with its plainest backend: what it captures, it can compile."""
+    forward = fast(compiled=False)
+    compiled = fast()
+    compiled._compiled = torch.compile(compiled._layers, dynamic=False, backend="aot_eager")
+    for number in (3, 4, 1):
+        x = torch.from_numpy(clips(number))
+        with torch.inference_mode():
+            got, expected = (each(x, ("conv1a", "fc6")) for each in (compiled, forward))
+        for name in ("conv1a", "fc6"):
+            torch.testing.assert_close(got[name], expected[name])
+
+
+def plain_stem(fails=False):
+    """In the place of `triton_stem`: the same by PyTorch's own operations."""
+    module = types.ModuleType("kinema.engine.triton_stem")
+    module.calls = []
+
+    def convolve_and_pool(x, weight, bias):
+        module.calls.append(tuple(x.shape))
+        if fails:
+            raise RuntimeError("PTX was generated for another GPU")
+        y = torch.nn.functional.conv3d(x, weight, bias, padding=1).relu()
+        return torch.nn.functional.max_pool3d(y, (1, 2, 2), ceil_mode=True)
+
+    module.can_fuse, module.packed = lambda network: True, lambda weight: weight
+    module.convolve_and_pool = convolve_and_pool
+    return module
+
+
+def short(**options):
+    tensors = {name: torch.from_numpy(WEIGHTS[name].copy()) for name in WEIGHTS}
+    return torch_forward.FastForward(NETWORK, tensors, precision="bf16", compiled=False, **options)
+
+
+def test_a_fused_first_convolution_takes_the_place_of_two_layers(monkeypatch):
+    module, x = plain_stem(), torch.from_numpy(clips(4))
+    monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", module)
+    names = NETWORK.layer_names
+    with torch.inference_mode():
+        expected = short()(x, names)
+        fused = short(fused=True)
+        got = fused(x, names[1:])
+        assert module.calls == [(4, *NETWORK.input_shape)]
+        whole = fused(x, names)  # whoever wants conv1a gets it
+        assert len(module.calls) == 1
+    for name in names[1:]:
+        torch.testing.assert_close(got[name], expected[name])
+        torch.testing.assert_close(whole[name], expected[name])
+
+
+def test_a_first_convolution_that_cannot_be_fused_costs_one_note(monkeypatch):
+    x = torch.from_numpy(clips(4))
+    monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", plain_stem(fails=True))
+    forward = short(fused=True)
+    with torch.inference_mode():
+        with pytest.warns(UserWarning, match="could not compile the first convolution.*PTX"):
+            got = forward(x, ("fc6",))
+        with warnings.catch_warnings(action="error"):
+            again = forward(x, ("fc6",))
+        assert got["fc6"].equal(short()(x, ("fc6",))["fc6"])
+        assert got["fc6"].equal(again["fc6"])
+    monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", None)  # cannot be imported
+    with pytest.warns(UserWarning, match="Triton is not there"):
+        short(fused=True)
+
+
+@pytest.mark.parametrize("precision", ["fp32", *SHORT])
+def test_pytorchs_settings_are_those_of_one_run(precision):
+    products, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    with torch_forward.switches(precision):
+        assert (products.allow_tf32, cudnn.allow_tf32) == (precision == "tf32",) * 2
+        assert cudnn.benchmark == (precision in ("bf16", "fp16"))
+    assert before == (products.allow_tf32, cudnn.allow_tf32, cudnn.benchmark)
+
+
+def test_fp16_says_that_it_overflows():
+    large = {name: WEIGHTS[name] * (1e3 if name.endswith("weight") else 1) for name in WEIGHTS}
+    engine = Engine(NETWORK, large, engine="torch", device="cpu", precision="fp16")
+    with pytest.raises(ValueError, match=r'up to 65,504, .* take the `precision` "bf16"'):
+        engine.run(clips())
+    other = Engine(NETWORK, large, engine="torch", device="cpu", precision="bf16")
+    assert np.isfinite(other.run(clips())["fc6"]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "fp8"}, "`precision` must be one of fp32, tf32, bf16, fp16; got 'fp8'"),
+        ({"engine": "native", "precision": "bf16"}, 'the engine "native" computes in fp32'),
+        ({"device": "cpu", "precision": "bf16"}, '"bf16" is for a CUDA device'),
+        ({"precision": "fp16"}, '"fp16" is for a CUDA device, and there is none'),
+        ({"engine": "torch", "precision": "fp16"}, '"fp16" is for a CUDA device'),
+    ],
+)
+def test_precisions_are_refused_where_they_make_no_sense(options, message, monkeypatch):
+    monkeypatch.setattr("kinema.engine.engine._torch_sees_cuda", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        Engine(NETWORK, WEIGHTS, **options)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["native", "torch"])
+def test_pixels_give_the_bits_that_preprocessed_clips_give(kind, precision):
+    if kind == "native" and precision != "fp32":
+        pytest.skip("fp32 alone")
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 5, 13, 15, 3), np.uint8)
+    mean = rng.normal(100, 30, (3, 5, 13, 15)).astype(np.float32)
+    ready = np.stack(
+        [preprocess(list(clip), mean=mean, resize_to=None, crop=(13, 15)) for clip in frames]
+    )
+    engine = Engine(NETWORK, WEIGHTS, engine=kind, device="cpu", precision=precision)
+    names = ("conv1a", "fc6")
+    waits = [engine.start(frames, mean, names), engine.start(frames[:2], mean, names)]
+    expected = engine.run(ready, names)
+    for wait, number in zip(waits, (3, 2), strict=True):
+        got = wait()
+        for name in names:
+            np.testing.assert_array_equal(got[name], expected[name][:number])
+    with pytest.raises(ValueError, match=r"must be uint8 \(N, 5, 13, 15, 3\), got float32"):
+        engine.start(ready, mean)
