@@ -202,7 +202,8 @@ def table_6() -> str:
                 if cell["system"] == system
             }
             for cores in (1, table["machine"]["cores"]):
-                row.append(f"{speeds[cores]:,.3g}" if cores in speeds else "")
+                speed = speeds.get(cores)
+                row.append("" if speed is None else f"{speed:,.{0 if speed > 100 else 1}f}")
         rows.append(row)
     titles = ["system, frames a second", "the paper"]
     for table in machines.values():
