@@ -334,8 +334,8 @@ def predict(
         list: a text file with more videos, see `extract`.
         top: classes of each video that are written.
         tell: is given each prediction as soon as it is there.
-        weights, classifier, stride, mean, device, engine, precision, threads, colours,
-            video_seconds: see `Predictor`.
+        weights, classifier, stride, mean, device, engine, precision: see `Predictor`.
+        threads, colours, video_seconds: see `Predictor`.
 
     Raises:
         ValueError: a setting is wrong, or no video was found.
