@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from kinema.evaluation.ablation_result import BASELINE, ERRORS, Ablation
 from kinema.evaluation.runtime import PAPER as RUNTIME
 from kinema.methods.paper import PAPER
-from kinema.network import KERNEL_DEPTHS, c3d, kernel_depth
+from kinema.network import c3d, kernel_depth
+from kinema.views.ablation import table as study_table
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
-from tables import filled  # noqa: E402
+from tables import filled, load  # noqa: E402
 
 PAGE = ROOT / "docs" / "paper.md"
 RESULTS = ROOT / "docs" / "results"
@@ -46,7 +48,7 @@ def markdown(titles: list[str], rows: list[list[str]]) -> str:
 
 def cost() -> str:
     """What deeper kernels cost."""
-    benchmark = json.loads((ROOT / "benchmarks" / "engines.json").read_text(encoding="utf-8"))
+    benchmark = load("engines")
     rows = []
     for depth in (1, 3, 5, 7):
         network, speed = kernel_depth((depth,) * 5), benchmark["speed"][f"depth-{depth} x4"]
@@ -63,45 +65,30 @@ def cost() -> str:
 
 def figure_2() -> str:
     """The study of the kernels' depth, on the sets of videos that it was made on."""
-    made = [name for name in STUDIES if (RESULTS / f"kernel-depth-{name}.json").is_file()]
-    if not made:
+    files = {name: RESULTS / f"kernel-depth-{name}.json" for name in STUDIES}
+    studies = {name: Ablation.load(file) for name, file in files.items() if file.is_file()}
+    if not studies:
         return "**Ours:** the study has not been made yet: it takes two cores some hours a dataset."
-    studies = {name: results(f"kernel-depth-{name}") for name in made}
-    rows = []
-    for number, (name, depths) in enumerate(KERNEL_DEPTHS.items()):
-        millions = f"{kernel_depth(depths).num_parameters / 1e6:.2f}"
-        row = [name, "-".join(map(str, depths)), millions]
-        for study in studies.values():
-            net = study["nets"][number]
-            assert net["name"] == name
-            row += [_with_error(net["clip_accuracy"], net["clip_standard_error"])]
-            row += [_to_depth_3(net["difference"], differs=net["differs"])]
-        rows.append(row)
-    titles = ["net", "depths", "10^6 parameters at the paper's size"]
-    for title in map(STUDIES.__getitem__, made):
-        titles += [f"{title}: clips right, %", "less depth-3's"]
+    titles = ["net", "depths", "parameters at the paper's size"]
+    columns: list[list[str]] = []
+    for name, study in studies.items():
+        known, rows = study_table(study)
+        of_title = dict(zip(known, map(list, zip(*rows, strict=True)), strict=True))
+        if not columns:
+            columns = [of_title[title] for title in titles]
+        for title in ("clip accuracy, %", f"to {BASELINE}, points"):
+            titles.append(f"{STUDIES[name]}: {title}")
+            columns.append(of_title[title])
     told = "; ".join(
-        f"{STUDIES[name]}: {len(study['seeds'])} seeds, chance {100 * study['chance']:.1f} %, "
+        f"{STUDIES[name]}: {len(study.seeds)} seeds, chance {100 * study.chance:.1f} %, "
         f"[figure and what it shows](results/kernel-depth-{name}.md)"
         for name, study in studies.items()
     )
+    made = markdown(titles, [list(row) for row in zip(*columns, strict=True)])
     return (
-        f"{markdown(titles, rows)}\n\nMean ± standard error over seeds; a star is a difference of "
-        f"more than three standard errors, paired by seed. {told[0].upper()}{told[1:]}."
+        f"{made}\n\nMean ± standard error over seeds; a star is a difference of more than "
+        f"{ERRORS:g} standard errors, paired by seed. {told[0].upper()}{told[1:]}."
     )
-
-
-def _with_error(mean: float | None, error: float | None) -> str:
-    if mean is None:
-        return "diverged"
-    return f"{100 * mean:.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
-
-
-def _to_depth_3(difference: Mapping[str, Any] | None, *, differs: bool) -> str:
-    if difference is None:
-        return ""
-    error = "" if difference["error"] is None else f" ± {100 * difference['error']:.1f}"
-    return f"{100 * difference['mean']:+.1f}{error}{' *' if differs else ''}"
 
 
 def figure_3() -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from kinema.video.reader import Frame
 from kinema.video.synthetic import write_video
 
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 50), "red": (210, 40, 30)}
@@ -26,3 +28,27 @@ def write_folder(root: Path, *, num_videos: int = 4, num_frames: int = 40) -> Pa
             frames = draw(label, number, num_frames)
             write_video(root / label / f"{label}_{number}.mp4", frames)
     return root
+
+
+class HeldFrames:
+    """2000 tiny frames at 25 a second that know how many of them are alive at once.
+
+    Attributes:
+        most: of them, so far.
+    """
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        held = 0
+
+        class Counted(Frame):
+            def __del__(self) -> None:
+                nonlocal held
+                held -= 1
+
+        for index in range(2000):
+            held += 1
+            self.most = max(self.most, held)
+            yield Counted(np.zeros((1, 1, 3), np.uint8), index, index / 25, (index + 1) / 25)

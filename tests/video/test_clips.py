@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from kinema.video.clips import ClipPlan, preprocess, stream_clips
 from kinema.video.reader import Frame, VideoError
 
+from small_videos import HeldFrames
+
 
 def frames(count, *, first=0, fps=25.0):
     """Frames that carry their number in their pixels."""
@@ -104,24 +106,10 @@ def test_with_stride_up_to_the_span_no_frame_is_left_out_but_the_tail(plan, num_
 
 
 def test_a_stream_holds_no_more_than_a_clip():
-    held = 0
-    most = 0
-
-    class Counted(Frame):
-        def __del__(self):
-            nonlocal held
-            held -= 1
-
-    def many():
-        nonlocal held, most
-        for index in range(2000):
-            held += 1
-            most = max(most, held)
-            yield Counted(np.zeros((1, 1, 3), np.uint8), index, 0.0, 0.0)
-
-    for _ in stream_clips(many(), ClipPlan()):
+    held = HeldFrames()
+    for _ in stream_clips(held, ClipPlan()):
         pass
-    assert most <= 20
+    assert held.most <= 20
 
 
 def test_a_short_video_is_padded_with_its_last_frame():

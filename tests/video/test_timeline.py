@@ -17,6 +17,8 @@ from kinema.video.clips import ClipPlan, stream_clips
 from kinema.video.reader import Frame
 from kinema.video.timeline import LONGEST_STILL, at_rate, moments
 
+from small_videos import HeldFrames
+
 MS = Fraction(1, 1000)
 
 
@@ -240,27 +242,14 @@ def test_pictures_have_no_times(plan):
 
 
 def test_other_samplings_hold_no_more_than_a_clip():
-    held = most = 0
-
-    class Counted(Frame):
-        def __del__(self):
-            nonlocal held
-            held -= 1
-
-    def many():
-        nonlocal held, most
-        for index in range(2000):
-            held += 1
-            most = max(most, held)
-            yield Counted(np.zeros((1, 1, 3), np.uint8), index, index / 25, (index + 1) / 25)
-
     for plan in (ClipPlan(fps=10), ClipPlan(fps=60), ClipPlan(every=3), ClipPlan(clips=4)):
-        for _ in stream_clips(many(), plan, num_frames=2000):
+        held = HeldFrames()
+        for _ in stream_clips(held, plan, num_frames=2000):
             pass
-        assert most <= 20, plan
-        most = 0
-    assert ClipPlan(clips=4).count(many()) == 2000
-    assert most <= 3
+        assert held.most <= 20, plan
+    held = HeldFrames()
+    assert ClipPlan(clips=4).count(iter(held)) == 2000
+    assert held.most <= 3
 
 
 @pytest.mark.parametrize(
