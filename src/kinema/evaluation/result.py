@@ -153,6 +153,16 @@ class Result:
         """Of the notes those that say that the accuracies are not what they seem to be."""
         return warnings_of(self.notes)
 
+    @property
+    def leaks(self) -> tuple[str, ...]:
+        """Which rows' weights learned from test videos, a line each."""
+        return tuple(
+            f"(!) {row.title}: its weights learned from {row.leaked} of the test videos; this "
+            "accuracy says nothing."
+            for row in self.rows
+            if row.leaked
+        )
+
     def _repr_html_(self) -> str:
         rows = [
             {
@@ -165,18 +175,12 @@ class Result:
             }
             for row in self.rows
         ]
-        notes = [
-            f"(!) {row.title}: its weights learned from {row.leaked} of the test videos; this "
-            "accuracy says nothing."
-            for row in self.rows
-            if row.leaked
-        ]
         title = (
             f"{self.dataset}: {number_of(len(self.videos), 'video')}, "
             f"{number_of(len(self.classes), 'class', 'classes')}, "
             f"{number_of(len(self.splits), 'split')}"
         )
-        return as_html(title, rows, notes=[*notes, *self.warnings])
+        return as_html(title, rows, notes=[*self.leaks, *self.warnings])
 
     def confusion(self, row: Row) -> np.ndarray:
         """(K, K) counts over all splits: true class by row, predicted by column."""

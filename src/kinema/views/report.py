@@ -165,12 +165,7 @@ def as_markdown(result: Result) -> str:
     """The table, the confusion of the first method, and its worst errors."""
     first = result.rows[0]
     notes = [f"**{note}**" if note in result.warnings else note for note in result.notes]
-    notes += [
-        f"(!) {_cell(row.title)}: its weights learned from {row.leaked} of the test videos; this "
-        "accuracy says nothing."
-        for row in result.rows
-        if row.leaked
-    ]
+    notes += [*map(_cell, result.leaks)]
     notes += [f"{_cell(text)}." for text in not_above_chance(result)]
     notes += [f"\\* {text}." for text in dict.fromkeys(r.stands_in for r in result.rows) if text]
     notes += [*map(_cell, row_notes(result)), *how(result)]
