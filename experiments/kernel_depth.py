@@ -35,7 +35,7 @@ def drawn() -> dict[str, Any]:
     folder = CACHE / "kernel-depth" / "drawn actions"
     write_dataset(folder, num_train=60, num_test=20, num_frames=32)
     # A mirrored clip of a wheel that turns clockwise is one of a wheel that turns the other way.
-    return {"dataset": folder, "flip": False, "iterations": 300, "evaluations": 10}
+    return {"dataset": folder, "flip": False, "iterations": 100, "evaluations": 10}
 
 
 def ucf101_3() -> dict[str, Any]:
@@ -43,7 +43,7 @@ def ucf101_3() -> dict[str, Any]:
     lists = data.parent / "lists" / "ucf101"
     dataset = data / "ucf101-3" / "UCF-101"
     return {
-        "dataset": dataset, "lists": lists, "split": "1", "iterations": 500, "evaluations": 10,
+        "dataset": dataset, "lists": lists, "split": "1", "iterations": 200, "evaluations": 5,
     }  # fmt: skip
 
 
