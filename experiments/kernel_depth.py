@@ -43,7 +43,7 @@ def ucf101_3() -> dict[str, Any]:
     lists = data.parent / "lists" / "ucf101"
     dataset = data / "ucf101-3" / "UCF-101"
     return {
-        "dataset": dataset, "lists": lists, "split": "1", "iterations": 200, "evaluations": 5,
+        "dataset": dataset, "lists": lists, "split": "1", "iterations": 150, "evaluations": 5,
     }  # fmt: skip
 
 
