@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 
@@ -21,6 +22,13 @@ def first_of(names: Iterable[str], count: int) -> str:
     names = list(names)
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
+
+
+def share_below(share: float) -> str:
+    """A share of pairs in percent, rounded down: what is not all of them is never called 100 %."""
+    digits = 1 if share < 0.999 else 3
+    percent = math.floor(100 * share * 10**digits + 1e-6) / 10**digits
+    return f"{percent:.{digits}f} %"
 
 
 def clock(seconds: float) -> str:

@@ -18,8 +18,8 @@ from kinema.cli.app import main
         (["weights", "info"], "weights info needs FILE, see `kinema weights info --help`."),
         (["--verison"], "Unknown option: --verison. Did you mean --version?"),
         (
-            ["extract", "v", "--out", "o", "--fsp", "3"],
-            "Unknown option: --fsp. Did you mean --fps?",
+            ["predict", "v", "--tpo", "3"],
+            "Unknown option: --tpo. Did you mean --top?",
         ),
         (["predict"], "VIDEOS must name at least one video."),
         (["search", "v.mp4"], "FOLDERS must name at least one folder to search."),
@@ -36,7 +36,7 @@ def test_what_is_missing_or_unknown(arguments: list[str], line: str, capsys):
         (["--fps", "-1"], "--fps must be 0.001 to 1000 frames a second, got -1.0."),
         (
             ["--clips", "3", "--stride", "2"],
-            "--stride 2 and --clips 3 both choose where clips start",
+            "--stride 2 and --clips 3 both choose",
         ),
     ],
 )
