@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 def number_of(count: int, one: str, several: str | None = None) -> str:
@@ -29,6 +31,13 @@ def share_below(share: float) -> str:
     digits = 1 if share < 0.999 else 3
     percent = math.floor(100 * share * 10**digits + 1e-6) / 10**digits
     return f"{percent:.{digits}f} %"
+
+
+def from_here(path: str) -> str:
+    """A path from the current folder, where it lies below it."""
+    with contextlib.suppress(ValueError):
+        return str(Path(path).relative_to(Path.cwd()))
+    return path
 
 
 def clock(seconds: float) -> str:

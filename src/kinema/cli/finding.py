@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json as json_module
 import math
 import os
@@ -351,9 +350,9 @@ def _lines(found: Duplicates) -> Iterator[str]:
 
 def _shown(path: str) -> str:
     """A path on one line, from the current folder if it is below it."""
-    with contextlib.suppress(ValueError):
-        path = str(Path(path).relative_to(Path.cwd()))
-    return _one_line(path)
+    from kinema.words import from_here
+
+    return _one_line(from_here(path))
 
 
 def _escaped(character: str) -> str:
