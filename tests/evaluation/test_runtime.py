@@ -217,11 +217,11 @@ def test_what_is_missing_is_told(video, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--systems", "idt,sift"], "`systems` must be some of idt, brox"),
-        (["--seconds", "0"], "`seconds` must be more than 0"),
-        (["--stride", "0"], "`stride` must be at least 1"),
-        (["--batch", "0"], "`batch` must be at least 1"),
-        (["--threads", "0"], "`threads` must be at least 1"),
+        (["--systems", "idt,sift"], "--systems must be some of idt, brox"),
+        (["--seconds", "0"], "--seconds must be more than 0"),
+        (["--stride", "0"], "--stride must be at least 1"),
+        (["--batch", "0"], "--batch must be at least 1"),
+        (["--threads", "0"], "--threads must be at least 1"),
     ],
 )
 def test_wrong_flags_are_refused_at_once(video, tmp_path, capsys, flags, message):

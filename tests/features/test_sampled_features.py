@@ -274,7 +274,7 @@ def test_folders_of_pictures_have_numbers_and_no_times(pictures, uneven, tmp_pat
         report = extract([pictures, uneven], out=tmp_path / name, weights=SMALL, **{name: 2})
         assert report.num_done == 1
         assert [one.reason for one in report.skipped] == [
-            "a folder of pictures has no times, which `fps` and `every` need."
+            "a folder of pictures has no times, which `fps` and --every need."
         ]
     (pictures / "000005.jpg").unlink()
     report = extract(pictures, out=tmp_path / "hole", weights=SMALL, clips=3)
@@ -414,15 +414,15 @@ def test_a_folder_without_them_is_as_before(uneven, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--stride 8 --clips 4", "`stride` 8 and `clips` 4 both choose where clips start"),
-        ("--stride 4 --every 2.5", "`stride` 4 and `every` 2.5 both choose where clips start"),
-        ("--clips 4 --every 2", "`clips` 4 and `every` 2 both choose where clips start"),
-        ("--fps 8 --sampling-rate 2", "`fps` 8 and `sampling_rate` 2 both choose the frames"),
-        ("--fps 0", "`fps` must be 0.001 to 1000 frames a second, got 0"),
-        ("--clips 0", "`clips` must be at least 1 clip, got 0"),
-        ("--every 0", "`every` must be 0.001 to 1e+06 seconds, got 0"),
-        ("--fps 8 --format c3d", "`fps` 8.0: files of the format c3d"),
-        ("--clips 4 --keep-partial", "`clips` 4 are spread over a whole video"),
+        ("--stride 8 --clips 4", "--stride 8 and --clips 4 both choose where clips start"),
+        ("--stride 4 --every 2.5", "--stride 4 and --every 2.5 both choose where clips start"),
+        ("--clips 4 --every 2", "--clips 4 and --every 2 both choose where clips start"),
+        ("--fps 8 --sampling-rate 2", "--fps 8 and --sampling-rate 2 both choose the frames"),
+        ("--fps 0", "--fps must be 0.001 to 1000 frames a second, got 0"),
+        ("--clips 0", "--clips must be at least 1 clip, got 0"),
+        ("--every 0", "--every must be 0.001 to 1e+06 seconds, got 0"),
+        ("--fps 8 --format c3d", "--fps 8.0: files of the format c3d"),
+        ("--clips 4 --keep-partial", "--clips 4 are spread over a whole video"),
         ("--crops 3", "3"),
     ],
 )
