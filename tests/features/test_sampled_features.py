@@ -274,7 +274,7 @@ def test_folders_of_pictures_have_numbers_and_no_times(pictures, uneven, tmp_pat
         report = extract([pictures, uneven], out=tmp_path / name, weights=SMALL, **{name: 2})
         assert report.num_done == 1
         assert [one.reason for one in report.skipped] == [
-            "a folder of pictures has no times, which `fps` and --every need."
+            "a folder of pictures has no times, which `fps` and `every` need."
         ]
     (pictures / "000005.jpg").unlink()
     report = extract(pictures, out=tmp_path / "hole", weights=SMALL, clips=3)

@@ -239,7 +239,7 @@ def test_bad_videos_cost_a_line_and_the_json_tells_it_all(videos, tmp_path, caps
         (["--layer", "conv9"], "--layer must be one of conv1a, pool1"),
         (
             ["--layer", "prob", "--weights", "c3d-mini-random"],
-            "`layer` prob cannot be projected; take the one before it",
+            "--layer prob cannot be projected; take the one before it",
         ),
         (["--map", "128"], "--map of conv5a must be from 0 to 127, got 128"),
         (["--map", "-1"], "--map of conv5a must be from 0 to 127, got -1"),
