@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from real_videos import real_videos
 
 from kinema.datasets.loaders import load
 from kinema.datasets.types import Sample
@@ -37,7 +37,7 @@ from kinema.weights.several import resolve_all
 
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache" / "classify"
-DATA = Path(os.environ["KINEMA_DATA"])
+DATA = real_videos()
 NETS = ("c3d-mini", "imagenet", "c3d-mini+imagenet")
 SEEDS = range(5)
 

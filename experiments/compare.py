@@ -17,11 +17,12 @@ random draws stand there.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from real_videos import real_videos
 
 from kinema.evaluation.compare import compare
 from kinema.evaluation.result import Result
@@ -40,7 +41,7 @@ LEARNED = {
 
 
 def ucf101_3() -> dict[str, Any]:
-    data = Path(os.environ["KINEMA_DATA"])
+    data = real_videos()
     lists = data.parent / "lists" / "ucf101"
     return {**LEARNED, "dataset": data / "ucf101-3" / "UCF-101", "lists": lists}
 
@@ -49,7 +50,7 @@ def fights() -> dict[str, Any]:
     return {
         "methods": METHODS,
         "weights": RANDOM,
-        "dataset": Path(os.environ["KINEMA_DATA"], "fights"),
+        "dataset": real_videos() / "fights",
     }
 
 

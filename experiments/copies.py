@@ -15,7 +15,6 @@ Takes real videos from KINEMA_DATA; sketches are kept in experiments/.cache.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from real_videos import real_videos
 
 from kinema.datasets import near_duplicates as copies
 from kinema.datasets.loaders import load
@@ -175,7 +175,7 @@ def histogram(ucf101: Dataset, fights: Dataset) -> None:
 
 
 def main() -> None:
-    data = Path(os.environ["KINEMA_DATA"])
+    data = real_videos()
     ucf101 = load(data / "ucf101-3" / "UCF-101", kind="folder")
     fights = load(data / "fights")
     content = {

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import tempfile
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ import av
 import cv2
 import numpy as np
 from copies import captioned, cropped, even
+from real_videos import real_videos
 
 from kinema.datasets.loaders import load
 from kinema.datasets.near_duplicates import find_near_duplicates
@@ -201,7 +201,7 @@ def comparing() -> dict[str, Any]:
 
 
 def main() -> None:
-    folder = Path(os.environ["KINEMA_DATA"]) / "ucf101-3" / "UCF-101"
+    folder = real_videos() / "ucf101-3" / "UCF-101"
     with tempfile.TemporaryDirectory() as made:
         cache, copies = Path(made, "cache"), Path(made, "copies")
         copies.mkdir()

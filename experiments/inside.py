@@ -13,12 +13,12 @@ and of the usual size their first, random numbers would be most of what is seen.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from real_videos import real_videos
 
 from kinema.datasets.loaders import load
 from kinema.files import atomic_path, write_json
@@ -102,7 +102,7 @@ def about_excitation(name: str, videos: list[Path], layer: str) -> dict[str, Any
 
 
 def main() -> None:
-    data = Path(os.environ["KINEMA_DATA"])
+    data = real_videos()
     CACHE.mkdir(parents=True, exist_ok=True)
     write_dataset(CACHE / "videos", num_train=40, num_test=20, num_frames=32)
     ucf101, lists = data / "ucf101-3" / "UCF-101", data.parent / "lists" / "ucf101"

@@ -14,11 +14,12 @@ before the first run.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from real_videos import real_videos
 
 from kinema.evaluation.ablation import ablation
 from kinema.evaluation.ablation_result import Ablation
@@ -39,7 +40,7 @@ def drawn() -> dict[str, Any]:
 
 
 def ucf101_3() -> dict[str, Any]:
-    data = Path(os.environ["KINEMA_DATA"])
+    data = real_videos()
     lists = data.parent / "lists" / "ucf101"
     dataset = data / "ucf101-3" / "UCF-101"
     return {

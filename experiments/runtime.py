@@ -9,9 +9,10 @@ with random weights, which are as fast as others; and c3d-mini, the default weig
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
+
+from real_videos import real_videos
 
 from kinema.evaluation.runtime import runtime
 from kinema.evaluation.systems import SYSTEMS
@@ -28,7 +29,7 @@ TABLES = {"runtime": (None, tuple(SYSTEMS)), "runtime-c3d-mini": ("c3d-mini", OF
 
 
 def main() -> None:
-    videos = Path(os.environ["KINEMA_DATA"], "ucf101-3")
+    videos = real_videos() / "ucf101-3"
     for name, (weights, systems) in TABLES.items():
         folder = HERE / ".cache" / name
         made = runtime(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
+from real_videos import real_videos
 
 from kinema.datasets.loaders import load
 from kinema.datasets.types import Sample
@@ -45,7 +45,7 @@ from kinema.video.steps import Made
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache" / "search"
 RESULT = HERE.parent / "docs" / "results" / "search.json"
-DATA = Path(os.environ["KINEMA_DATA"])
+DATA = real_videos()
 NETS = ("c3d-mini", "imagenet", "c3d-mini+imagenet")
 FPS = 25
 SIZE = (320, 240)

@@ -17,13 +17,13 @@ the official lists beside it; features are kept in experiments/.cache.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from real_videos import real_videos
 from sklearn.model_selection import GroupKFold
 from sklearn.svm import LinearSVC
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 def judged(name: str) -> dict[str, Any]:
     """All figures of one net, in percent."""
-    data = Path(os.environ["KINEMA_DATA"])
+    data = real_videos()
     dataset = load(data / "ucf101-3" / "UCF-101", lists=data.parent / "lists" / "ucf101")
     vectors = Vectors(name)
     labels = np.array([sample.labels[0] for sample in dataset.samples])

@@ -674,7 +674,7 @@ def test_a_folder_of_a_newer_extraction_is_left_as_it_is(grey, capsys, name):
     code, _, err = run(capsys, *EXTRACT, "--engine", "native", "--out", out)
     assert code == 2
     assert len(err.strip().splitlines()) == 1
-    assert f"`out` {out} cannot be gone on with (" in err
+    assert f"--out {out} cannot be gone on with (" in err
     assert "a newer version of Kinema wrote it" in err
     assert "update Kinema, or choose another folder" in err
     for path, content in before.items():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 def number_of(count: int, one: str, several: str | None = None) -> str:
@@ -21,6 +24,20 @@ def first_of(names: Iterable[str], count: int) -> str:
     names = list(names)
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
+
+
+def share_below(share: float) -> str:
+    """A share of pairs in percent, rounded down: what is not all of them is never called 100 %."""
+    digits = 1 if share < 0.999 else 3
+    percent = math.floor(100 * share * 10**digits + 1e-6) / 10**digits
+    return f"{percent:.{digits}f} %"
+
+
+def from_here(path: str) -> str:
+    """A path from the current folder, where it lies below it."""
+    with contextlib.suppress(ValueError):
+        return str(Path(path).relative_to(Path.cwd()))
+    return path
 
 
 def clock(seconds: float) -> str:

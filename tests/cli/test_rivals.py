@@ -112,7 +112,7 @@ def test_what_cannot_be_done_costs_one_line(capsys, video, tmp_path):
     boxes.write_text("0 1 2 3 4 1\n")
     for arguments, message in {
         (str(video), "--boxes", str(boxes), "--out", str(boxes)): "that is the file of boxes;",
-        (str(video), "--out", str(both), "--picture", str(both)): "that is `out`; name another",
+        (str(video), "--out", str(both), "--picture", str(both)): "that is --out; name another",
         ("none.avi",): "none.avi: no such file.",
         (str(text),): f"{text}: ",
         (str(small),): f"{small}: its frames are 160x24 pixels; each side must be at least 32",
@@ -120,8 +120,8 @@ def test_what_cannot_be_done_costs_one_line(capsys, video, tmp_path):
         (str(video), "--picture", "p.jpg"): "p.jpg: its name must end in .png.",
         (str(video), "--out", str(video)): "that is the video; name another file.",
         (str(video), "--out", str(tmp_path / "folder")): "a folder of this name is there already.",
-        (str(video), "--sampling-rate", "0"): "`sampling_rate` must be at least 1 frame, got 0.",
-        (str(video), "--threads", "0"): "`threads` must be at least 1, got 0.",
+        (str(video), "--sampling-rate", "0"): "--sampling-rate must be at least 1 frame, got 0.",
+        (str(video), "--threads", "0"): "--threads must be at least 1, got 0.",
     }.items():
         assert main(["trajectories", *arguments]) == 2, arguments
         captured = capsys.readouterr()
@@ -141,4 +141,4 @@ def test_a_device_or_pipe_is_left_as_it_is(capsys, video, tmp_path):
 def test_without_standard_output_a_file_is_asked_for(capsys, video, monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)  # as a shell's >&- leaves it
     assert main(["trajectories", str(video)]) == 2
-    assert "`out` must name a file: there is no standard output." in capsys.readouterr().err
+    assert "--out must name a file: there is no standard output." in capsys.readouterr().err

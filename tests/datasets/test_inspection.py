@@ -122,7 +122,7 @@ def test_long_lists_are_cut_unless_all_is_asked_for(capsys, tmp_path):
         ([".", "--kind", "x"], "--kind"),
         ([".", "--kind", "hmdb51"], "looked for <class>_test_split1.txt"),
         (["."], "no dataset in"),
-        ([], "requires an argument"),
+        ([], "dataset info needs PATH"),
     ],
 )
 def test_wrong_use_is_one_line_and_exits_with_2(capsys, tmp_path, monkeypatch, arguments, message):

@@ -652,7 +652,7 @@ def test_unlabelled_takes_every_video_below_the_folder(tmp_path):
 def test_a_folder_of_videos_alone_is_told_of_unlabelled(tmp_path):
     root = tmp_path / "found"
     touch(root, "a.mp4")
-    with pytest.raises(ValueError, match="kind unlabelled takes them, for networks that learn wit"):
+    with pytest.raises(ValueError, match="`kind` unlabelled takes them, for networks that"):
         load(root)
     touch(tmp_path / "empty", "readme.txt")
     with pytest.raises(ValueError, match=r"no video in .*empty\. 1 file that is no video"):

@@ -127,4 +127,4 @@ def test_command(tmp_path, capsys):
     assert main(["export", str(tmp_path / "w.safetensors"), str(tmp_path / "x.tflite")]) == 2
     assert "must end in one of .onnx, .pt2" in capsys.readouterr().err
     assert main(["export", "c3d-mini-random", target, "--layer", "conv9"]) == 2
-    assert "`layer` must be one of conv1a" in capsys.readouterr().err
+    assert "--layer must be one of conv1a" in capsys.readouterr().err

@@ -208,9 +208,9 @@ def test_runs_that_diverge_are_told_and_the_others_go_on(videos, tmp_path, monke
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--seeds", "0"], "`seeds` must be at least 1, got 0"),
-        (["--width", "0"], "`width` must be more than 0"),
-        (["--seconds", "9", "--epochs", "1"], "`seconds` gives the length of the study"),
+        (["--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["--width", "0"], "--width must be more than 0"),
+        (["--seconds", "9", "--epochs", "1"], "--seconds gives the length of the study"),
         (["--split", "7"], "split"),
     ],
 )

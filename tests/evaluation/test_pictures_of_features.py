@@ -195,17 +195,17 @@ def test_commands(folder, tmp_path, capsys):
     assert main(["compactness", str(folder), *options]) == 0
     assert "c3d-mini, small (random): 10: " in capsys.readouterr().out
     assert main(["embed", str(folder), *options, "--perplexity", "0"]) == 2
-    assert "`perplexity` must be more than 0" in capsys.readouterr().err
+    assert "--perplexity must be more than 0" in capsys.readouterr().err
     assert main(["embed", str(folder), *options, "--seed=-1"]) == 2
-    assert "`seed` must be from 0" in capsys.readouterr().err
+    assert "--seed must be from 0" in capsys.readouterr().err
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "o"):
         assert main(["compactness", str(folder), "--out", str(out)]) == 2
         assert "file is there, where a folder is needed" in capsys.readouterr().err
     assert main(["embed", str(folder), *options, "--methods", ","]) == 2
-    assert "`methods` must be some of" in capsys.readouterr().err
+    assert "--methods must be some of" in capsys.readouterr().err
     assert main(["compactness", str(folder), *options, "--C", "0"]) == 2
-    assert "`cost` must be more than 0" in capsys.readouterr().err
+    assert "--C must be more than 0" in capsys.readouterr().err
 
 
 def test_a_video_that_is_left_out_is_told(folder, tmp_path, capsys):

@@ -115,7 +115,7 @@ def test_what_one_of_two_nets_has_a_choice_of_is_its_own(picture_weights):
 def test_the_command_refuses_a_flag_in_one_line(video, tmp_path, capsys, imagenet_is_random):
     command = ["extract", str(video), "--out", str(tmp_path / "out"), "--weights", "imagenet"]
     assert main([*command, "--engine", "torch"]) == 2
-    said = "kinema: `engine` 'torch': imagenet is computed by OpenCV alone; leave it out.\n"
+    said = "kinema: --engine 'torch': imagenet is computed by OpenCV alone; leave it out.\n"
     assert capsys.readouterr().err == said
     assert not (tmp_path / "out").exists()
 

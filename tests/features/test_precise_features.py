@@ -107,7 +107,7 @@ def test_commands_refuse_it_in_one_line_without_a_gpu(command, folder, tmp_path,
     given = [command, *map(str, arguments), "--precision", "bf16", "--device", "cpu"]
     assert main(given) == 2
     err = capsys.readouterr().err
-    assert 'kinema: `precision` "bf16" is for a CUDA device' in err
+    assert 'kinema: --precision "bf16" is for a CUDA device' in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
     assert main([*given, "--engine", "torch"]) == 0

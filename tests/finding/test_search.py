@@ -297,7 +297,7 @@ def test_wrong_queries_are_one_line(folder, cache, capsys, query, said):
     told = capsys.readouterr().err.strip()
     assert said in told
     assert "\n" not in told
-    assert "query" in told
+    assert "QUERY" in told
 
 
 def test_wrong_settings_are_refused_before_a_video_is_read(folder, tmp_path, capsys):

@@ -100,15 +100,15 @@ def test_the_command_draws_and_says_what(video, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--out", "f.gif"], "`out` f.gif: a name that ends in .png is needed for a picture"),
-        (["--out", "f.mp4", "--frame", "1"], "`frame` 1 says which pair a picture shows"),
-        (["--out", "f.png", "--frame", "-1"], "`frame` must be at least 0, got -1"),
+        (["--out", "f.gif"], "--out f.gif: a name that ends in .png is needed for a picture"),
+        (["--out", "f.mp4", "--frame", "1"], "--frame 1 says which pair a picture shows"),
+        (["--out", "f.png", "--frame", "-1"], "--frame must be at least 0, got -1"),
         (["--out", "f.png", "--frame", "6"], "a.mp4: it has too few frames; this flow needs 8"),
-        (["--out", "f.png", "--sampling-rate", "0"], "`sampling_rate` must be at least 1 frame"),
-        (["--out", "f.png", "--longest-px", "0"], "`longest_px` must be above 0 pixels, got 0"),
-        (["--out", "f.png", "--threads", "0"], "`threads` must be at least 1, got 0"),
-        (["--out", "f.png", "--video-seconds", "-1"], "`video_seconds` must be more than 0"),
-        (["--out", "here.png"], "`out` here.png: a folder of this name is there already"),
+        (["--out", "f.png", "--sampling-rate", "0"], "--sampling-rate must be at least 1 frame"),
+        (["--out", "f.png", "--longest-px", "0"], "--longest-px must be above 0 pixels, got 0"),
+        (["--out", "f.png", "--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--out", "f.png", "--video-seconds", "-1"], "--video-seconds must be more than 0"),
+        (["--out", "here.png"], "--out here.png: a folder of this name is there already"),
     ],
 )
 def test_what_cannot_be_costs_one_line(video, tmp_path, capsys, monkeypatch, flags, message):

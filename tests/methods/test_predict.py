@@ -241,7 +241,7 @@ def test_the_command_takes_several_nets(colours, nets, capsys):
     assert main([*command, *options]) == 0
     assert json.loads(capsys.readouterr().out)["top"][0]["class"] == "red"
     assert main([*command[:-2], *options]) == 2
-    assert "`weights` must be one net, got 3" in capsys.readouterr().err
+    assert "--weights must be one net, got 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

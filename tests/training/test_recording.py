@@ -335,7 +335,7 @@ def test_streams_on_the_command_line(pairs, tmp_path, capsys):
     assert ClipStore(out).streams == {"rgb": 3, "flow": 2}
     assert list((tmp_path / "c").glob("*.zip"))
     assert main([*command, "--streams", "depth"]) == 2
-    assert "`streams` must be some of" in capsys.readouterr().err
+    assert "--streams must be some of" in capsys.readouterr().err
 
 
 def test_killed_and_gone_on_with_gives_the_same(tmp_path):

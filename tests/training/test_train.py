@@ -552,7 +552,7 @@ def test_a_run_is_not_shortened(clips, tmp_path, capsys):
     words = ["--crop", "16", "--batch", "6", "--learning-rate", "0.005", "--epochs", "1"]
     assert main(["train", str(clips), "--out", str(out), *words, "--resume"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("Go on with 2 epochs or more, or choose another `out`.")
+    assert line.endswith("Go on with 2 epochs or more, or choose another --out.")
     assert (out / "checkpoint.safetensors").read_bytes() == before
     # The same length in other words is the same run.
     report = train(clips, out=out, **{**settings, "iterations": 6})
@@ -837,7 +837,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_videos_are_prepared(
     assert main(["train", str(videos), "--out", str(tmp_path / "third"), "--crop", "16"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        f"kinema: `out` {tmp_path / 'third'} cannot be written to (Read-only file system): name "
+        f"kinema: --out {tmp_path / 'third'} cannot be written to (Read-only file system): name "
         "another folder."
     )
 

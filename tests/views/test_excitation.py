@@ -236,16 +236,16 @@ def test_bad_videos_cost_a_line_and_the_json_tells_it_all(videos, tmp_path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--layer", "conv9"], "`layer` must be one of conv1a, pool1"),
+        (["--layer", "conv9"], "--layer must be one of conv1a, pool1"),
         (
             ["--layer", "prob", "--weights", "c3d-mini-random"],
-            "`layer` prob cannot be projected; take the one before it",
+            "--layer prob cannot be projected; take the one before it",
         ),
-        (["--map", "128"], "`map` of conv5a must be from 0 to 127, got 128"),
-        (["--map", "-1"], "`map` of conv5a must be from 0 to 127, got -1"),
-        (["--count", "0"], "`count` must be at least 1"),
-        (["--per-video", "0"], "`per_video` must be at least 1"),
-        (["--stride", "0"], "`stride` must be at least 1"),
+        (["--map", "128"], "--map of conv5a must be from 0 to 127, got 128"),
+        (["--map", "-1"], "--map of conv5a must be from 0 to 127, got -1"),
+        (["--count", "0"], "--count must be at least 1"),
+        (["--per-video", "0"], "--per-video must be at least 1"),
+        (["--stride", "0"], "--stride must be at least 1"),
     ],
 )
 def test_wrong_use_is_one_line(capsys, tmp_path, arguments, message):

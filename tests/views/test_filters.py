@@ -131,10 +131,10 @@ def test_the_command_tells_the_share_and_what_chance_gives(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["c3d-mini-random", "--layer", "conv9"], "`layer` must be one of conv1a, pool1"),
-        (["c3d-mini-random", "--layer", "pool1"], "`layer` pool1 has no kernels"),
+        (["c3d-mini-random", "--layer", "conv9"], "--layer must be one of conv1a, pool1"),
+        (["c3d-mini-random", "--layer", "pool1"], "--layer pool1 has no kernels"),
         (["c3d-mini-random", "--layer", "fc6"], "conv1a, conv2a, conv3a, conv4a, conv5a"),
-        (["c3d-mini-random", "--count", "0"], "`count` must be at least 1"),
+        (["c3d-mini-random", "--count", "0"], "--count must be at least 1"),
         (["gone"], "'gone' is neither a file nor one of"),
         (["c3d-mini-random", "--beside", "gone"], "'gone' is neither a file nor one of"),
         (["c3d-mini-random", "--layer", "conv2a", "--beside", "imagenet"], "first layer"),

@@ -18,6 +18,7 @@ import kinema
 from kinema.cli import datasets, evaluation, features, finding, inside, rivals, training, weights
 from kinema.cli.end import Done, exit_code, say
 from kinema.cli.options import renamed
+from kinema.cli.wording import spoken
 
 app = App(
     name="kinema",
@@ -75,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A picture shows boxes for what its font lacks; a warning for each of them helps nobody.
     warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
     given = renamed(sys.argv[1:] if arguments is None else arguments, say)
-    return exit_code(lambda: app(given, exit_on_error=False, print_error=False))
+    return exit_code(
+        lambda: app(given, exit_on_error=False, print_error=False),
+        words=lambda error: spoken(error, app, given),
+    )
 
 
 if __name__ == "__main__":

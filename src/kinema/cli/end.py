@@ -47,8 +47,10 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def exit_code(command: Callable[[], Done | None]) -> int:
+def exit_code(command: Callable[[], Done | None], words: Callable[[Exception], str] = str) -> int:
     """Run a command, print its end, and return the exit code; an error is one line.
+
+    `words` gives what an error says; its own words by default.
 
     With KINEMA_DEBUG set, an unexpected error comes with its traceback.
     """
@@ -57,7 +59,7 @@ def exit_code(command: Callable[[], Done | None]) -> int:
     except (CycloptsError, ValueError, TypeError, FileNotFoundError, ImportError) as error:
         if isinstance(error, FileNotFoundError) and error.strerror:  # the system's words
             error = ValueError(f"{error.filename}: {error.strerror}.")
-        say(f"kinema: {_one_line(error)}")
+        say(f"kinema: {_one_line(words(error))}")
         return 2
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,7 +73,7 @@ def exit_code(command: Callable[[], Done | None]) -> int:
         return 3
     except (CouldNotGoOn, EngineError) as error:
         if error.args:
-            say(f"kinema: {_one_line(error)}")
+            say(f"kinema: {_one_line(words(error))}")
         return 3
     except KeyboardInterrupt:
         say("kinema: stopped; the same command goes on from here.")
@@ -79,7 +81,7 @@ def exit_code(command: Callable[[], Done | None]) -> int:
     except Exception as error:
         if os.environ.get("KINEMA_DEBUG"):
             raise
-        say(f"kinema: {type(error).__name__}: {_one_line(error)}")
+        say(f"kinema: {type(error).__name__}: {_one_line(words(error))}")
         return 3
 
 
@@ -96,5 +98,5 @@ def _end(done: Done) -> int:
     return 1 if done.max_skipped is not None and len(done.skipped) > done.max_skipped else 0
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -213,7 +213,7 @@ def compactness(
     )
     for one in made:
         values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
-        print(f"{one.title}: {values}")
+        print(f"{one.title}, C {cost}: {values}")
     for why in dict.fromkeys(one.why_left_out() for one in made if one.left_out):
         print(why)
     print(out / "compactness.png")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json as json_module
 import math
 import os
@@ -175,16 +174,13 @@ def search(
 
 def _hit_lines(found: Hits) -> Iterator[str]:
     """A line a hit: similarity, when, where."""
+    from kinema.words import share_below
+
     spans = [_span(row.start_seconds, row.stop_seconds) for row in found.rows]
     width = max(map(len, spans), default=0)
     for row, span in zip(found.rows, spans, strict=True):
         copy = "  copy" if row.copy else ""
-        yield f"{_percent(row.similarity):>8}  {span:<{width}}  {_shown(row.path)}{copy}"
-
-
-def _percent(share: float) -> str:
-    """Never more nines than are sure: 100 % is said of what no pair of the folder reaches."""
-    return f"{100 * share:.2f} %" if share < 0.9999 else ">99.99 %"
+        yield f"{share_below(row.similarity):>8}  {span:<{width}}  {_shown(row.path)}{copy}"
 
 
 def classify(
@@ -222,7 +218,7 @@ def classify(
     if suggest and out is None:
         raise ValueError("--suggest writes suggestions.csv to a folder: name it with --out.")
     if not rest:
-        raise ValueError("REST: name the videos or folders that are to be classified.")
+        raise ValueError("`rest` must name the videos or folders that are to be classified.")
     told.check(labelled, *rest)
     answer = classify(
         labelled,
@@ -354,9 +350,9 @@ def _lines(found: Duplicates) -> Iterator[str]:
 
 def _shown(path: str) -> str:
     """A path on one line, from the current folder if it is below it."""
-    with contextlib.suppress(ValueError):
-        path = str(Path(path).relative_to(Path.cwd()))
-    return _one_line(path)
+    from kinema.words import from_here
+
+    return _one_line(from_here(path))
 
 
 def _escaped(character: str) -> str:

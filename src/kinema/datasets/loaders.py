@@ -205,13 +205,18 @@ def _load_folder(root: Path) -> Dataset:
             if sides:
                 by_side[sides[top]].append(len(samples))
             samples.append(Sample(root / name, name, labels[class_name], group_of(name)))
+    if not samples and in_no_class:
+        raise ValueError(
+            f"no dataset in {root}: {some(in_no_class, 'video')} in no folder of a class "
+            f"({root.name}/<class>/<video>), and no lists. "
+            "`kind` unlabelled takes them, for networks that learn without labels."
+        )
     if not samples:
         raise ValueError(
             f"no dataset in {root}: looked for a folder per class with videos "
             f"({root.name}/<class>/<video>), for train/<class> and test/<class>, and for the lists "
             f"{', '.join(one.called for one in PUBLISHED.values())}."
             f"{''.join(f' {note}' for note in passed.notes())}"
-            f"{_UNLABELLED if in_no_class else ''}"
         )
     if len(found) == 1 and len(inner := _subfolders(root / class_folders[0])) > 1:
         notes.append(
@@ -220,12 +225,6 @@ def _load_folder(root: Path) -> Dataset:
         )
     splits = _given_splits(by_side, notes) if sides else {}
     return _dataset("folder", root, classes, samples, splits, notes=notes)
-
-
-_UNLABELLED = (
-    " The videos in it are in no folder of a class: kind unlabelled takes them, for networks that "
-    "learn without labels."
-)
 
 
 def _load_unlabelled(root: Path) -> Dataset:

@@ -130,10 +130,11 @@ def ablation(
                 plan, recipe=dataclasses.replace(base, iterations=length, epochs=None)
             )
         if progress:
-            hours = seeds * sum(speeds.values()) * study.num_steps / 3600
+            minutes = seeds * sum(speeds.values()) * study.num_steps / 60
+            long = f"{minutes / 60:.2g} hours" if minutes > 90 else f"{max(1, round(minutes))} min"
             print(
-                f"{seeds * len(KERNEL_DEPTHS)} runs of {study.num_steps} steps: about {hours:.2g} "
-                "hours, evaluations not counted",
+                f"{seeds * len(KERNEL_DEPTHS)} runs of {study.num_steps} steps: about {long}, "
+                "evaluations not counted",
                 file=sys.stderr,
             )
         found: dict[str, list[SeedRun]] = {name: [] for name in KERNEL_DEPTHS}

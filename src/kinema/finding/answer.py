@@ -15,7 +15,7 @@ from kinema.files import atomic_path, write_json
 from kinema.notebook import MOST_ROWS, as_html, data_frame
 from kinema.skipped import Skipped
 from kinema.weights.file import cache_folder
-from kinema.words import number_of
+from kinema.words import from_here, number_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,6 +48,7 @@ class Answer:
         if self.skipped:
             title += f", {number_of(len(self.skipped), 'video')} skipped"
         first = [row_values(row) for row in self.rows[:MOST_ROWS]]
+        first = [row | {"path": from_here(row["path"])} if "path" in row else row for row in first]
         return as_html(title, first, count=len(self), notes=self.notes)
 
     def as_mapping(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Options:
     def __post_init__(self) -> None:
         _check_nets(self.weights)
         if self.cost is not None and not 0 < self.cost < math.inf:
-            raise ValueError(f"`cost` must be more than 0 and finite (--C), got {self.cost:g}.")
+            raise ValueError(f"`cost` must be more than 0 and finite, got {self.cost:g}.")
 
 
 def _check_nets(nets: Sequence[Weights]) -> None:

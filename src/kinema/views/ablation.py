@@ -48,20 +48,23 @@ def draw(ablation: Ablation, path: str | os.PathLike[str]) -> None:
     Lines are means over the seeds, bands one standard error to each side.
     """
     figure = Figure(figsize=(11, 8), dpi=110)
-    grid = figure.add_gridspec(2, 2, height_ratios=(3, 1.5), hspace=0.24, wspace=0.08)
+    grid = figure.add_gridspec(2, 2, height_ratios=(3, 1.5), hspace=0.32, wspace=0.08)
     colours = {net.name: COLOURS[index] for index, net in enumerate(ablation.nets)}
     first: matplotlib.axes.Axes | None = None
     for column, (title, names) in enumerate(PANELS.items()):
         axes = figure.add_subplot(grid[0, column], sharey=first)
         first = first or axes
-        for name in names:
-            _curve(axes, ablation, ablation.net(name), colours[name])
+        for index, name in enumerate(names):
+            # A thinner line lies on each before it: nets that agree are seen, all of them.
+            width = 1.2 + 0.8 * (len(names) - 1 - index)
+            _curve(axes, ablation, ablation.net(name), colours[name], width)
         axes.axhline(100 * ablation.chance, color="#666666", ls="--", lw=1, label="chance")
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper center", ncols=5, columnspacing=1.2,
+                    bbox_to_anchor=(0.5, -0.13))  # fmt: skip
         if column == 0:
             axes.set_ylabel("clip accuracy on the test videos, %")
         else:
@@ -80,7 +83,11 @@ def draw(ablation: Ablation, path: str | os.PathLike[str]) -> None:
 
 
 def _curve(
-    axes: matplotlib.axes.Axes, ablation: Ablation, net: Net, colour: tuple[float, float, float]
+    axes: matplotlib.axes.Axes,
+    ablation: Ablation,
+    net: Net,
+    colour: tuple[float, float, float],
+    width: float,
 ) -> None:
     curve = net.curve
     if not curve:
@@ -89,7 +96,7 @@ def _curve(
     epochs = [epoch for epoch, _, _ in curve]
     means = 100 * np.array([mean for _, mean, _ in curve])
     label = net.name if ablation.beats_chance(net) else f"{net.name} (inconclusive)"
-    axes.plot(epochs, means, "o-", ms=3, lw=1.6, color=colour, label=label)
+    axes.plot(epochs, means, "o-", ms=2 + width, lw=width, color=colour, label=label)
     if curve[0][2] is not None:
         errors = 100 * np.array([error for _, _, error in curve])
         axes.fill_between(epochs, means - errors, means + errors, color=colour, alpha=0.18, lw=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 
@@ -23,7 +22,7 @@ from kinema.views.finding_html import (
     visible,
     write,
 )
-from kinema.words import clock, number_of
+from kinema.words import clock, number_of, share_below
 
 SEARCH_STRIP = 96
 """Pixels of a filmstrip where there are few and each is looked at."""
@@ -118,6 +117,4 @@ def _alike(similarity: float | None) -> str:
         return '<span class="faint">too few clips to say how alike that is</span>'
     if similarity >= 1:
         return "more alike than all pairs of clips here"
-    digits = 1 if similarity < 0.999 else 3
-    share = math.floor(100 * similarity * 10**digits + 1e-6) / 10**digits  # 99.96 % is not 100 %
-    return f"more alike than {share:.{digits}f} % of the pairs of clips here"
+    return f"more alike than {share_below(similarity)} of the pairs of clips here"
