@@ -64,6 +64,14 @@ def study(num_test: int = 100, **clips: tuple[float, ...]) -> Ablation:
                     machine)  # fmt: skip
 
 
+def test_all_nets_that_are_highest_are_named():
+    found = study(depth_5=(1.0, 1.0, 1.0), increasing=(1.0, 1.0, 1.0), depth_7=(1.0, 1.0, 0.97))
+    assert views.findings(found)[0] == (
+        "The highest clip accuracy, 100.0 ± 0.0 %, have depth-5, increasing; chance is 25.0 %."
+    )
+    assert ", has depth-3;" in views.findings(study(depth_3=(0.8, 0.8, 0.8)))[0]
+
+
 def test_chance_is_beaten_by_three_standard_errors():
     """Of guessing on 100 videos: 3 x sqrt(0.25 x 0.75 / 100) = 12.99 points above 25 %."""
     found = study(

@@ -136,9 +136,11 @@ def findings(ablation: Ablation) -> list[str]:
     told = [net for net in ablation.nets if net.finals]
     if not told:
         return [*lines, "All runs diverged: nothing is shown."]
-    best = max(told, key=lambda net: net.clip[0])
+    highest = max(net.clip[0] for net in told)
+    best = [net for net in told if net.clip[0] == highest]
     lines.append(
-        f"The highest clip accuracy has {best.name}, {_accuracy(*best.clip)}; chance is "
+        f"The highest clip accuracy, {_accuracy(*best[0].clip)}, "
+        f"{'has' if len(best) == 1 else 'have'} {', '.join(net.name for net in best)}; chance is "
         f"{100 * ablation.chance:.1f} %."
     )
     if BASELINE in ablation.inconclusive:
