@@ -60,6 +60,7 @@ MODELS_FILES = {
 MAY_IMPORT_TORCH = MODELS_FILES | {
     "engine.autograd",
     "engine.engine",
+    "engine.first_layers",
     "engine.torch_forward",
     "engine.torch_network",
     "engine.torch_runner",
@@ -76,6 +77,7 @@ MAY_IMPORT_TORCH = MODELS_FILES | {
 IMPORT_TORCH_AT_ONCE = MODELS_FILES | {
     "evaluation.ablation",
     "engine.autograd",
+    "engine.first_layers",
     "engine.torch_forward",
     "engine.torch_network",
     "engine.torch_runner",
