@@ -45,10 +45,9 @@ def test_random_frames_come_out_as_opencvs(size, crop):
 def test_real_video_comes_out_as_opencvs():
     if "KINEMA_DATA" not in os.environ:
         pytest.skip("set KINEMA_DATA to the data folder")
-    videos = sorted(Path(os.environ["KINEMA_DATA"], "ucf101-3").rglob("*.avi"))[::60]
+    videos = sorted(Path(os.environ["KINEMA_DATA"], "ucf101-3").rglob("*.avi"))[::150]
     assert videos
     for video in videos:
-        frames = np.stack([frame.image for frame, _ in zip(VideoReader(video), range(12))])  # noqa: B905
+        frames = np.stack([frame.image for frame, _ in zip(VideoReader(video), range(6))])  # noqa: B905
         got = resized(torch.from_numpy(frames), (128, 171), (112, 112))
         assert np.array_equal(got.numpy(), by_opencv(frames, (128, 171), (112, 112))), video
-

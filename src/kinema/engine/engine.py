@@ -294,6 +294,12 @@ class Engine:
         return f"Engine(kind={self.kind!r}, device={self.device!r})"
 
 
+def check_computable(precision: str) -> None:
+    """Refuse a precision that no engine of this machine computes in."""
+    check_precision(precision)
+    _resolve("auto", "auto", precision)
+
+
 def _resolve(kind: str, device: str, precision: str) -> tuple[str, str]:
     """The engine and the device behind two names, either of which may be "auto"."""
     if kind == "native" and device == "cuda":

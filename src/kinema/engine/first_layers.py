@@ -45,6 +45,9 @@ class FirstLayers:
         plain: these layers by PyTorch.
         ways: the same by others, by name; what `triton_ways` gives.
         try_plain: whether PyTorch may be chosen where another way is right.
+
+    Attributes:
+        plain, ways: those that are not known to be wrong.
     """
 
     def __init__(
@@ -60,18 +63,18 @@ class FirstLayers:
         self._layers = network.layers[:2]
         name = self._layers[0].name
         self._parameters = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-        self._precision, self._plain, self._ways = precision, plain, dict(ways)
+        self._precision, self.plain, self.ways = precision, plain, dict(ways)
         self._try_plain = try_plain
 
     def __call__(self, x: Tensor) -> Tensor:
         """The pooling's output of clips (N, C, T, H, W)."""
         name = self.way_of(x)
-        return self._plain(x) if name == PLAIN else self._ways[name](x)
+        return self.plain(x) if name == PLAIN else self.ways[name](x)
 
     def way_of(self, x: Tensor) -> str:
         """The name of the way that batches of this shape go."""
         key = (*self._layers, self._precision, x.shape, x.device, self._try_plain)
-        if _chosen.get(key, PLAIN) not in (PLAIN, *self._ways):
+        if _chosen.get(key, PLAIN) not in (PLAIN, *self.ways):
             return PLAIN
         if key not in _chosen:
             _chosen[key] = self._fastest(x)
@@ -80,9 +83,9 @@ class FirstLayers:
     def _fastest(self, x: Tensor) -> str:
         """Of the ways that are right; others are forgotten, and told once."""
         seconds, wrong, failed = {}, [], []
-        for name, way in list(self._ways.items()):
+        for name, way in list(self.ways.items()):
             try:
-                error = self._error(x, way(x))
+                error = self.error_of(x, way(x))
                 if error <= ERRORS[self._precision]:
                     seconds[name] = seconds_of(way, x)
                     continue
@@ -91,7 +94,7 @@ class FirstLayers:
                 continue
             except Exception as error:  # of many kinds, for what is missing is found late
                 failed.append(error)
-            del self._ways[name]
+            del self.ways[name]
         if wrong:
             warnings.warn(
                 "the GPU computes the first convolution wrong by Triton, which is not used: in "
@@ -99,14 +102,14 @@ class FirstLayers:
                 f"{ERRORS[self._precision]:.2g} (PyTorch {torch.__version__}).",
                 stacklevel=6,
             )
-        elif failed and not self._ways:
+        elif failed and not self.ways:
             note("Triton could not compile the first convolution", failed[0])
         if self._try_plain or not seconds:
-            seconds[PLAIN] = seconds_of(self._plain, x) if seconds else 0.0
+            seconds[PLAIN] = seconds_of(self.plain, x) if seconds else 0.0
         return min(seconds, key=seconds.__getitem__)
 
-    def _error(self, x: Tensor, y: Tensor) -> float:
-        """The largest relative error of a clip, of its whole and of its worst value."""
+    def error_of(self, x: Tensor, y: Tensor) -> float:
+        """Of what a way gives of clips the largest relative error, of a whole one or of a value."""
         errors = []
         for clips, found in zip(x.split(_CLIPS), y.split(_CLIPS), strict=True):
             right = apply_layer(self._layers[0], clips, *self._parameters)
