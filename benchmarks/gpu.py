@@ -179,7 +179,9 @@ def parity(bench: Bench) -> dict[str, Any]:
 
 def first_layers(bench: Bench, batch: int) -> dict[str, Any]:
     """conv1a and pool1 each way: milliseconds, and the error against PyTorch's own, in bf16."""
-    run = FastForward(bench.network, bench.tensors(), precision="bf16", fused=True)
+    run = FastForward(
+        bench.network, bench.tensors(), precision="bf16", compiled=bench.on_gpu, fused=True
+    )
     if run.first is None:
         return {}
     found = {}
@@ -403,7 +405,7 @@ def extraction(
     for worker in workers:
         worker.start()
     try:
-        times = [told.get(timeout=120) for _ in workers]
+        times = [told.get(timeout=150) for _ in workers]
     finally:
         for worker in workers:
             worker.join(20)

@@ -47,6 +47,8 @@ class TorchRunner:
         height, width = model.input_shape[2:]
         self._size, self._crop = model.frame_size, (height, width)
         self._resizes = True
+        # Copies to the device have a stream of their own, beside what is computed there.
+        self._copying = torch.cuda.Stream() if self._device.type == "cuda" else None
         self._compared: set[tuple[int, ...]] = set()  # sizes of frames, see `_cut`
         self._mean: Any = None  # of `start`: the caller's, and its copy on the device
         tensors = {
@@ -125,7 +127,7 @@ class TorchRunner:
         The first ones of each size are also resized by OpenCV, whose builds for other processors
         may go other ways; where they do, frames are resized by it alone.
         """
-        frames = pixels.to(self._device, non_blocking=self._device.type == "cuda")
+        frames = self._sent(pixels)
         if is_cut:
             return frames
         size = tuple(pixels.shape[1:3])
@@ -141,6 +143,16 @@ class TorchRunner:
                 )
             self._compared.add(size)
         return cut if self._resizes else self._cut_by_opencv(pixels).to(self._device)
+
+    def _sent(self, pinned: torch.Tensor) -> torch.Tensor:
+        if self._copying is None:
+            return pinned.to(self._device)
+        with torch.cuda.stream(self._copying):
+            sent = pinned.to(self._device, non_blocking=True)
+        computing = torch.cuda.current_stream()
+        computing.wait_stream(self._copying)
+        sent.record_stream(computing)  # its memory is not used again before that
+        return sent
 
     def _cut_by_opencv(self, pixels: torch.Tensor) -> torch.Tensor:
         (top, left), (height, width) = self._corner, self._crop
