@@ -1,11 +1,12 @@
-"""C3D on one GPU: parity, forward, layers, training, extraction; benchmarks/gpu.json.
+"""C3D on one GPU: parity, forward, extraction, training, layers; benchmarks/gpu.json.
 
     python benchmarks/gpu.py --out benchmarks/gpu.json
     python benchmarks/gpu.py --out FILE --device cpu --quick      a toy, to see that it runs
 
-Fits into five minutes of a lent machine. Needs numpy and torch, and src/ beside it; extraction
-needs all that Kinema needs, and what is missing is told in `failed`. The file is written after each
-step, so what was measured is there if the machine is taken away. Weights are random.
+Fits into five minutes of a lent machine, what counts most first. Needs numpy and torch, and src/
+beside it; extraction needs all that Kinema needs, and what is missing is told in `failed`. The file
+is written after each step, so what was measured is there if the machine is taken away. Weights are
+random.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import torch
 from brox_gpu import machine
 from torch import Tensor
 
+from kinema.engine import first_layers as first_ways
 from kinema.engine.engine import Engine
 from kinema.engine.precision import PRECISIONS
 from kinema.engine.torch_forward import FastForward, forward_of, switches
@@ -37,8 +39,10 @@ from kinema.network import Conv3d, Linear, MaxPool3d, Network, c3d
 from kinema.weights.initial import initial_arrays
 
 BOUNDS = {"fp32": 1e-5, "tf32": 1e-3, "bf16": 1e-2, "fp16": 2e-3}
-BATCHES = (8, 32, 128, 256)
-TRAINED = (30, 120)
+BATCHES = (128, 256, 32)
+TRAINED = (120, 30)
+CODEC = {"codec": "mpeg4", "bit_rate": 500_000, "rate": 25}
+"""As UCF101's videos are."""
 
 
 class Bench:
@@ -173,58 +177,73 @@ def parity(bench: Bench) -> dict[str, Any]:
     return found
 
 
-def fused_parity(bench: Bench) -> dict[str, float]:
-    """Relative L2 distance of fc6 with Triton's first convolution from fc6 without it."""
-    x = torch.from_numpy(bench.clips(8)).to(bench.device)
+def first_layers(bench: Bench, batch: int) -> dict[str, Any]:
+    """conv1a and pool1 each way: milliseconds, and the error against PyTorch's own, in bf16."""
+    run = FastForward(
+        bench.network, bench.tensors(), precision="bf16", compiled=bench.on_gpu, fused=True
+    )
+    if run.first is None:
+        return {}
     found = {}
-    for precision in ("bf16", "fp16"):
-        rows = []
-        for fused in (False, True):
-            how: Any = {"precision": precision, "compiled": False, "fused": fused}
-            run = FastForward(bench.network, bench.tensors(), **how)
-            with torch.inference_mode(), switches(precision):
-                rows.append(run(x, ("fc6",))["fc6"])
-            assert (run._stem is not None) == fused
-        found[precision] = float((rows[1] - rows[0]).norm() / rows[0].norm())
+    with torch.inference_mode(), switches("bf16"):
+        x = run.ready(clips_on_device(bench, batch))
+        for name, way in {first_ways.PLAIN: run.first.plain, **run.first.ways}.items():
+            try:
+                error = run.first.error_of(x, way(x))
+                seconds = first_ways.seconds_of(way, x)
+                found[name] = {"milliseconds": 1e3 * seconds, "error": error}
+            except Exception as error:  # a tile that does not fit says so
+                found[name] = {"failed": " ".join(str(error).split())[:200]}
     return found
 
 
 def forward(
-    bench: Bench, precision: str, batch: int, *, compiled: bool, fused: bool = False
+    bench: Bench, precision: str, batch: int, *, compiled: bool = True, fused: bool | None = None
 ) -> dict[str, Any]:
-    """The network alone, clips on the device; `fused`: the first convolution by Triton."""
-    x = torch.from_numpy(bench.clips(min(batch, 8))).to(bench.device)
-    x = x.repeat(-(-batch // len(x)), 1, 1, 1, 1)[:batch]
+    """The network alone, clips on the device; `fused`: see `FastForward`."""
+    x = clips_on_device(bench, batch)
     run: Any = forward_of(bench.network, bench.tensors(), bench.device, "fp32")
     if precision != "fp32":
         how: Any = {"precision": precision, "compiled": compiled, "fused": fused}
         run = FastForward(bench.network, bench.tensors(), **how)
+    row: dict[str, Any] = {"precision": precision, "batch": batch}
     with torch.inference_mode(), switches(precision):
         begun = time.perf_counter()
         run(x, ("fc6",))
         bench.wait()
-        first = time.perf_counter() - begun
+        row["first_call_seconds"] = time.perf_counter() - begun
         seconds = bench.seconds(lambda: run(x, ("fc6",)))
-    row: dict[str, Any] = {"precision": precision, "batch": batch}
-    if precision != "fp32":
-        row |= {"compiled": run._compiled is not None, "fused_stem": run._stem is not None}
-    return {**row, "first_call_seconds": first, **bench.rate(batch, seconds)}
+        if precision != "fp32":
+            row["compiled"] = run.is_compiled
+            row["first_layers"] = run.first and run.first.way_of(run.ready(x))
+    return {**row, **bench.rate(batch, seconds)}
+
+
+def clips_on_device(bench: Bench, batch: int) -> Tensor:
+    x = torch.from_numpy(bench.clips(min(batch, 8))).to(bench.device)
+    return x.repeat(-(-batch // len(x)), 1, 1, 1, 1)[:batch]
 
 
 def whole_engine(bench: Bench, precision: str, batch: int) -> dict[str, Any]:
-    """`Engine.start` on pixels in the computer's memory, two batches ahead, rows brought back."""
+    """`Engine.start` on frames of 320x240 in the computer's memory, each of them in two clips.
+
+    From one thread, two batches ahead; rows are brought back.
+    """
     kind = {"engine": "torch", "device": bench.device.type, "precision": precision}
     engine = Engine(bench.network, bench.arrays, **kind)
-    channels, *sizes = bench.network.input_shape
+    channels, length, *sizes = bench.network.input_shape
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (batch, *sizes, channels), np.uint8)
-    mean = np.full((channels, *sizes), 100, np.float32)
+    stride = length // 2
+    number = stride * (batch - 1) + length
+    frames = [*rng.integers(0, 256, (number, 240, 320, channels), np.uint8)]
+    clips = stride * np.arange(batch)[:, None] + np.arange(length)
+    mean = np.full((channels, length, *sizes), 100, np.float32)
     rounds = 4 if bench.quick else 12
 
     def run() -> None:
         waits: list[Callable[[], object]] = []
         for _ in range(rounds):
-            waits.append(engine.start(frames, mean))
+            waits.append(engine.start(frames, clips, mean))
             if len(waits) > 2:
                 waits.pop(0)()
         for wait in waits:
@@ -273,14 +292,14 @@ def layers(bench: Bench, batch: int) -> list[dict[str, Any]]:
     return rows
 
 
-def training(bench: Bench, precision: str, batch: int, *, compiled: bool) -> dict[str, Any]:
-    """Whole steps of `Learner`, clips in the computer's memory."""
+def training(
+    bench: Bench, precision: str, batch: int, *, compiled: bool | None = None
+) -> dict[str, Any]:
+    """Whole steps of `Learner`, clips on the device as `ResidentBatches` cut them out there."""
     from kinema.training.learner import Learner
     from kinema.training.processes import Processes
 
-    clips = torch.from_numpy(bench.clips(min(batch, 8))).repeat(-(-batch // 8), 1, 1, 1, 1)[:batch]
-    if bench.on_gpu:
-        clips = clips.pin_memory()
+    clips = clips_on_device(bench, batch).contiguous(memory_format=torch.channels_last_3d)
     labels = torch.arange(batch) % (bench.network.num_classes or 1)
     with Processes(bench.device.type, "torch", precision) as processes:
         learner = Learner(bench.network, processes, compile=compiled)
@@ -291,85 +310,161 @@ def training(bench: Bench, precision: str, batch: int, *, compiled: bool) -> dic
         first = time.perf_counter() - begun
         seconds = bench.seconds(lambda: learner.step(clips, labels, rate=1e-5))
     row = {"precision": precision, "batch": batch, "compiled": compiled}
-    return {**row, "first_call_seconds": first, "clips_per_second": batch / seconds}
+    rate = bench.rate(3 * batch, seconds)  # the way back has two products for each one
+    del rate["frames_per_second"]
+    return {**row, "first_call_seconds": first, **rate, "clips_per_second": batch / seconds}
 
 
 # --- videos ---------------------------------------------------------------------------------------
 
 
-def extraction(bench: Bench, folder: Path, precision: str) -> dict[str, Any]:
-    """Tables of videos of 320x240, against decoding and resizing the same videos alone."""
-    from kinema.features.extraction import extract
+def write_videos(bench: Bench, folder: Path) -> tuple[list[Path], int]:
+    """Copies of one video of 320x240, and how many frames all have together."""
+    import av
+
     from kinema.threads import num_usable_cores
-    from kinema.video.synthetic import draw_video, write_video
-    from kinema.weights.file import Weights
+    from kinema.video.synthetic import draw_video
 
-    cores = num_usable_cores()
-    number, length = (3, 24) if bench.quick else (8 * cores, 180)
-    drawn = draw_video("clockwise", seed=0, num_frames=length, width=320, height=240)
-    first = folder / "videos" / "0.mp4"
-    write_video(first, drawn)
+    number, length = (3, 24) if bench.quick else (16 * num_usable_cores(), 240)
+    first = folder / "0.avi"
+    with av.open(str(first), "w") as file:
+        stream = file.add_stream(CODEC["codec"], rate=CODEC["rate"])
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.bit_rate = CODEC["bit_rate"]
+        for image in draw_video("clockwise", seed=0, num_frames=length, width=320, height=240):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(stream.encode())
     for index in range(1, number):
-        (first.parent / f"{index}.mp4").write_bytes(first.read_bytes())
-    videos, frames = sorted(first.parent.iterdir()), number * length
-    alone = {}
-    for how in ("threads", "processes"):
-        for many in (1,) if bench.quick else sorted({1, cores // 2, cores} - {0}):
-            alone[f"{many} {how}"] = decoding(videos, how, many)
-    mean = np.array([90, 98, 102], np.float32)
-    weights = Weights(bench.arrays, bench.network, name="random", mean=mean, trained=False)
-    row: dict[str, Any] = {"precision": precision, "videos": number, "frames": frames}
-    row["decoding_alone_frames_per_second"] = alone
-    for batch in (4,) if bench.quick else (8, 32):
-        seconds = []
-        for turn in range(2):  # the first compiles
-            report = extract(
-                first.parent,
-                out=folder / f"{precision}-{batch}-{turn}",
-                weights=weights,
-                device=bench.device.type,
-                engine="torch",
-                precision=precision,
-                batch=batch,
-            )
-            assert not report.skipped, report.skipped[0]
-            seconds.append(report.seconds)
-        rate = frames / seconds[-1]
-        row[f"extract_batch_{batch}"] = {
-            "frames_per_second": rate,
-            "first_seconds": seconds[0],
-            "share_of_decoding": rate / max(alone.values()),
-        }
-    return row
+        (folder / f"{index}.avi").write_bytes(first.read_bytes())
+    return sorted(folder.glob("*.avi")), number * length
 
 
-def decoding(videos: list[Path], how: str, many: int) -> float:
-    """Frames a second, decoded and resized and nothing else."""
+def decoding_alone(bench: Bench, videos: list[Path], frames: int) -> dict[str, Any]:
+    """Frames a second, decoded and nothing else, by so many threads and processes."""
+    from kinema.threads import num_usable_cores
+
+    cores = 1 if bench.quick else num_usable_cores()
+    cases = [("processes", cores), ("threads", cores)]
+    if not bench.quick:
+        cases += [("threads", cores // 2), ("processes", max(cores // 2, 1))]
+    rates = {f"{many} {how}": frames / decoding(videos, how, many) for how, many in cases}
+    best = max(rates, key=rates.__getitem__)
+    how = best.split()[1]
+    resized = frames / decoding(videos, how, int(best.split()[0]), resized=True)
+    return {"frames_per_second": rates, "best": best, "best_and_resized": resized}
+
+
+def decoding(videos: list[Path], how: str, many: int, *, resized: bool = False) -> float:
+    """Seconds until all frames were decoded."""
     from kinema.video.loop import each_video
     from kinema.video.sources import as_source
 
     if how == "processes":
         with ProcessPoolExecutor(many, mp_context=get_context("spawn")) as pool:
-            list(pool.map(decoded, videos[: 2 * many]))  # until all of them have begun
+            # Until all of them have begun.
+            list(pool.map(decoded, videos[: 2 * many], [resized] * (2 * many)))
             begun = time.perf_counter()
-            number = sum(pool.map(decoded, videos))
-    else:
-        begun, number = time.perf_counter(), 0
-        walked = each_video(
-            map(as_source, videos), lambda one: [decoded(one.source.path)], threads=many
-        )
-        for _, count in walked:
-            assert isinstance(count, int), count
-            number += count
-    return number / (time.perf_counter() - begun)
+            list(pool.map(decoded, videos, [resized] * len(videos)))
+            return time.perf_counter() - begun
+    begun = time.perf_counter()
+    walked = each_video(
+        map(as_source, videos), lambda one: [decoded(one.source.path, resized)], threads=many
+    )
+    for _, count in walked:
+        assert isinstance(count, int), count
+    return time.perf_counter() - begun
 
 
-def decoded(path: Path) -> int:
-    """The number of frames of a video, each brought to C3D's size."""
+def decoded(path: Path, resized: bool) -> int:
+    """The number of frames of a video, each brought to C3D's size if that is asked for."""
     from kinema.video.clips import C3D_RESIZE, resize
     from kinema.video.reader import VideoReader
 
-    return sum(resize(frame.image, C3D_RESIZE) is not None for frame in VideoReader(path))
+    images = (frame.image for frame in VideoReader(path))
+    return sum((resize(image, C3D_RESIZE) if resized else image) is not None for image in images)
+
+
+def extraction(
+    bench: Bench, videos: list[Path], frames: int, batch: int, processes: int
+) -> dict[str, Any]:
+    """Tables of videos, written to files, by so many processes that share the GPU.
+
+    What they have compiled before is not counted; the best number of reading threads is.
+    """
+    from kinema.threads import num_usable_cores
+
+    cores = 1 if bench.quick else num_usable_cores()
+    each = sorted({max(cores // processes, 1), max(2 * cores // processes, 1)})
+    context = get_context("spawn")
+    barrier, told = context.Barrier(processes), context.Queue()
+    how = (bench.device.type, bench.quick, batch, each, barrier, told)
+    workers = [
+        context.Process(target=extracting, args=(videos[n::processes], *how), daemon=True)
+        for n in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        times = [told.get(timeout=150) for _ in workers]
+    finally:
+        for worker in workers:
+            worker.join(20)
+            worker.kill()
+    if failed := [one for one in times if isinstance(one, str)]:
+        raise RuntimeError(min(failed, key=lambda one: one.startswith("BrokenBarrier")))
+    row: dict[str, Any] = {"batch": batch, "processes": processes}
+    rates = {}
+    for index, threads in enumerate(each):
+        spans = [one[index] for one in times]
+        seconds = max(end for _, end in spans) - min(begin for begin, _ in spans)
+        rates[f"{threads} threads each"] = frames / seconds
+    row["frames_per_second"] = rates
+    alone = (bench.result.get("decoding_alone") or {}).get("frames_per_second")
+    if alone:
+        row["share_of_decoding"] = max(rates.values()) / max(alone.values())
+    return row
+
+
+def extracting(
+    videos: list[Path],
+    device: str,
+    quick: bool,
+    batch: int,
+    each: list[int],
+    barrier: Any,
+    told: Any,
+) -> None:
+    """One process of `extraction`; tells when it began and ended with each number of threads."""
+    from kinema.features.extractor import Extractor
+    from kinema.skipped import Skipped
+    from kinema.video.sources import as_source
+    from kinema.video.steps import walk
+    from kinema.weights.file import Weights
+
+    try:
+        network = toy() if quick else c3d(487)
+        arrays, mean = initial_arrays(network, kind="he"), np.array([90, 98, 102], np.float32)
+        weights = Weights(arrays, network, name="random", mean=mean, trained=False)
+        extractor = Extractor(weights, device=device, engine="torch", precision="bf16", batch=batch)
+        sources = [as_source(video) for video in videos]
+
+        def run(sources: list[Any], threads: int) -> None:
+            for source, (made,) in walk(sources, [extractor.step()], threads=threads):
+                if isinstance(made, Skipped):
+                    raise RuntimeError(str(made))
+                made.value.save(source.path.with_suffix(".safetensors"))
+
+        run(sources[:2], 1)  # checks, compiles, and chooses
+        spans = []
+        for threads in each:
+            barrier.wait(100)
+            begun = time.time()
+            run(sources, threads)
+            spans.append((begun, time.time()))
+        told.put(spans)
+    except Exception as error:
+        barrier.abort()
+        told.put(f"{type(error).__name__}: {error}")
 
 
 def main() -> None:
@@ -382,42 +477,63 @@ def main() -> None:
     )
     given = parser.parse_args()
     bench = Bench(given.device, quick=given.quick, seconds=given.seconds, out=given.out)
+    with tempfile.TemporaryDirectory() as folder:
+        measure(bench, Path(folder))
+    bench.save()
+    print(json.dumps(bench.result, indent=1))
+
+
+def measure(bench: Bench, folder: Path) -> None:
+    """What counts most first."""
     result, attempt, quick = bench.result, bench.attempt, bench.quick
-    few, many = (2, 2) if quick else (BATCHES[0], BATCHES[-2])
+    most, *batches = (2,) if quick else BATCHES
     result["peak"] = attempt("peak", lambda: peak(bench)) or {}
     result["parity"] = attempt("parity", lambda: parity(bench))
-    # The figure that counts first.
-    cases = [("bf16", batch, not quick) for batch in ((2,) if quick else BATCHES)]
-    cases += [("fp16", many, not quick), ("tf32", many, not quick)]
-    cases += [("bf16", many, False), ("fp32", few, False)]
-    result["forward"] = [
-        attempt(f"forward {p} {n}", lambda p=p, n=n, c=c: forward(bench, p, n, compiled=c))
-        for p, n, c in cases
-    ]
+    compiled = not quick
+    rows = result["forward"] = []
+
+    def run_forward(precision: str, batch: int, **how: Any) -> None:
+        name = f"forward {precision} {batch} {how or ''}"
+        rows.append(attempt(name, lambda: forward(bench, precision, batch, **how)))
+
+    run_forward("bf16", most, compiled=compiled)
+    result["first_layers"] = attempt("first layers", lambda: first_layers(bench, most))
+    for batch in batches:
+        run_forward("bf16", batch, compiled=compiled)
+
+    made = attempt("videos", lambda: write_videos(bench, folder))
+    if made:
+        alone = attempt("decoding alone", lambda: decoding_alone(bench, *made))
+        result["decoding_alone"] = alone
+        result["extraction"] = [
+            attempt(
+                f"extraction by {processes}, batch {batch}",
+                lambda b=batch, p=processes: extraction(bench, *made, b, p),
+            )
+            for processes, batch in ([(1, 4), (2, 4)] if quick else [(1, 32), (4, 32), (2, 32)])
+        ]
+
+    many, few = (4, 2) if quick else TRAINED
+    steps = result["training"] = []
+    cases: list[tuple[str, int, bool | None]] = [("bf16", many, None), ("fp32", few, None)]
     if bench.on_gpu:
-        result["parity of the fused stem"] = attempt("fused parity", lambda: fused_parity(bench))
-        how = {"compiled": True, "fused": True}
-        result["forward"].append(
-            attempt("forward fused", lambda: forward(bench, "bf16", many, **how))
-        )
+        cases[1:] = [("bf16", 2 * many, None), ("bf16", many, False)]
+        cases += [("tf32", few, None), ("fp32", few, None)]
+    for precision, batch, asked in cases:
+        name = f"training {precision} {batch} {asked}"
+        how: Any = {"compiled": asked}
+        steps.append(attempt(name, lambda p=precision, n=batch, h=how: training(bench, p, n, **h)))
+
+    run_forward("bf16", most, compiled=compiled, fused=False)
+    run_forward("fp16", most, compiled=compiled)
+    run_forward("tf32", most, compiled=compiled)
+    run_forward("fp32", 2 if quick else 8)
     result["engine"] = [
         attempt(f"engine {p} {n}", lambda p=p, n=n: whole_engine(bench, p, n))
-        for p, n in (("bf16", many), ("fp32", few))
+        for p, n in (("bf16", most), ("fp32", 2 if quick else 8))
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        videos = Path(folder)
-        result["extraction"] = attempt("extraction", lambda: extraction(bench, videos, "bf16"))
-    result["layers"] = attempt("layers", lambda: layers(bench, many))
-    few, many = (2, 4) if quick else TRAINED
-    cases = [("bf16", many, False), ("fp32", few, False)]
-    if bench.on_gpu:
-        cases += [("bf16", many, True), ("tf32", few, False)]
-    result["training"] = [
-        attempt(f"training {p} {n}", lambda p=p, n=n, c=c: training(bench, p, n, compiled=c))
-        for p, n, c in cases
-    ]
-    bench.save()
-    print(json.dumps(result, indent=1))
+    run_forward("bf16", most, compiled=False)
+    result["layers"] = attempt("layers", lambda: layers(bench, most))
 
 
 if __name__ == "__main__":

@@ -60,8 +60,10 @@ MODELS_FILES = {
 MAY_IMPORT_TORCH = MODELS_FILES | {
     "engine.autograd",
     "engine.engine",
+    "engine.first_layers",
     "engine.torch_forward",
     "engine.torch_network",
+    "engine.torch_resize",
     "engine.torch_runner",
     "engine.triton_stem",
     "flow.torch_brox",
@@ -76,8 +78,10 @@ MAY_IMPORT_TORCH = MODELS_FILES | {
 IMPORT_TORCH_AT_ONCE = MODELS_FILES | {
     "evaluation.ablation",
     "engine.autograd",
+    "engine.first_layers",
     "engine.torch_forward",
     "engine.torch_network",
+    "engine.torch_resize",
     "engine.torch_runner",
     "engine.triton_stem",
     "flow.torch_brox",

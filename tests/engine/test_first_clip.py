@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 
 import numpy as np
@@ -13,11 +12,16 @@ from kinema.engine import engine as engines
 from kinema.engine.engine import Engine
 from kinema.engine.first_clip import ERRORS, check_first_clip, known_faults
 from kinema.features.extraction import extract
+from kinema.features.extractor import Extractor, still
 from kinema.features.table import FeatureTable
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
 from kinema.skipped import EngineError
 from kinema.video.synthetic import draw_video, write_video
 from kinema.weights.file import random_weights
+
+torch = pytest.importorskip("torch")
+
+from kinema.engine.torch_runner import TorchRunner  # noqa: E402
 
 NETWORK = Network(
     (3, 5, 13, 15),
@@ -38,24 +42,30 @@ def clips(number=3):
     return rng.standard_normal((number, *NETWORK.input_shape)).astype(np.float32)
 
 
-class FakeGpu:
-    """In the place of PyTorch on a CUDA device: the native engine's numbers, some of them wrong."""
+class FakeGpu(TorchRunner):
+    """In the place of PyTorch on a CUDA device: the native engine's numbers, some of them wrong.
+
+    Frames are packed, resized, cut and centred as there, but on a CPU.
+    """
 
     versions = SOUND
     wrong = 0.0
     place = 0  # which clip of a batch
 
     def __init__(self, network, parameters, *, device, precision, threads):
+        how = {"device": "cpu", "precision": "fp32", "threads": threads}
+        super().__init__(network, parameters, **how)
         self._native = engines._NativeRunner(network, parameters, threads=threads)
+        self._forward = self._of_tensors
         self.asked = []
 
-    def start(self, frames, mean, wanted):
-        clips = frames.transpose(0, 4, 1, 2, 3)[:, ::-1].astype(np.float32) - mean
-        return functools.partial(self.run, clips, wanted)
+    def _of_tensors(self, x, wanted):
+        outputs = self.run(x.numpy(force=True), wanted)
+        return {name: torch.from_numpy(output) for name, output in outputs.items()}
 
     def run(self, clips, wanted):
         self.asked.append((len(clips), tuple(wanted)))
-        outputs = self._native.run(clips, wanted)
+        outputs = self._native.run(np.ascontiguousarray(clips), wanted)
         for output in outputs.values():
             output[self.place] *= 1 + self.wrong
         return outputs
@@ -185,11 +195,13 @@ def test_a_known_fault_is_told_before_it_strikes_and_where_it_does(gpu):
 def test_extraction_on_a_gpu_gives_the_rows_of_a_cpu(gpu, tmp_path):
     """Pixels are sent from the threads that read, several videos at once, and rows come in order.
 
-    On weights whose mean is a volume, so that what is subtracted depends on the place.
+    Of sizes that are resized there, and of one that is too large. On weights whose mean is a
+    volume, so that what is subtracted depends on the place.
     """
     videos = tmp_path / "videos"
-    for seed in range(4):
-        write_video(videos / f"{seed}.mp4", draw_video("clockwise", seed=seed, num_frames=40))
+    for seed, size in enumerate([(64, 64), (320, 240), (400, 300), (170, 128)]):
+        drawn = draw_video("clockwise", seed=seed, num_frames=40, width=size[0], height=size[1])
+        write_video(videos / f"{seed}.mp4", drawn)
     mean = np.random.default_rng(0).normal(100, 20, (3, 16, 128, 171)).astype(np.float32)
     for device in ("cpu", "cuda"):
         extract(videos, out=tmp_path / device, device=device, mean=mean, batch=2)
@@ -201,6 +213,42 @@ def test_extraction_on_a_gpu_gives_the_rows_of_a_cpu(gpu, tmp_path):
         assert there.about["engine"] == "Engine(kind='torch', device='cuda')"
         np.testing.assert_array_equal(here.features, there.features)
         np.testing.assert_array_equal(here.start_frame, there.start_frame)
+
+
+@pytest.mark.parametrize("how", [{"weights": "c3d-mini+c3d-mini-random"}, {"crops": 5}])
+def test_two_nets_and_several_crops_give_those_rows_there_too(gpu, tmp_path, how):
+    drawn = draw_video("clockwise", seed=0, num_frames=40, width=320, height=240)
+    write_video(tmp_path / "a.mp4", drawn)
+    how = {"weights": "c3d-mini", **how, "batch": 2}
+    here, there = (
+        Extractor(**how, device=device)(tmp_path / "a.mp4").features for device in ("cpu", "cuda")
+    )
+    np.testing.assert_array_equal(here, there)
+
+
+def test_an_experiment_that_changes_clips_gets_them_resized(gpu, tmp_path):
+    drawn = draw_video("clockwise", seed=0, num_frames=24, width=320, height=240)
+    write_video(tmp_path / "a.mp4", drawn)
+    here, there = (
+        Extractor(device=device)(tmp_path / "a.mp4", rearrange=still).features
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_array_equal(here, there)
+
+
+def test_a_frame_that_is_in_several_clips_is_sent_once(gpu, tmp_path, monkeypatch):
+    drawn = draw_video("clockwise", seed=0, num_frames=40, width=320, height=240)
+    write_video(tmp_path / "a.mp4", drawn)
+    sent = []
+
+    def packed(self, frames):
+        sent.append([frame.shape for frame in frames])
+        return TorchRunner.packed(self, frames)
+
+    monkeypatch.setattr(gpu, "packed", packed)
+    Extractor(device="cuda", batch=2)(tmp_path / "a.mp4")
+    # Clips from 0, 8 | 16, 24; the first batch is computed at once, as it is looked at.
+    assert sent == [[(240, 320, 3)] * 24]
 
 
 def test_extraction_stops_in_one_line_and_skips_no_video(gpu, tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 import warnings
 
 import numpy as np
@@ -18,7 +17,9 @@ from kinema.weights.file import random_weights
 
 torch = pytest.importorskip("torch")
 
-from kinema.engine import torch_forward  # noqa: E402
+from first_layers_stand_in import stem  # noqa: E402
+
+from kinema.engine import torch_forward, torch_resize  # noqa: E402
 
 SHORT = ("tf32", "bf16", "fp16")
 NETWORK = Network(
@@ -176,58 +177,27 @@ def test_a_compiled_network_computes_the_same():
             torch.testing.assert_close(got[name], expected[name])
 
 
-def plain_stem(fails=False):
-    """In the place of `triton_stem`: the same by PyTorch's own operations."""
-    module = types.ModuleType("kinema.engine.triton_stem")
-    module.calls = []
-
-    def convolve_and_pool(x, weight, bias):
-        module.calls.append(tuple(x.shape))
-        if fails:
-            raise RuntimeError("PTX was generated for another GPU")
-        y = torch.nn.functional.conv3d(x, weight, bias, padding=1).relu()
-        return torch.nn.functional.max_pool3d(y, (1, 2, 2), ceil_mode=True)
-
-    module.can_fuse, module.packed = lambda network: True, lambda weight: weight
-    module.convolve_and_pool = convolve_and_pool
-    return module
-
-
-def short(**options):
-    tensors = {name: torch.from_numpy(WEIGHTS[name].copy()) for name in WEIGHTS}
-    return torch_forward.FastForward(NETWORK, tensors, precision="bf16", compiled=False, **options)
-
-
-def test_a_fused_first_convolution_takes_the_place_of_two_layers(monkeypatch):
-    module, x = plain_stem(), torch.from_numpy(clips(4))
+def test_triton_takes_the_place_of_two_layers(monkeypatch):
+    module, x = stem(), torch.from_numpy(clips(4))
     monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", module)
+    tensors = {name: torch.from_numpy(WEIGHTS[name].copy()) for name in WEIGHTS}
+    how = {"precision": "bf16", "compiled": False}
     names = NETWORK.layer_names
     with torch.inference_mode():
-        expected = short()(x, names)
-        fused = short(fused=True)
+        plain = torch_forward.FastForward(NETWORK, tensors, **how)
+        assert plain.first is None  # nothing to be asked on a CPU
+        expected = plain(x, names)
+        fused = torch_forward.FastForward(NETWORK, tensors, **how, fused=True)
         got = fused(x, names[1:])
-        assert module.calls == [(4, *NETWORK.input_shape)]
+        only = fused(x, names[1:2])
+        calls = len(module.calls)
+        assert set(module.calls) == {(4, *NETWORK.input_shape)}
         whole = fused(x, names)  # whoever wants conv1a gets it
-        assert len(module.calls) == 1
+        assert len(module.calls) == calls
     for name in names[1:]:
         torch.testing.assert_close(got[name], expected[name])
         torch.testing.assert_close(whole[name], expected[name])
-
-
-def test_a_first_convolution_that_cannot_be_fused_costs_one_note(monkeypatch):
-    x = torch.from_numpy(clips(4))
-    monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", plain_stem(fails=True))
-    forward = short(fused=True)
-    with torch.inference_mode():
-        with pytest.warns(UserWarning, match="could not compile the first convolution.*PTX"):
-            got = forward(x, ("fc6",))
-        with warnings.catch_warnings(action="error"):
-            again = forward(x, ("fc6",))
-        assert got["fc6"].equal(short()(x, ("fc6",))["fc6"])
-        assert got["fc6"].equal(again["fc6"])
-    monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", None)  # cannot be imported
-    with pytest.warns(UserWarning, match="Triton is not there"):
-        short(fused=True)
+    torch.testing.assert_close(only["pool1"], expected["pool1"])
 
 
 @pytest.mark.parametrize("precision", ["fp32", *SHORT])
@@ -265,24 +235,81 @@ def test_precisions_are_refused_where_they_make_no_sense(options, message, monke
         Engine(NETWORK, WEIGHTS, **options)
 
 
+@pytest.fixture
+def frames():
+    """Seven random ones of a size, and which of them make three clips of five."""
+
+    def of(height, width):
+        rng = np.random.default_rng(0)
+        return [*rng.integers(0, 256, (7, height, width, 3), np.uint8)]
+
+    return of
+
+
+ORDER = np.array([[0, 1, 2, 3, 4], [2, 3, 4, 5, 6], [6, 6, 0, 1, 1]])
+MEAN = np.random.default_rng(1).normal(100, 30, (3, 5, 13, 15)).astype(np.float32)
+NAMES = ("conv1a", "fc6")
+
+
+def preprocessed(images):
+    size = NETWORK.frame_size
+    return np.stack(
+        [
+            preprocess([images[n] for n in clip], mean=MEAN, resize_to=size, crop=(13, 15))
+            for clip in ORDER
+        ]
+    )
+
+
+@pytest.mark.parametrize("size", [(24, 32), (15, 20), (13, 15), (9, 7)])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", ["native", "torch"])
-def test_pixels_give_the_bits_that_preprocessed_clips_give(kind, precision):
+def test_pixels_give_the_bits_that_preprocessed_clips_give(kind, precision, size, frames):
     if kind == "native" and precision != "fp32":
         pytest.skip("fp32 alone")
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (3, 5, 13, 15, 3), np.uint8)
-    mean = rng.normal(100, 30, (3, 5, 13, 15)).astype(np.float32)
-    ready = np.stack(
-        [preprocess(list(clip), mean=mean, resize_to=None, crop=(13, 15)) for clip in frames]
-    )
+    assert NETWORK.frame_size == (15, 20)
+    images = frames(*size)
     engine = Engine(NETWORK, WEIGHTS, engine=kind, device="cpu", precision=precision)
-    names = ("conv1a", "fc6")
-    waits = [engine.start(frames, mean, names), engine.start(frames[:2], mean, names)]
-    expected = engine.run(ready, names)
+    waits = [engine.start(images, ORDER[:n], MEAN, NAMES) for n in (3, 2)]
+    expected = engine.run(preprocessed(images), NAMES)
     for wait, number in zip(waits, (3, 2), strict=True):
         got = wait()
-        for name in names:
+        for name in NAMES:
             np.testing.assert_array_equal(got[name], expected[name][:number])
-    with pytest.raises(ValueError, match=r"must be uint8 \(N, 5, 13, 15, 3\), got float32"):
-        engine.start(ready, mean)
+
+
+def test_frames_of_several_sizes_may_make_a_clip(frames):
+    images = [*frames(24, 32)[:4], *frames(15, 20)[4:]]
+    engine = Engine(NETWORK, WEIGHTS, engine="torch", device="cpu")
+    got, expected = engine.start(images, ORDER, MEAN)(), engine.run(preprocessed(images))
+    np.testing.assert_array_equal(got["fc6"], expected["fc6"])
+
+
+def test_a_device_that_resizes_otherwise_is_found_out(frames, monkeypatch):
+    calls = []
+
+    def off_by_one(pixels, size, crop):
+        calls.append(size)
+        cut = torch_resize.resized(pixels, size, crop)
+        cut[-1, 0, 0, 0] ^= 1
+        return cut
+
+    monkeypatch.setattr("kinema.engine.torch_runner.resized", off_by_one)
+    images = frames(24, 32)
+    engine = Engine(NETWORK, WEIGHTS, engine="torch", device="cpu")
+    expected = engine.run(preprocessed(images))["fc6"]
+    with pytest.warns(UserWarning, match="resizes frames of 32x24 otherwise than OpenCV"):
+        got = engine.start(images, ORDER, MEAN)()
+    with warnings.catch_warnings(action="error"):
+        again = engine.start(images, ORDER, MEAN)()
+    assert len(calls) == 1
+    np.testing.assert_array_equal(got["fc6"], expected)
+    np.testing.assert_array_equal(again["fc6"], expected)
+
+
+def test_what_are_no_frames_or_clips_is_refused(frames):
+    engine = Engine(NETWORK, WEIGHTS, engine="torch", device="cpu")
+    with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8, got float64"):
+        engine.start([np.zeros((3, 4, 3))], ORDER, MEAN)
+    with pytest.raises(ValueError, match=r"must be \(N, 5\) numbers of frames, got \(3, 4\)"):
+        engine.start(frames(9, 7), ORDER[:, :4], MEAN)

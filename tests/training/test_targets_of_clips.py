@@ -16,7 +16,7 @@ from kinema.training.batches import Batches  # noqa: E402
 from kinema.training.clip_store import ClipStore, ClipWriter  # noqa: E402
 from kinema.training.pictures import encode  # noqa: E402
 from kinema.training.processes import Processes  # noqa: E402
-from kinema.training.resident import ResidentBatches  # noqa: E402
+from kinema.training.resident import ResidentBatches, SentBatches, batches_on  # noqa: E402
 from kinema.training.sampling import Sampler, read_clip  # noqa: E402
 from kinema.training.targets import Targets, variant_of  # noqa: E402
 from kinema.video.synthetic import draw_video  # noqa: E402
@@ -79,15 +79,16 @@ def test_pairs_are_one_clip_forwards_and_backwards(store):
         assert paired[2 * n + 1] == dataclasses.replace(plain[n], reversed=True)
 
 
+@pytest.mark.parametrize("kind", [ResidentBatches, SentBatches])
 @pytest.mark.parametrize("mean", ["constants", "volume", "crop"])
-def test_frames_that_a_device_holds_make_the_same_clips(store, mean):
+def test_frames_that_a_device_holds_or_gets_make_the_same_clips(store, mean, kind):
     shape = {"constants": (3,), "volume": (3, 16, 30, 40), "crop": (3, 16, 24, 24)}[mean]
     values = np.random.default_rng(0).uniform(60, 160, shape).astype(np.float32)
     order = sampler(store, reversed=0.5, fast=0.5, brightness=0.2)
     with Processes("cpu", "torch", threads=1) as processes:
         options = {"mean": values, "batch": 20, "processes": processes}
         read = list(Batches(store, order, NETWORK, **options).steps(0, 3))
-        held = list(ResidentBatches(store, order, NETWORK, **options).steps(0, 3))
+        held = list(kind(store, order, NETWORK, **options).steps(0, 3))
     for one, two in zip(read, held, strict=True):
         assert two.clips.is_contiguous(memory_format=torch.channels_last_3d)
         np.testing.assert_array_equal(one.clips, two.clips.numpy())
@@ -101,7 +102,8 @@ def test_frames_that_a_device_holds_make_the_same_clips(store, mean):
     ("stream", "shape"), [("flow", (2, 3, 10, 12)), ("imagenet", (5, 3, 2, 3))]
 )
 @pytest.mark.parametrize("short", ["repeat", "wrap"])
-def test_a_device_holds_other_streams_too(stream, shape, short):
+@pytest.mark.parametrize("kind", [ResidentBatches, SentBatches])
+def test_a_device_holds_or_gets_other_streams_too(stream, shape, short, kind):
     """Two videos of four and three frames, every second of which makes a clip that is too short."""
     store = ClipStore(FORMATS / "kinema-clips-3.clips")
     size, crop = store.size_of(stream), shape[2:]
@@ -111,7 +113,7 @@ def test_a_device_holds_other_streams_too(stream, shape, short):
     with Processes("cpu", "torch", threads=1) as processes:
         options = {"mean": mean, "batch": 8, "processes": processes}
         read = list(Batches(store, order, model, **options).steps(0, 2))
-        held = list(ResidentBatches(store, order, model, **options).steps(0, 2))
+        held = list(kind(store, order, model, **options).steps(0, 2))
     assert {order[n].flip for n in range(16)} == {True, False}
     for one, two in zip(read, held, strict=True):
         np.testing.assert_allclose(one.clips, two.clips.numpy(), atol=1e-6)
@@ -152,3 +154,11 @@ def test_variants_are_kept(tmp_path):
     np.testing.assert_array_equal(again.variant, targets.variant)
     plain = dataclasses.replace(targets, variant=None)
     assert plain.sha256 != targets.sha256
+
+
+@pytest.mark.parametrize(("free", "kind"), [(10**9, ResidentBatches), (10, SentBatches)])
+def test_frames_are_held_where_they_fit(store, free, kind, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    material = types.SimpleNamespace(store=store, train=store.videos)
+    assert batches_on(types.SimpleNamespace(kind="cuda", device="cuda"), material) is kind
+    assert batches_on(types.SimpleNamespace(kind="cpu", device="cpu"), material) is Batches

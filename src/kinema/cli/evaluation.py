@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from kinema.cli import options
 from kinema.cli.end import Done
 from kinema.cli.options import (
+    ComputeFeatures,
     DatasetPath,
     Features,
     GuardedSplits,
@@ -47,7 +48,7 @@ def transfer(
     svm: Svm = Svm(),
     splits: GuardedSplits = GuardedSplits(),
     labels: Labels = Labels(),
-    threads: Threads = None,
+    compute: ComputeFeatures = ComputeFeatures(),
     reading: Reading = Reading(),
     max_skipped: MaxSkipped = 0,
 ) -> Done:
@@ -70,7 +71,7 @@ def transfer(
         cache=out / "features",
         pictures=True,
         also=_filmstrips(out, reading),
-        threads=threads,
+        **vars(compute),
         progress=True,
         **features.given(),
         **vars(svm),
@@ -95,7 +96,7 @@ def compare(
     svm: Svm = Svm(),
     splits: GuardedSplits = GuardedSplits(),
     labels: Labels = Labels(),
-    threads: Threads = None,
+    compute: ComputeFeatures = ComputeFeatures(),
     reading: Reading = Reading(),
     learning: Learning = Learning(),
     max_skipped: MaxSkipped = 0,
@@ -130,7 +131,7 @@ def compare(
         cache=out / "features",
         pictures=True,
         also=_filmstrips(out, reading),
-        threads=threads,
+        **vars(compute),
         progress=True,
         **features.given(),
         **vars(svm),

@@ -212,6 +212,16 @@ class PreciseCompute:
     """CPU threads of the network; all by default."""
 
 
+@flags(COMPUTING)
+class ComputeFeatures:
+    """How the features of labelled videos are computed."""
+
+    precision: Precision = "fp32"
+    """Numbers of C3D's features; tf32, bf16, fp16 are faster and less exact, on a CUDA device."""
+    threads: int | None = None
+    """CPU threads of the network; all by default."""
+
+
 @flags(LEARNING)
 class Learning:
     """How networks are learned that are rows of a comparison."""

@@ -55,8 +55,8 @@ class Steps:
 
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """tf32 is for a CUDA device; bf16 is automatic mixed precision."""
-    compile: Switch = False
-    """Let PyTorch compile the network."""
+    compile: bool | None = None
+    """Whether PyTorch compiles the network; where it pays by default, in bf16 and tf32 on a GPU."""
     accumulate: int = 1
     """Parts that a batch is computed in, for less memory."""
 

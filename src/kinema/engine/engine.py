@@ -186,38 +186,54 @@ class Engine:
         return self._in_range(run(clips, wanted))
 
     def start(
-        self, frames: np.ndarray, mean: np.ndarray, layers: Sequence[str] = ("fc6",)
+        self,
+        frames: Sequence[np.ndarray],
+        clips: np.ndarray,
+        mean: np.ndarray,
+        layers: Sequence[str] = ("fc6",),
     ) -> Callable[[], dict[str, np.ndarray]]:
-        """Begin `run` on pixels; a CUDA device goes on by itself. Safe in any thread.
+        """Begin `run` on clips of frames; a CUDA device goes on by itself. Safe in any thread.
 
-        The mean is subtracted in fp32, which gives the bits of `clips.preprocess`. Frames have
-        their size already: another device's way of resizing would give other pixels.
+        Frames are resized to the network's `frame_size`, and their centres cut out: on a CUDA
+        device by whole numbers that give OpenCV's bytes. The mean is subtracted in fp32, which
+        gives the bits of `clips.preprocess`.
 
         Args:
-            frames: (N, T, H, W, 3) uint8 RGB.
-            mean: (3, T, H, W) float32, B, G, R.
+            frames: F of (H, W, 3) uint8 RGB, each once though several clips may have it.
+            clips: (N, T) of each clip the numbers of its frames.
+            mean: (3, T, *crop) float32, B, G, R.
             layers: names of layers of the network.
 
         Returns:
             A call that waits, and gives what `run` gives.
 
         Raises:
-            ValueError: not such frames; no such layer.
+            ValueError: not such frames or clips; no such layer.
         """
-        channels, *sizes = self.network.input_shape
-        if frames.dtype != np.uint8 or frames.shape[1:] != (*sizes, channels):
-            raise ValueError(
-                f"`frames` must be uint8 (N, {', '.join(map(str, sizes))}, {channels}), got "
-                f"{frames.dtype} {frames.shape}."
-            )
+        _, length, *crop = self.network.input_shape
+        for frame in frames:
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+                raise ValueError(
+                    f"`frames` must be (H, W, 3) uint8, got {frame.dtype} {frame.shape}."
+                )
+        if clips.ndim != 2 or clips.shape[1] != length:
+            raise ValueError(f"`clips` must be (N, {length}) numbers of frames, got {clips.shape}.")
         for layer in layers:
             self.network.check_layer(layer)
+        if self.kind == "torch" and self._unchecked is None and len(clips):
+            packed = self._runner.packed(frames)
+            with self._lock:
+                wait = self._runner.start(packed, clips, mean, tuple(dict.fromkeys(layers)))
+            return lambda: self._in_range(wait())
+        from kinema.video.clips import resize  # the rest of the engine reads no videos
+
+        size = self.network.frame_size
+        top, left = ((whole - part) // 2 for whole, part in zip(size, crop, strict=True))
+        cut = slice(top, top + crop[0]), slice(left, left + crop[1])
+        pixels = np.stack([resize(frame, size)[cut] for frame in frames])[clips]
+        x = pixels.transpose(0, 4, 1, 2, 3)[:, ::-1].astype(np.float32, order="C")
         with self._lock:
-            if self.kind == "torch" and self._unchecked is None and len(frames):
-                wait = self._runner.start(frames, mean, tuple(dict.fromkeys(layers)))
-                return lambda: self._in_range(wait())
-            clips = frames.transpose(0, 4, 1, 2, 3)[:, ::-1].astype(np.float32, order="C")
-            outputs = self.run(clips - mean, layers)
+            outputs = self.run(x - mean, layers)
         return lambda: outputs
 
     def _in_range(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -276,6 +292,12 @@ class Engine:
     def __repr__(self) -> str:
         # A part of cache keys; the precision is a setting of its own there.
         return f"Engine(kind={self.kind!r}, device={self.device!r})"
+
+
+def check_computable(precision: str) -> None:
+    """Refuse a precision that no engine of this machine computes in."""
+    check_precision(precision)
+    _resolve("auto", "auto", precision)
 
 
 def _resolve(kind: str, device: str, precision: str) -> tuple[str, str]:

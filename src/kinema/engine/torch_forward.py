@@ -16,7 +16,6 @@ Note [Steady sizes]
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -24,14 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kinema.engine.first_layers import FirstLayers, note, triton_ways
 from kinema.engine.precision import rounded
 from kinema.engine.torch_network import UserModule, apply_layer
 from kinema.model import Model, UserModel
 from kinema.network import Conv3d, Linear, Network, Softmax, as_network
-
-FUSED_STEM = False
-"""Whether the first convolution is `triton_stem`'s: not until a GPU has told whether it is faster,
-see benchmarks/gpu.py."""
 
 Forward = Callable[[Tensor, Sequence[str]], dict[str, Tensor]]
 """Clips on the device and names of layers to the layers' outputs there, fp32."""
@@ -142,7 +138,8 @@ class FastForward:
         parameters: by name, on the device.
         precision: one of `precision.PRECISIONS`.
         compiled: whether to let PyTorch compile it.
-        fused: whether to compute the first convolution and pooling by `triton_stem`, if it can.
+        fused: whether the first convolution and pooling go by `triton_stem`, if they can; None for
+            whatever is faster on a CUDA device, see `first_layers`.
     """
 
     def __init__(
@@ -152,77 +149,74 @@ class FastForward:
         *,
         precision: str,
         compiled: bool = True,
-        fused: bool = FUSED_STEM,
+        fused: bool | None = None,
     ) -> None:
         self._network = network
         self._dtype = DTYPES[precision]
         self._parameters = {name: self._laid_out(tensor) for name, tensor in parameters.items()}
         self._compiled: Any = None
         if compiled:
-            _allow_shapes(64)
+            _allow_shapes(128)
             try:
                 self._compiled = torch.compile(self._layers, dynamic=False)
             except RuntimeError as error:  # of a Python that it does not know yet
-                self._compiled = None
-                _note("PyTorch could not compile the network", error)
-        self._stem = self._made_stem() if fused and precision in ("bf16", "fp16") else None
+                note("PyTorch could not compile the network", error)
+        on_gpu = next(iter(parameters.values())).is_cuda
+        is_asked = on_gpu if fused is None else fused
+        ways = {}
+        if is_asked and precision in ("bf16", "fp16"):
+            ways = triton_ways(network, self._parameters)
+        self.first = None
+        if ways:
+            self.first = FirstLayers(
+                network,
+                self._parameters,
+                precision,
+                plain=lambda x: self._run(x, (network.layers[1].name,), 0)[0],
+                ways=ways,
+                try_plain=fused is None,
+            )
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether PyTorch compiles it, as far as is known yet."""
+        return self._compiled is not None
 
     def __call__(self, x: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
-        number, names = len(x), tuple(wanted)
-        x = self._laid_out(filled_up(x))
-        return {
-            name: output[:number].float()
-            for name, output in zip(names, self._outputs(x, names), strict=True)
-        }
+        number, names, begin = len(x), tuple(wanted), 0
+        x = self.ready(x)
+        if self.first is not None and self._network.layers[0].name not in names:
+            x, begin = self.first(x), 2
+        outputs = self._run(x, names, begin)
+        return {name: output[:number].float() for name, output in zip(names, outputs, strict=True)}
 
-    def _outputs(self, x: Tensor, names: tuple[str, ...]) -> tuple[Tensor, ...]:
-        begin = 0
-        if self._stem is not None and self._network.layers[0].name not in names:
-            try:
-                x, begin = self._stem(x), 1
-            except torch.cuda.OutOfMemoryError:
-                raise
-            except Exception as error:  # of many kinds, for what is missing is found late
-                self._stem = None
-                _note("Triton could not compile the first convolution", error)
+    def ready(self, x: Tensor) -> Tensor:
+        """Clips as they go through the layers: filled up, laid out and in the short format."""
+        return self._laid_out(filled_up(x))
+
+    def _run(self, x: Tensor, names: tuple[str, ...], begin: int) -> tuple[Tensor, ...]:
         if self._compiled is not None:
             try:
                 outputs: tuple[Tensor, ...] = self._compiled(x, names, begin)
                 return outputs
             except torch.cuda.OutOfMemoryError:
                 raise
-            except Exception as error:
+            except Exception as error:  # of many kinds, for what is missing is found late
                 self._compiled = None
-                _note("PyTorch could not compile the network", error)
+                note("PyTorch could not compile the network", error)
         return self._layers(x, names, begin)
 
     def _layers(self, x: Tensor, names: tuple[str, ...], begin: int) -> tuple[Tensor, ...]:
-        """From layer number `begin` on; from 1, whose output is given then, or from 0."""
-        outputs = {}
-        for index, layer in enumerate(self._network.layers[: _last(self._network, names) + 1]):
-            if index < begin:
-                continue
+        """From layer number `begin` on, given the output of the one before it."""
+        layers = self._network.layers[: _last(self._network, names) + 1]
+        outputs = {layers[begin - 1].name: x} if begin else {}  # others are freed at once
+        for layer in layers[begin:]:
             if isinstance(layer, Softmax):
                 x = x.float()
-            if index != 1 or not begin:
-                x = apply_layer(layer, x, *_of(layer.name, self._parameters))
+            x = apply_layer(layer, x, *_of(layer.name, self._parameters))
             if layer.name in names:
                 outputs[layer.name] = x
         return tuple(outputs[name] for name in names)
-
-    def _made_stem(self) -> Callable[[Tensor], Tensor] | None:
-        try:
-            from kinema.engine.triton_stem import can_fuse, convolve_and_pool, packed
-        except ImportError as error:
-            _note("Triton is not there", error)
-            return None
-        if not can_fuse(self._network):
-            return None
-        weight, bias = _of(self._network.layers[0].name, self._parameters)
-        assert weight is not None
-        assert bias is not None
-        matrix = packed(weight)
-        return lambda x: convolve_and_pool(x, matrix, bias)
 
     def _laid_out(self, tensor: Tensor) -> Tensor:
         if tensor.ndim == 5:
@@ -236,11 +230,6 @@ def _allow_shapes(number: int) -> None:
 
     name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
     setattr(config, name, max(getattr(config, name), number))
-
-
-def _note(what: str, error: Exception) -> None:
-    reason = " ".join(str(error).split())[:200]
-    warnings.warn(f"{what}, and what it does is done slower: {reason}", stacklevel=4)
 
 
 def filled_up(x: Tensor) -> Tensor:

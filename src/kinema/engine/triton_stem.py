@@ -2,11 +2,14 @@
 
 Three channels are few for cuDNN, and the output of the first convolution is the largest array of
 the network: here it is never written. A program computes some pooled places for all output
-channels; of each place the four samples are products of a tile,
+channels. The four samples of a place see a window of 3 x 4 x 4 pixels between them, which is read
+once, a frame's window of 4 x 4 pixels of four channels (one is zero) as a row of 64 factors:
 
-    (places, 81 taps and 15 zeros) x (96, channels)
+    sample = sum of three products,  (places, 64) x (64, channels)     of which the largest is kept
 
-of which it keeps the largest. Products are summed in fp32; the one rounding is that of the output.
+A sample's matrix is zero where the window is not the sample's. Three products of 64 take the tensor
+cores no longer than the window takes to be read; pixels of four channels begin at 8 bytes, so that
+they are read at once. Products are summed in fp32; the one rounding is that of the output.
 """
 
 from __future__ import annotations
@@ -20,14 +23,9 @@ from torch import Tensor
 
 from kinema.network import Conv3d, MaxPool3d, Network
 
-TAPS = 3 * 3 * 3 * 3
-"""Of a 3x3x3 kernel over three channels."""
-
-PADDED_TAPS = 96
-"""In three parts of 32: sizes in Triton are powers of two, and a product's at least 16."""
-
-PLACES = 64
-"""Of a program."""
+TILES = ((64, 4, 2), (64, 4, 1), (64, 4, 3), (128, 8, 2), (128, 4, 2), (256, 8, 1), (256, 8, 2))
+"""Places and warps of a program, and how many products are read ahead: which of them is fastest, a
+device tells, see `first_layers`."""
 
 
 def can_fuse(network: Network) -> bool:
@@ -45,70 +43,100 @@ def can_fuse(network: Network) -> bool:
 
 
 def packed(weight: Tensor) -> Tensor:
-    """(96, O) of a weight (O, 3, 3, 3, 3): taps by time, height, width, channel, then zeros."""
-    matrix = weight.permute(2, 3, 4, 1, 0).reshape(TAPS, len(weight))
-    return torch.cat([matrix, matrix.new_zeros(PADDED_TAPS - TAPS, len(weight))]).contiguous()
+    """(2, 2, 3, 4, 4, 4, O) of a weight (O, 3, 3, 3, 3).
+
+    By the sample's row and column, then frame, row, column and channel of the window.
+    """
+    matrices = weight.new_zeros(2, 2, 3, 4, 4, 4, len(weight))
+    taps = weight.permute(2, 3, 4, 1, 0)
+    for row in range(2):
+        for column in range(2):
+            matrices[row, column, :, row : row + 3, column : column + 3, :3] = taps
+    return matrices
 
 
-def convolve_and_pool(x: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
+def convolve_and_pool(
+    x: Tensor, matrices: Tensor, bias: Tensor, *, tile: tuple[int, int, int] = TILES[0]
+) -> Tensor:
     """The output of conv1a, ReLU and pool1.
 
     Args:
         x: (N, 3, T, H, W) bf16 or fp16, even H and W.
-        matrix: what `packed` gives, of the same kind.
+        matrices: what `packed` gives, of the same kind.
         bias: (O,).
+        tile: one of `TILES`.
 
     Returns:
         (N, O, T, H / 2, W / 2) of the same kind, channels last.
     """
-    x = x.contiguous(memory_format=torch.channels_last_3d)
     number, _, length, height, width = x.shape
-    channels = matrix.shape[1]
-    shape = (number, channels, length, height // 2, width // 2)
-    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d)
+    channels = matrices.shape[-1]
+    like: Any = {"dtype": x.dtype, "device": x.device, "memory_format": torch.channels_last_3d}
+    pixels = torch.empty((number, 4, length, height, width), **like)
+    pixels[:, :3] = x
+    pixels[:, 3] = 0
+    y = torch.empty((number, channels, length, height // 2, width // 2), **like)
     places = number * length * (height // 2) * (width // 2)
-    grid = (triton.cdiv(places, PLACES),)
-    _kernel[grid](x, matrix, bias, y, places, length, height, width, channels, PLACES)
+    size, warps, stages = tile
+    _kernel[(triton.cdiv(places, size),)](
+        pixels,
+        matrices,
+        bias,
+        y,
+        places,
+        length,
+        height,
+        width,
+        channels,
+        size,
+        num_warps=warps,
+        num_stages=stages,
+    )
     return y
 
 
 @triton.jit
-def _kernel(
-    x: Any,
-    matrix: Any,
-    bias: Any,
-    y: Any,
-    places: Any,
-    length: Any,
-    height: Any,
-    width: Any,
-    OUT: tl.constexpr,
-    M: tl.constexpr,
-) -> None:
+def _window(x, corner, steps, inside, time, length, pixels, ahead):  # type: ignore[no-untyped-def]
+    """(places, 64) factors of the frame that is `ahead` of a place's own by -1, 0 or 1."""
+    is_frame = (time + ahead >= 0) & (time + ahead < length)
+    at = (corner + ahead * pixels)[:, None] + steps[None, :]
+    return tl.load(x + at, mask=inside & is_frame[:, None], other=0.0)
+
+
+@triton.jit
+def _kernel(  # type: ignore[no-untyped-def]
+    x, matrices, bias, y, places, length, height, width, OUT: tl.constexpr, M: tl.constexpr
+):
     place = tl.program_id(0) * M + tl.arange(0, M)
     is_there = place < places
     columns, rows = width // 2, height // 2
-    left = place % columns * 2
-    top = place // columns % rows * 2
-    time = place // (columns * rows) % length
-    clip = (place // (columns * rows * length)).to(tl.int64)
+    left = place % columns * 2 - 1
+    top = place // columns % rows * 2 - 1
+    frame = place // (columns * rows)
+    time = frame % length
+    # A batch may have more values than 2**31, so its offsets are of 64 bits.
+    pixels = (height * width * 4).to(tl.int64)
+    corner = frame.to(tl.int64) * pixels + (top * width + left) * 4
+
+    tap = tl.arange(0, 64)
+    down, right = tap // 16, tap // 4 % 4
+    steps = (down * width + right) * 4 + tap % 4
+    h, w = top[:, None] + down[None, :], left[:, None] + right[None, :]
+    inside = is_there[:, None] & (h >= 0) & (h < height) & (w >= 0) & (w < width)
+    before = _window(x, corner, steps, inside, time, length, pixels, -1)
+    now = _window(x, corner, steps, inside, time, length, pixels, 0)
+    after = _window(x, corner, steps, inside, time, length, pixels, 1)
+
     out = tl.arange(0, OUT)
+    factors = matrices + tap[:, None] * OUT + out[None, :]
     best = tl.full((M, OUT), float("-inf"), tl.float32)
-    for sample in tl.static_range(4):
-        total = tl.zeros((M, OUT), tl.float32)
-        for part in tl.static_range(3):
-            tap = part * 32 + tl.arange(0, 32)
-            t = time[:, None] + (tap // 27 - 1)[None, :]
-            h = (top + sample // 2)[:, None] + (tap // 9 % 3 - 1)[None, :]
-            w = (left + sample % 2)[:, None] + (tap // 3 % 3 - 1)[None, :]
-            inside = is_there[:, None] & (tap < 81)[None, :]
-            inside = inside & (t >= 0) & (t < length)
-            inside = inside & (h >= 0) & (h < height) & (w >= 0) & (w < width)
-            at = ((clip[:, None] * length + t) * height + h) * width + w
-            factors = tl.load(x + at * 3 + (tap % 3)[None, :], mask=inside, other=0.0)
-            weights = tl.load(matrix + tap[:, None] * OUT + out[None, :])
-            total = tl.dot(factors, weights, total)
+    for _ in range(4):
+        total = tl.dot(before, tl.load(factors))
+        total = tl.dot(now, tl.load(factors + 64 * OUT), total)
+        total = tl.dot(after, tl.load(factors + 128 * OUT), total)
         best = tl.maximum(best, total)
+        factors += 192 * OUT
     best = tl.maximum(best + tl.load(bias + out).to(tl.float32)[None, :], 0.0)
-    at = place[:, None].to(tl.int64) * OUT + out[None, :]
-    tl.store(y + at, best.to(y.dtype.element_ty), mask=is_there[:, None])
+    first = y + tl.program_id(0).to(tl.int64) * M * OUT
+    at = tl.arange(0, M)[:, None] * OUT + out[None, :]
+    tl.store(first + at, best.to(y.dtype.element_ty), mask=is_there[:, None])

@@ -64,6 +64,7 @@ def compare(
     encoder: str | os.PathLike[str] | None = None,
     seed: int = 0,
     flip: bool = True,
+    precision: str = "fp32",
     progress: bool = False,
     also: Also = no_steps,
 ) -> Result:
@@ -91,6 +92,7 @@ def compare(
         colours, video_seconds: see `loop.Reading`.
         width, crop, seconds, iterations, published, views, encoder, seed, flip: of rows that learn
             a network for each split, as slow-fusion; see `methods.options.Learning`.
+        precision: of C3D's numbers, see `Engine`; a cache keeps each one's features apart.
         progress: whether to show progress on standard error.
         also: what else is to be made of the videos while they are decoded, given how many there
             are: steps of a walk, see `video.steps`.
@@ -111,7 +113,7 @@ def compare(
     with features_folder(cache) as folder:
         learning = Learning(width, crop, seconds, iterations, published, views, encoder, seed, flip)
         options = Options(
-            nets, layer, stride, l2, cost, folder, threads, progress, reading, learning
+            nets, layer, stride, l2, cost, folder, threads, progress, reading, learning, precision
         )
         if not isinstance(methods, Mapping):
             papers = rows_of_paper(len(nets))
@@ -190,6 +192,7 @@ def result_of(
             "cost": options.cost,
             "folds": None if dataset.splits else len(splits),
             "colours": options.reading.colours,
+            **({} if options.precision == "fp32" else {"precision": options.precision}),
         },
         skipped=experiment.skipped,
         notes=(*experiment.notes, *_notes(dataset, splits), *_teachers(options.weights)),

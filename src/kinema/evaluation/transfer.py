@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kinema.datasets.types import Dataset
 from kinema.evaluation.compare import check_leaks, result_of
@@ -70,6 +71,7 @@ def transfer(
     force: bool = False,
     colours: str = "file",
     video_seconds: float | None = None,
+    precision: str = "fp32",
     progress: bool = False,
     also: Also = no_steps,
 ) -> Transfer:
@@ -95,7 +97,8 @@ def transfer(
     nets = resolve_all(named)
     reading = Reading(colours, video_seconds)
     with features_folder(cache) as folder:
-        options = Options(nets, layer, stride, l2, cost, folder, threads, progress, reading)
+        how: Any = {"reading": reading, "precision": precision}
+        options = Options(nets, layer, stride, l2, cost, folder, threads, progress, **how)
         check_same_clips(nets)
         methods = build(["c3d" if len(nets) == 1 else "c3d-nets"], options)
 

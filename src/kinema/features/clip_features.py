@@ -21,7 +21,7 @@ from kinema.engine.engine import Engine
 from kinema.engine.opencv import PictureEngine
 from kinema.network import architecture_key
 from kinema.picture_network import LAYER, SIDE
-from kinema.video.clips import preprocess, resizing
+from kinema.video.clips import preprocess, resize, resize_frame, resizing
 from kinema.video.crops import check_crops, crops_of
 from kinema.video.reader import Frame
 from kinema.weights.file import Weights
@@ -32,6 +32,24 @@ OF_NETWORKS: Mapping[str, Any] = MappingProxyType(
     {"layer": "fc6", "mean": None, "device": "auto", "engine": "auto", "precision": "fp32"}
 )
 """Settings that only networks of clips have a choice of, with their defaults."""
+
+
+MOST_OF_FRAME = 5
+"""How many times the network's own pixels a frame may have to be sent to a GPU whole, and resized
+there: 352x288 of C3D's. To copy one of 320x240 takes a tenth of the time to resize it, of 640x480
+half, and it waits in memory meanwhile."""
+
+
+@functools.cache
+def sparing(size: tuple[int, int]) -> Callable[[Frame], Frame]:
+    """`clips.resizing` of frames that are too large to be resized on a GPU; others stay."""
+    most = MOST_OF_FRAME * size[0] * size[1]
+
+    def shrink(frame: Frame) -> Frame:
+        height, width = frame.image.shape[:2]
+        return frame if height * width <= most else resize_frame(frame, size)
+
+    return shrink
 
 
 class ClipFeature:
@@ -75,15 +93,13 @@ class ClipFeature:
         """(N, D) float32 features of crops (N, 3, T, H, W)."""
         raise NotImplementedError
 
-    def prepare_to_start(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """What `start` takes of a clip, of its shrunk frames; several are concatenated."""
-        return self.prepare(images)
+    def start(self, clips: Sequence[Sequence[np.ndarray]]) -> Callable[[], np.ndarray]:
+        """Begin to compute the rows of clips, on a device that does so by itself; the call waits.
 
-    def start(self, inputs: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begin to compute the rows, on a device that does so by itself; the call waits for them.
-
-        Safe in any thread.
+        Args:
+            clips: the shrunk frames of each. Safe in any thread.
         """
+        inputs = np.concatenate([self.prepare(images) for images in clips])
         return functools.partial(self.rows, inputs)
 
     def settings(self) -> dict[str, Any]:
@@ -116,7 +132,6 @@ class LayerFeature(ClipFeature):
             )
         self.layer = layer
         self.layer_shape = network.feature_shape(layer)
-        self.shrink = resizing(network.frame_size)
         self._crop = (crop[0], crop[1])
         self.crops = crops
         self._crops = crops_of(crops, network.frame_size, self._crop)
@@ -135,11 +150,15 @@ class LayerFeature(ClipFeature):
             precision=precision,
             threads=threads,
         )
+        shrinking = sparing if self._sends_pixels else resizing
+        self.shrink = shrinking(network.frame_size)
 
     def prepare(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """See `clips.preprocess`."""
         mean, found = self.weights.mean, []
         assert mean is not None
+        size = self.weights.network.frame_size
+        images = [one if one.shape[:2] == size else resize(one, size) for one in images]
         for crop in self._crops:
             clip = preprocess(
                 images, mean=mean, resize_to=None, crop=self._crop, offset=crop.offset
@@ -147,20 +166,15 @@ class LayerFeature(ClipFeature):
             found.append(clip[..., ::-1] if crop.mirrored else clip)
         return np.stack(found)
 
-    def prepare_to_start(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """(1, T, H, W, 3) uint8 RGB, where a device subtracts the mean: a quarter of the bytes."""
+    def start(self, clips: Sequence[Sequence[np.ndarray]]) -> Callable[[], np.ndarray]:
+        """By the engine, from pixels: a frame that is in several clips is sent once."""
         if not self._sends_pixels:
-            return self.prepare(images)
-        top, left = self._crops[0].offset
-        height, width = self._crop
-        return np.stack([one[top : top + height, left : left + width] for one in images])[None]
-
-    def start(self, inputs: np.ndarray) -> Callable[[], np.ndarray]:
-        """By the engine, which subtracts the mean exactly as `preprocess` does."""
-        if not self._sends_pixels:
-            return super().start(inputs)
-        wait = self.engine.start(inputs, self._mean_of_crop, (self.layer,))
-        return lambda: wait()[self.layer].reshape(len(inputs), -1)
+            return super().start(clips)
+        frames = {id(image): image for images in clips for image in images}
+        places = {key: place for place, key in enumerate(frames)}
+        order = np.array([[places[id(image)] for image in images] for images in clips])
+        wait = self.engine.start([*frames.values()], order, self._mean_of_crop, (self.layer,))
+        return lambda: wait()[self.layer].reshape(len(clips), -1)
 
     @property
     def _sends_pixels(self) -> bool:

@@ -46,6 +46,7 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             with a warning, and goes on.
         colours: one of `video.COLOURS`.
         video_seconds: the longest time that a video may take; None is for ever.
+        precision: of the network's numbers, see `Engine`; a cache keeps each one's tables apart.
 
     Attributes:
         n_features_in_: 1, the path.
@@ -74,6 +75,7 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         on_error: str = "raise",
         colours: str = "file",
         video_seconds: float | None = None,
+        precision: str = "fp32",
     ) -> None:
         self.weights = weights
         self.layer = layer
@@ -84,6 +86,7 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.on_error = on_error
         self.colours = colours
         self.video_seconds = video_seconds
+        self.precision = precision
 
     def fit(self, X: Any, y: Any = None) -> C3DFeatures:
         """Check the parameters and paths; nothing is learned.
@@ -170,7 +173,8 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         files = [file_of(net) for net in nets if isinstance(net, str | os.PathLike)]
         changed = tuple(file.stat().st_mtime_ns for file in files if file.is_file())
         reading = Reading(self.colours, self.video_seconds)
-        return _make_extractor(nets, changed, self.layer, self.stride, self.threads, reading)
+        how = self.layer, self.stride, self.threads, reading, self.precision
+        return _make_extractor(nets, changed, *how)
 
     def _check(self, sources: Iterable[Source]) -> None:
         """Refuse what is wrong before the first video is read."""
@@ -235,6 +239,7 @@ def _make_extractor(
     stride: int,
     threads: int | None,
     reading: Reading,
+    precision: str,
 ) -> Extractor:
     """Kept between calls, three nets and one more: packing weights takes longer than a short video.
 
@@ -242,4 +247,5 @@ def _make_extractor(
     """
     nets = resolve_all(weights)
     plan = ClipPlan(length=nets[0].network.input_shape[1], stride=stride)
-    return Extractor(nets, layer=layer, plan=plan, threads=threads, reading=reading)
+    how: Any = {"threads": threads, "reading": reading, "precision": precision}
+    return Extractor(nets, layer=layer, plan=plan, **how)

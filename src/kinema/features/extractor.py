@@ -188,16 +188,18 @@ class Extractor:
             VideoError, OSError: the video cannot be read, or breaks; clips before that were given.
         """
         promised = info.num_frames or 0
-        inputs: list[list[np.ndarray]] = []
+        inputs: list[list[Any]] = []  # of each clip what each feature takes, or its frames
         clips: list[Clip] = []
 
         def flush() -> Batch:
             done = min(clips[-1].stop_frame / promised, 1.0) if promised else 0.0
-            stacked = tuple(np.concatenate(each) for each in zip(*inputs, strict=True))
-            full = Batch(stacked, [replace(c, images=[]) for c in clips], done)
+            of_features = [*zip(*inputs, strict=True)]
+            full = Batch((), [*clips], done)
             if start:
-                each = zip(self.features, stacked, strict=True)
-                full = replace(full, inputs=(), started=tuple(one.start(x) for one, x in each))
+                each = zip(self.features, of_features, strict=True)
+                full = replace(full, started=tuple(one.start(x) for one, x in each))
+            else:
+                full = replace(full, inputs=tuple(map(np.concatenate, of_features)))
             inputs.clear()
             clips.clear()
             return full
@@ -205,8 +207,10 @@ class Extractor:
         try:
             starts = source.starts and sorted(source.starts)
             for clip in stream_clips(frames, self.plan, starts=starts, num_frames=num_frames):
-                inputs.append(self._prepare(clip.images, start))
-                clips.append(clip)
+                parts = self._parts(clip.images)
+                each = zip(self.features, parts, strict=True)
+                inputs.append(parts if start else [one.prepare(part) for one, part in each])
+                clips.append(replace(clip, images=[]))
                 if len(clips) == self.batch:
                     yield flush()
         except VideoError:
@@ -318,13 +322,9 @@ class Extractor:
             raise VideoError(str(table))
         return table
 
-    def _prepare(self, images: Sequence[Any], start: bool) -> list[np.ndarray]:
-        """What each feature takes of a clip, of its shrunk frames."""
-        parts = [images] if len(self.features) == 1 else zip(*images, strict=True)
-        return [
-            one.prepare_to_start(part) if start else one.prepare(part)
-            for one, part in zip(self.features, parts, strict=True)
-        ]
+    def _parts(self, images: Sequence[Any]) -> list[Any]:
+        """What each feature has of a clip: its shrunk frames."""
+        return [images] if len(self.features) == 1 else [*zip(*images, strict=True)]
 
 
 def _beside(rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -76,12 +76,12 @@ def features(
         ValueError: the network has no such layer, the stride is none, or the weights carry no mean.
     """
     with_mean(weights, None)
-    asked = {"layer": options.layer}
-    layer = meant_for_each((*options.weights, weights), asked)[-1]["layer"]
-    _check(options, weights.network, layer)
+    asked = {"layer": options.layer, "precision": options.precision}
+    mine = meant_for_each((*options.weights, weights), asked)[-1]
+    _check(options, weights.network, mine["layer"])
     return kind(
         weights=weights,
-        layer=layer,
+        **mine,
         stride=options.stride,
         cache=options.cache,
         l2=options.l2,

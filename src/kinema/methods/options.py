@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinema.engine.engine import check_computable
 from kinema.training.scoring import VIEWS
 from kinema.video.loop import PLAIN, Reading
 from kinema.weights.file import Weights
@@ -75,9 +76,11 @@ class Options:
         progress: whether to show the progress of what takes long.
         reading: how videos are read.
         learning: how networks are learned that are rows.
+        precision: of C3D's numbers, see `Engine`.
 
     Raises:
-        ValueError: there is no net, a net is named twice, or the cost is no positive number.
+        ValueError: there is no net, a net is named twice, the cost is no positive number, or there
+            is no device for the precision.
     """
 
     weights: tuple[Weights, ...]
@@ -90,9 +93,11 @@ class Options:
     progress: bool = False
     reading: Reading = PLAIN
     learning: Learning = Learning()
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         _check_nets(self.weights)
+        check_computable(self.precision)
         if self.cost is not None and not 0 < self.cost < math.inf:
             raise ValueError(f"`cost` must be more than 0 and finite, got {self.cost:g}.")
 

@@ -30,7 +30,7 @@ class Batch:
         labels: (N,) class indices.
         vectors: other targets by name: (N, D) float32, or (N,) classes of `heads.PLAYED`.
 
-    All are NumPy's, but the clips of `ResidentBatches` are PyTorch's.
+    All are NumPy's, but the clips of `resident` are PyTorch's.
     """
 
     clips: Any

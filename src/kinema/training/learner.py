@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
+from kinema.engine.first_clip import known_faults
+from kinema.engine.first_layers import note
 from kinema.engine.torch_network import TorchNetwork, UserModule, folded, module_of
 from kinema.model import Model, UserModel
 from kinema.training.descent import Descent, Optimiser, RunningMean, named_arrays
@@ -37,7 +40,8 @@ class Learner:
             are. A class of one's own takes pixels as they are.
         dropout: None for each layer's own probability, or one for all.
         accumulate: parts that a batch is computed in.
-        compile: let PyTorch compile the network.
+        compile: whether PyTorch compiles the network; None where it pays, in bf16 and tf32 on a
+            CUDA device. Where it cannot, it goes on without, and says so once.
         norm: learn with batch normalisation, see Note [Batch normalisation] in `torch_network`.
         class_rate, clip_gradients: see `Recipe`.
     """
@@ -54,7 +58,7 @@ class Learner:
         pixel_scale: int = 1,
         dropout: float | None = None,
         accumulate: int = 1,
-        compile: bool = False,
+        compile: bool | None = None,
         norm: bool = False,
         class_rate: float = 1.0,
         clip_gradients: float | None = None,
@@ -78,7 +82,15 @@ class Learner:
             rates=dict.fromkeys(model.class_parameters, class_rate) if class_rate != 1 else {},
         )
         self._average = None if average is None else RunningMean(self._state_module, average)
-        module: nn.Module = torch.compile(whole) if compile else whole
+        if compile is None:
+            pays = processes.kind == "cuda" and processes.precision != "fp32"
+            compile = pays and not isinstance(model, UserModel)
+        self._compiled = _Compiled(whole) if compile else None
+        module: nn.Module = self._compiled or whole
+        if processes.kind == "cuda":
+            versions: Any = {"cudnn_version": torch.backends.cudnn.version()}
+            for fault in known_faults(processes.precision, torch.__version__, **versions):
+                warnings.warn(fault, stacklevel=2)
         if processes.size > 1:
             # A class of one's own may have parameters that a head has no use for.
             unused = isinstance(model, UserModel)
@@ -117,11 +129,29 @@ class Learner:
         loss = torch.zeros((), device=self._processes.device)
         for index, (x, y, v) in enumerate(self._parts(clips, labels, vectors)):
             with self._sharing(index == self._accumulate - 1):
-                part = self.loss(x, y, v) / self._accumulate
-                part.backward()
-            loss += part.detach()
+                loss += self._gradients(x, y, v)
         self.descend(rate)
         return loss
+
+    def _gradients(self, clips: Tensor, labels: Tensor, vectors: Mapping[str, Tensor]) -> Tensor:
+        """Add those of a part of a batch, and give its share of the loss."""
+        is_first = all(p.grad is None for p in self._module.parameters())
+        try:
+            part = self.loss(clips, labels, vectors) / self._accumulate
+            part.backward()
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:
+            # The way back is compiled when it is first gone; processes must go it together.
+            if self._compiled is None or not is_first or self._processes.size > 1:
+                raise
+            if not self._compiled.give_up(error):
+                raise
+            for parameter in self._module.parameters():
+                parameter.grad = None
+            part = self.loss(clips, labels, vectors) / self._accumulate
+            part.backward()
+        return part.detach()
 
     def _parts(self, clips: Any, labels: Any, vectors: Mapping[str, Any]) -> Any:
         number = self._accumulate
@@ -227,6 +257,37 @@ class Learner:
         if self._pixel_scale == 1:
             return arrays
         return {**arrays, self._first: arrays[self._first] * self._pixel_scale}
+
+
+class _Compiled(nn.Module):
+    """A module that PyTorch compiles, or the module itself from the moment that it cannot."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        try:
+            self._run: Any = torch.compile(module, dynamic=False)
+        except RuntimeError as error:  # of a Python that it does not know yet
+            self._run = module
+            note("PyTorch could not compile the network", error)
+
+    def give_up(self, error: Exception) -> bool:
+        """Go on uncompiled; False if it does already, and the error is of another kind."""
+        if self._run is self.module:
+            return False
+        self._run = self.module
+        note("PyTorch could not compile the network", error)
+        return True
+
+    def forward(self, *arguments: Tensor) -> Any:
+        try:
+            return self._run(*arguments)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:  # of many kinds, for what is missing is found late
+            if not self.give_up(error):
+                raise
+            return self.module(*arguments)
 
 
 class _WithHeads(nn.Module):

@@ -135,7 +135,7 @@ class Options:
 
     Attributes:
         device, engine, precision, threads: see `Processes`.
-        compile: let PyTorch compile the network.
+        compile: whether PyTorch compiles the network; None where it pays, see `Learner`.
         accumulate: parts that a batch is computed in.
         evaluations: how many times to evaluate on the test videos, evenly over the run.
         checkpoint_seconds: longest time between two checkpoints.
@@ -153,7 +153,7 @@ class Options:
     engine: str = "auto"
     precision: str = "fp32"
     threads: int | None = None
-    compile: bool = False
+    compile: bool | None = None
     accumulate: int = 1
     evaluations: int = 10
     checkpoint_seconds: float = 300.0

@@ -1,7 +1,8 @@
-"""`ResidentBatches`: all prepared frames in a GPU's memory, clips cut out of them there.
+"""Batches whose clips are cut out, mirrored and centred in a GPU's memory.
 
-A GPU learns from thousands of clips a second, which no processor decodes. An hour of video of 128 x
-171 pixels at 25 frames/s takes 6 GB.
+`ResidentBatches` holds all prepared frames there: a GPU learns from thousands of clips a second,
+which no processor decodes. An hour of video of 128 x 171 pixels at 25 frames/s takes 6 GB.
+`SentBatches` sends the frames of each batch, bytes as they are, where they are too many.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from kinema.threads import mapped
 from kinema.training.batches import Batches
-from kinema.training.clip_store import ClipStore, Segment, StoredVideo
+from kinema.training.clip_store import ClipStore, StoredVideo
 from kinema.training.material import Material
 from kinema.training.processes import Processes
 from kinema.training.sampling import Draw, frame_times
@@ -27,12 +28,13 @@ SHARE = 0.5
 
 
 def batches_on(processes: Processes, material: Material, stream: str = "rgb") -> type[Batches]:
-    """`ResidentBatches` where the frames to learn from fit into a GPU's memory; else `Batches`."""
+    """On a GPU `ResidentBatches` where the frames to learn from fit into its memory, or else
+    `SentBatches`; `Batches` on a CPU."""
     if processes.kind != "cuda":
         return Batches
     free, _ = torch.cuda.mem_get_info(processes.device)
     fits = num_bytes(material.store, material.train, stream) <= SHARE * free
-    return ResidentBatches if fits else Batches
+    return ResidentBatches if fits else SentBatches
 
 
 def num_bytes(store: ClipStore, videos: Sequence[StoredVideo], stream: str = "rgb") -> int:
@@ -42,37 +44,24 @@ def num_bytes(store: ClipStore, videos: Sequence[StoredVideo], stream: str = "rg
     return frames * height * width * store.streams[stream]
 
 
-class ResidentBatches(Batches):
-    """The same batches as `Batches` makes, of frames that are held on the device.
+class _DeviceBatches(Batches):
+    """The same batches as `Batches` makes, whose clips are tensors on the device.
 
-    Their clips are tensors there, (N, C, T, H, W) float32 in the memory format channels_last_3d;
-    their values are those of `Batches`.
+    They are (N, C, T, H, W) float32 in the memory format channels_last_3d, with the values of
+    `Batches`.
     """
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        device = self._processes.device
-        segments = [segment for video in self._sampler.videos for segment in video.segments]
-        counts = [segment.num_frames for segment in segments]
-        begins = np.cumsum([0, *counts])
-        self._begin = dict(zip(segments, begins[:-1].tolist(), strict=True))
+        self._device = device = self._processes.device
         self._size, channels = self._store.size_of(self._stream), self._store.streams[self._stream]
-        size = (int(begins[-1]), *self._size, channels)
-        self._frames = torch.empty(size, dtype=torch.uint8, device=device)
-        frames_of = functools.partial(self._store.frames, stream=self._stream)
-        read = mapped(frames_of, segments, threads=self._threads)
-        for segment, frames in zip(segments, read, strict=True):
-            begin = self._begin[segment]
-            ordered = frames[..., ::-1] if self._stream == "rgb" else frames  # B, G, R
-            found = torch.from_numpy(np.ascontiguousarray(ordered))
-            self._frames[begin : begin + len(frames)] = found.to(device)
         mean = torch.from_numpy(np.asarray(self._mean, np.float32)).to(device)
         self._volume = mean.reshape(channels, *(mean.shape[1:] or (1, 1, 1))).permute(1, 2, 3, 0)
 
-    def _clips(self, draws: Sequence[Draw]) -> Tensor:
+    def _cut(self, frames: Tensor, times: np.ndarray, draws: Sequence[Draw]) -> Tensor:
+        """Clips out of frames (F, H, W, C) uint8 on the device, of the rows `times` (N, T)."""
         _, length, height, width = self._shape
-        device = self._frames.device
-        times = np.stack([self._times(draw.segment, draw, length) for draw in draws])
+        device = self._device
         offsets = np.array([draw.offset for draw in draws])
         rows = offsets[:, :1] + np.arange(height)
         columns = offsets[:, 1:] + np.arange(width)
@@ -83,7 +72,7 @@ class ResidentBatches(Batches):
             for array in (times, rows, columns, offsets)
         )
         r, c = r[:, None, :, None], c[:, None, None, :]
-        clips = self._frames[t[:, :, None, None], r, c].float()
+        clips = frames[t[:, :, None, None], r, c].float()
         if self._stream in self._store.maps:
             clips *= MOST_OF_MAPS / 255
         if self._volume.shape[1:3] == (1, 1):
@@ -101,9 +90,52 @@ class ResidentBatches(Batches):
         )
         return (clips * gains + shifts).permute(0, 4, 1, 2, 3)
 
-    def _times(self, segment: Segment, draw: Draw, length: int) -> np.ndarray:
-        """Rows of a clip's frames."""
-        times = frame_times(
-            segment.num_frames, draw.start, length=length, step=draw.step, short=draw.short
-        )
-        return self._begin[segment] + (times[::-1] if draw.reversed else times)
+
+class ResidentBatches(_DeviceBatches):
+    """Of frames that are held on the device."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        segments = [segment for video in self._sampler.videos for segment in video.segments]
+        counts = [segment.num_frames for segment in segments]
+        begins = np.cumsum([0, *counts])
+        self._begin = dict(zip(segments, begins[:-1].tolist(), strict=True))
+        size = (int(begins[-1]), *self._size, self._store.streams[self._stream])
+        self._frames = torch.empty(size, dtype=torch.uint8, device=self._device)
+        frames_of = functools.partial(self._store.frames, stream=self._stream)
+        read = mapped(frames_of, segments, threads=self._threads)
+        for segment, frames in zip(segments, read, strict=True):
+            begin = self._begin[segment]
+            ordered = frames[..., ::-1] if self._stream == "rgb" else frames  # B, G, R
+            found = torch.from_numpy(np.ascontiguousarray(ordered))
+            self._frames[begin : begin + len(frames)] = found.to(self._device)
+
+    def _clips(self, draws: Sequence[Draw]) -> Tensor:
+        times = [self._begin[draw.segment] + _times(draw, self._shape[1]) for draw in draws]
+        return self._cut(self._frames, np.stack(times), draws)
+
+
+class SentBatches(_DeviceBatches):
+    """Of frames that are sent to the device batch by batch, whole and as bytes."""
+
+    def _clips(self, draws: Sequence[Draw]) -> Tensor:
+        length, on_gpu = self._shape[1], self._device.type == "cuda"
+        size = (len(draws), length, *self._size, self._store.streams[self._stream])
+        frames = torch.empty(size, dtype=torch.uint8, pin_memory=on_gpu)
+        for place, draw in zip(frames.numpy(), draws, strict=True):
+            place[:] = self._store.frames_at(
+                draw.segment, _times(draw, length), stream=self._stream
+            )
+        sent = frames.to(self._device, non_blocking=on_gpu).flatten(0, 1)
+        if self._stream == "rgb":
+            sent = sent.flip(-1)  # B, G, R
+        times = np.arange(len(draws) * length).reshape(len(draws), length)
+        return self._cut(sent, times, draws)
+
+
+def _times(draw: Draw, length: int) -> np.ndarray:
+    """Numbers of a clip's frames in its segment."""
+    times = frame_times(
+        draw.segment.num_frames, draw.start, length=length, step=draw.step, short=draw.short
+    )
+    return times[::-1] if draw.reversed else times

@@ -78,7 +78,7 @@ def train(
     engine: str = "auto",
     threads: int | None = None,
     precision: str = "fp32",
-    compile: bool = False,
+    compile: bool | None = None,
     accumulate: int = 1,
     evaluations: int = 10,
     checkpoint_seconds: float = 300.0,
@@ -126,7 +126,7 @@ def train(
         seed: of the initial weights, the order of the clips, crops, flips and dropout.
         kind, lists: see `datasets.load`; for a dataset that is not prepared yet.
         device, engine, precision, threads: see `Processes`.
-        compile: let PyTorch compile the network.
+        compile: whether PyTorch compiles the network; None where it pays, see `Learner`.
         accumulate: parts that a batch is computed in, for less memory; the step is the same.
         evaluations: how many times to evaluate on the test videos, evenly over the run.
         checkpoint_seconds: longest time between two checkpoints.
