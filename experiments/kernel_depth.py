@@ -7,7 +7,7 @@
 Six nets from scratch at 64 pixels and a quarter of the width, for as many steps each; the recipe is
 kernel-depth-mini, see docs/kernel-depth.md. ucf101-3 takes real videos from KINEMA_DATA and the
 official lists beside it. Runs are kept in experiments/.cache, so a stopped study goes on, run by
-run; after each seed all files are written. Each takes some hours on two cores: how many is told
+run; after each seed all files are written. Each takes about an hour on two cores: how long is told
 before the first run.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def ucf101_3() -> dict[str, Any]:
 
 
 STUDIES: dict[str, Callable[[], dict[str, Any]]] = {"drawn": drawn, "ucf101-3": ucf101_3}
+TITLES = {"drawn": "drawn actions", "ucf101-3": "three classes of UCF101"}
 
 
 def main() -> None:
@@ -64,7 +66,7 @@ def main() -> None:
     begun = time.monotonic()
 
     def write(found: Ablation) -> None:
-        name = f"kernel-depth-{given.name}"
+        name, found = f"kernel-depth-{given.name}", replace(found, dataset=TITLES[given.name])
         write_json(given.results / f"{name}.json", found.as_mapping())
         views.write(found, given.results, name)
 
