@@ -61,10 +61,8 @@ Switch = Annotated[bool, Parameter(negative=())]
 Several = Parameter(negative=())  # named several times, once for each value
 
 # Single options.
-VideoPath = Annotated[
-    Path,
-    Parameter(help="Videos, folders of pictures (000001.jpg, ...), and folders to search."),
-]
+VIDEO_PATH = Parameter(help="Videos, folders of pictures (000001.jpg, ...), and folders to search.")
+VideoPath = Annotated[Path, VIDEO_PATH]
 DatasetPath = Annotated[Path, Parameter(help="A folder or CSV file, see `kinema dataset info`.")]
 OutFolder = Annotated[Path, Parameter(help="Folder to write to.")]
 WeightsName = Annotated[

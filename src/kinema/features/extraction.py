@@ -13,12 +13,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kinema.features import run_file
+from kinema.features.extraction_report import ExtractionReport
 from kinema.features.extractor import Batch, Extractor
+from kinema.features.shared import extract_shared
 from kinema.features.table import FeatureTable
 from kinema.features.table_files import FORMATS, check_format
 from kinema.files import (
@@ -31,49 +33,13 @@ from kinema.files import (
 )
 from kinema.progress import Progress
 from kinema.skipped import Skipped, VideoError
+from kinema.store import is_url
 from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, find_videos, size_in_bytes
 from kinema.video.steps import walk
 from kinema.weights.several import AnyWeights, resolve_all
 from kinema.words import some
-
-
-@dataclass
-class ExtractionReport:
-    """What a run of `extract` did.
-
-    Attributes:
-        out: the folder.
-        num_videos: videos asked for.
-        num_done: tables written by this run.
-        num_found: tables that were there already.
-        num_clips: rows written by this run.
-        partial: names of videos that broke and whose rows before that were kept.
-        notes: what else the user should know, a line each.
-        skipped: videos that have no table, and why; absolute paths.
-        seconds: how long the run took.
-    """
-
-    out: Path
-    num_videos: int
-    num_done: int = 0
-    num_found: int = 0
-    num_clips: int = 0
-    partial: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def summary(self) -> str:
-        """The report in a line or two."""
-        rate = self.num_clips / self.seconds if self.seconds else 0.0
-        line = f"{self.out}: {self.num_done} of {self.num_videos} videos extracted"
-        if self.num_found:
-            line += f", {self.num_found} were there"
-        if self.skipped:
-            line += f", {len(self.skipped)} skipped (see {self.out / 'skipped.jsonl'})"
-        return f"{line}; {self.num_clips} clips in {self.seconds:.0f} s, {rate:.1f} clips/s"
 
 
 def extract(
@@ -102,6 +68,7 @@ def extract(
     keep_partial: bool = False,
     colours: str = "file",
     video_seconds: float | None = None,
+    shared: bool = False,
     progress: bool = False,
 ) -> ExtractionReport:
     """Extract features of videos into a folder, one file a video.
@@ -137,6 +104,9 @@ def extract(
             the report.
         keep_partial: keep the rows before the frame at which a video breaks, marked as partial.
         colours, video_seconds: see `loop.Reading`.
+        shared: share the list with other processes, on any machines, that are started with the same
+            arguments: `out` is a folder that all of them see, or a URL (s3://bucket/folder), and
+            paths and `list` may be or hold URLs. See Note [Shared work] of `sharing`.
         progress: whether to show a progress bar on standard error.
 
     Returns:
@@ -173,24 +143,38 @@ def extract(
             f"`clips` {clips} are spread over a whole video, so one that breaks has no part to be "
             "kept: leave `keep_partial` out."
         )
-    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    named = [paths] if isinstance(paths, str | os.PathLike) else [*paths]
+    nets = resolve_all(weights)
+    settings: dict[str, Any] = {
+        "weights": nets,
+        "layer": layer,
+        "plan": replace(plan, length=nets[0].network.input_shape[1]),
+        "mean": mean,
+        "device": device,
+        "engine": engine,
+        "precision": precision,
+        "threads": threads,
+        "batch": batch,
+        "reading": Reading(colours, video_seconds),
+        "crops": crops,
+    }
+    if shared:
+        return extract_shared(
+            named,
+            out=out,
+            list_file=list,
+            root=root,
+            settings=settings,
+            format=format,
+            keep_partial=keep_partial,
+            progress=progress,
+        )
+    if url := next(filter(is_url, [*named, out, list or "", root or ""]), None):
+        raise ValueError(f"{url}: URLs are taken by shared runs alone; give `shared` (--shared).")
     sources = find_videos(named, list, root=root)
     if any(source.starts is not None for source in sources):
         plan.check_listed()
-    nets = resolve_all(weights)
-    extractor = Extractor(
-        nets,
-        layer=layer,
-        plan=replace(plan, length=nets[0].network.input_shape[1]),
-        mean=mean,
-        device=device,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        batch=batch,
-        reading=Reading(colours, video_seconds),
-        crops=crops,
-    )
+    extractor = Extractor(**settings)
     out = Path(out)
     run = _Run(out, sources, extractor, format=format, keep_partial=keep_partial)
     run.report.notes += sources.notes
