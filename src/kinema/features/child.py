@@ -49,6 +49,9 @@ NUM_DEATHS = 2
 READY_SECONDS = 600.0
 """Until weights are loaded, from a network disk perhaps."""
 
+PROGRAM = "from kinema.features.child import main; main()"
+"""What the child runs."""
+
 Job = tuple[str, Callable[[], Source]]
 """A name, and what brings its video to this machine."""
 
@@ -140,7 +143,7 @@ class Child:
     def _start(self) -> dict[str, Any]:
         self._kill()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from kinema.features.child import main; main()"],
+            [sys.executable, "-P", "-c", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for us, who end the child
