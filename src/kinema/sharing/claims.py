@@ -159,9 +159,9 @@ def read_beat(store: Store, key: str) -> Beat:
 
 def read_owner(store: Store, key: str) -> Mapping[str, Any]:
     """Host and process of a claim; nothing, of a damaged one."""
-    with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-        content = json.loads(store.read(f"{CLAIMS}/{key}"))
-        return {"host": str(content.get("host")), "process": content.get("process")}
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        content = dict(json.loads(store.read(f"{CLAIMS}/{key}")))
+        return {"host": str(content["host"]), "process": int(content["process"])}
     return {}
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from kinema.files import check_not_newer
+from kinema.files import NewerFormat, check_not_newer
 
 FORMAT = "kinema-manifest-1"
 
 FOLDER = "_shared/manifests"
-
-Kept = tuple[str, str, int, str, str]
-"""A row as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +78,18 @@ def write(rows: Iterable[Row]) -> bytes:
         )
         for field in dataclasses.fields(Row)
     }
+    about = {"format": FORMAT, "sha256": _sha256(rows)}
     buffer = io.BytesIO()
-    table = pa.table(columns).replace_schema_metadata({"kinema": FORMAT})
-    # A changed byte is found by the checksums of pages.
-    parquet.write_table(table, buffer, write_page_checksum=True)
+    table = pa.table(columns).replace_schema_metadata({"kinema": json.dumps(about)})
+    parquet.write_table(table, buffer)
     return buffer.getvalue()
+
+
+def _sha256(rows: Sequence[Row]) -> str:
+    """Of the rows, by which damage is told that Parquet reads over."""
+    return hashlib.sha256(
+        json.dumps([dataclasses.astuple(row) for row in rows]).encode()
+    ).hexdigest()
 
 
 def read(data: bytes, names: Sequence[str]) -> list[Row]:
@@ -94,17 +99,22 @@ def read(data: bytes, names: Sequence[str]) -> list[Row]:
         DamagedManifest: it cannot be read, or is not of these names.
         NewerFormat: a newer version wrote it.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(io.BytesIO(data), page_checksum_verification=True)
-        format = (table.schema.metadata or {}).get(b"kinema", b"").decode()
-        columns: dict[str, list[Any]] = table.to_pydict()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        table = parquet.read_table(io.BytesIO(data))
+        about = json.loads(table.schema.metadata[b"kinema"])
+        check_not_newer(about["format"], FORMAT)
+        columns = table.to_pydict()
+        fields = [columns[field.name] for field in dataclasses.fields(Row)]
+        rows = [Row(*values) for values in zip(*fields, strict=True)]
+        is_whole = about["sha256"] == _sha256(rows)
+    except NewerFormat:
+        raise
+    except Exception as error:  # whatever Arrow makes of changed bytes
         raise DamagedManifest(" ".join(str(error).split())) from None
-    check_not_newer(format, FORMAT)
-    if format != FORMAT or columns.get("name") != [*names]:
+    if not is_whole:
+        raise DamagedManifest("its checksum is another")
+    if [row.name for row in rows] != [*names]:
         raise DamagedManifest("it is of other videos")
-    fields = [columns[field.name] for field in dataclasses.fields(Row)]
-    return [Row(*values) for values in zip(*fields, strict=True)]
+    return rows
