@@ -1,4 +1,4 @@
-"""Stores that fail, lie about the time, or are S3 on this machine."""
+"""Stores that fail, lie about the time, or are S3 on this machine; and what lies in one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from kinema.sharing import chunks, manifests
+from kinema.sharing.manifests import Row
 from kinema.store import LocalStore, RemoteStore, Store
 
 KEY = "AKIAKINEMATEST"
@@ -102,3 +104,13 @@ def memory_store() -> Store:
     """A store that fsspec keeps in this process."""
     pytest.importorskip("fsspec")
     return RemoteStore(f"memory://{uuid.uuid4().hex}")
+
+
+def rows_of(store) -> list[Row]:
+    """The rows of all manifests."""
+    parts = chunks.load(store)
+    return [
+        row
+        for chunk in range(len(parts))
+        for row in manifests.read(store.read(manifests.path_of(chunk)), parts[chunk])
+    ]

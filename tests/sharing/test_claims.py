@@ -25,7 +25,7 @@ def store(tmp_path):
 def fast(monkeypatch):
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(claims, "SOON_SECONDS", 0.01)
-    monkeypatch.setattr(claims, "STALE_SECONDS", 0.5)
+    monkeypatch.setattr(claims, "STALE_SECONDS", 1.0)
 
 
 def die(heart: Heartbeat) -> None:
@@ -77,10 +77,10 @@ def test_it_is_stale_by_the_stores_clock(tmp_path, fast, monkeypatch, skew):
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 86400)
     with Heartbeat(store, claim(store, 0)) as heart:
-        time.sleep(0.8)
+        time.sleep(1.3)
         assert not look(store)[0].is_free(store.now())
         die(heart)
-    time.sleep(0.7)
+    time.sleep(1.2)
     assert look(store)[0].is_free(store.now())
     assert claim(store, 0, 1).generation == 2
     assert not look(store)[0].is_free(store.now())

@@ -13,13 +13,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from process import content_of, names_of
 
 from kinema.sharing import chunks, claims, loop, manifests
 from kinema.sharing.manifests import Row
 from kinema.sharing.status import status
 from kinema.skipped import EngineError
 from kinema.store import LocalStore, open_store
+
+from drawn_work import content_of, names_of
+from stores import rows_of
 
 pytest.importorskip("pyarrow")
 
@@ -32,18 +34,8 @@ def start(out, num_names=160, seconds=0.01, *more) -> subprocess.Popen:
         "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "sharing")]),
     }
     arguments = [str(out), str(num_names), str(seconds), *map(str, more)]
-    program = [sys.executable, str(TESTS / "sharing" / "process.py"), *arguments]
+    program = [sys.executable, str(TESTS / "sharing" / "drawn_work.py"), *arguments]
     return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True)
-
-
-def rows_of(store) -> list[Row]:
-    """The rows of all manifests."""
-    parts = chunks.load(store)
-    return [
-        row
-        for chunk in range(len(parts))
-        for row in manifests.read(store.read(manifests.path_of(chunk)), parts[chunk])
-    ]
 
 
 def check(out, num_names, *, quarantined=()) -> None:
