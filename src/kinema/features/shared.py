@@ -120,6 +120,8 @@ def _find(
 
 def _check_names(videos: Mapping[str, Any], ending: str) -> None:
     for name in videos:
+        if ".." in name.split("/"):
+            raise ValueError(f"a video called `{name}` would leave `out`: rename it.")
         if f"{name}{ending}" == "run.json" or name.startswith("_shared/"):
             raise ValueError(
                 f"a video called `{name}` would take the place of a file of the run: rename it."
