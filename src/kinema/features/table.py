@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -177,18 +178,30 @@ class FeatureTable:
         )
 
     @classmethod
+    def from_bytes(cls, data: bytes, ending: str, sha256: str | None = None) -> FeatureTable:
+        """A table of the bytes of its file, which ends in ".safetensors", say.
+
+        Raises:
+            NewerFormat: a newer version of Kinema wrote it.
+            ValueError: it is no feature table, or its checksum is another one.
+        """
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            raise ValueError("its checksum is another one.")
+        with tempfile.TemporaryDirectory(prefix="kinema-") as folder:
+            path = Path(folder, f"table{ending}")
+            path.write_bytes(data)
+            return cls.load(path)
+
+    @classmethod
     def _from_store(cls, store: Store, name: str) -> FeatureTable:
         try:
             data = store.read(name)
         except FileNotFoundError:
             raise FileNotFoundError(f"{store}/{name}: no such file.") from None
-        with tempfile.TemporaryDirectory(prefix="kinema-") as folder:
-            path = Path(folder, f"table{os.path.splitext(name)[1]}")
-            path.write_bytes(data)
-            try:
-                return cls.load(path)
-            except ValueError as error:
-                raise type(error)(str(error).replace(str(path), f"{store}/{name}")) from None
+        try:
+            return cls.from_bytes(data, os.path.splitext(name)[1])
+        except ValueError as error:
+            raise type(error)(f"{store}/{name}: {error}") from None
 
     def _columns(self) -> dict[str, np.ndarray]:
         return {name: getattr(self, name) for name in ROW_COLUMNS}
