@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kinema.files import NewerFormat, check_not_newer
 
@@ -71,25 +72,26 @@ def write(rows: Iterable[Row]) -> bytes:
     from pyarrow import parquet
 
     rows = sorted(rows, key=lambda row: row.name)
-    columns = {
-        field.name: pa.array(
-            [getattr(row, field.name) for row in rows],
-            pa.int64() if field.name == "num_clips" else pa.string(),
-        )
-        for field in dataclasses.fields(Row)
+    columns = {name: [getattr(row, name) for row in rows] for name in _FIELDS}
+    arrays = {
+        name: pa.array(values, pa.int64() if name == "num_clips" else pa.string())
+        for name, values in columns.items()
     }
-    about = {"format": FORMAT, "sha256": _sha256(rows)}
+    about = {"format": FORMAT, "sha256": _sha256(columns)}
+    table = pa.table(arrays).replace_schema_metadata({"kinema": json.dumps(about)})
     buffer = io.BytesIO()
-    table = pa.table(columns).replace_schema_metadata({"kinema": json.dumps(about)})
-    parquet.write_table(table, buffer)
+    # No value stands there twice; checksums are half as long then as they are written.
+    parquet.write_table(table, buffer, compression="zstd", use_dictionary=False)
     return buffer.getvalue()
 
 
-def _sha256(rows: Sequence[Row]) -> str:
-    """Of the rows, by which damage is told that Parquet reads over."""
-    return hashlib.sha256(
-        json.dumps([dataclasses.astuple(row) for row in rows]).encode()
-    ).hexdigest()
+_FIELDS = tuple(field.name for field in dataclasses.fields(Row))
+
+
+def _sha256(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Of the columns, by which damage is told that Parquet reads over."""
+    text = json.dumps([columns[name] for name in _FIELDS])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read(data: bytes, names: Sequence[str]) -> list[Row]:
@@ -102,19 +104,18 @@ def read(data: bytes, names: Sequence[str]) -> list[Row]:
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(io.BytesIO(data))
+        # By itself: many are read at once.
+        table = parquet.read_table(io.BytesIO(data), use_threads=False)
         about = json.loads(table.schema.metadata[b"kinema"])
         check_not_newer(about["format"], FORMAT)
-        columns = table.to_pydict()
-        fields = [columns[field.name] for field in dataclasses.fields(Row)]
-        rows = [Row(*values) for values in zip(*fields, strict=True)]
-        is_whole = about["sha256"] == _sha256(rows)
+        columns = {name: table.column(name).to_pylist() for name in _FIELDS}
+        is_whole = about["sha256"] == _sha256(columns)
     except NewerFormat:
         raise
     except Exception as error:  # whatever Arrow makes of changed bytes
         raise DamagedManifest(" ".join(str(error).split())) from None
     if not is_whole:
         raise DamagedManifest("its checksum is another")
-    if [row.name for row in rows] != [*names]:
+    if columns["name"] != [*names]:
         raise DamagedManifest("it is of other videos")
-    return rows
+    return [Row(*values) for values in zip(*columns.values(), strict=True)]
