@@ -125,6 +125,7 @@ def main() -> None:
         out = str(root / "shared")
         result["folder"] = killing(root / "videos", out, given.kills, chance)
         result["folder"] |= compared(root / "single", out)
+        print(json.dumps(result["folder"]), flush=True)
 
         import boto3
         from moto.server import ThreadedMotoServer

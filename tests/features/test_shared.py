@@ -107,6 +107,7 @@ def test_three_processes_on_one_folder(kept, tmp_path, capsys):
     out = tmp_path / "out"
     three_of_which_one_is_killed(kept, out)
     check_same(kept, out)
+    assert not [*out.rglob("*.kinema-partial")]
     capsys.readouterr()
     assert main(["status", str(out)]) == 0
     printed = capsys.readouterr()

@@ -18,12 +18,13 @@ from kinema.features.child import Child
 from kinema.features.extraction_report import ExtractionReport
 from kinema.features.remote import RemoteVideo, find_remote, has_urls, sizes
 from kinema.features.table_files import FORMATS
+from kinema.files import remove_partial_files
 from kinema.progress import Progress
 from kinema.sharing import chunks
 from kinema.sharing.loop import Begun, share
 from kinema.sharing.manifests import Row, check_parquet
 from kinema.skipped import Skipped
-from kinema.store import open_store
+from kinema.store import is_url, open_store
 from kinema.video.sources import Source, find_videos, size_in_bytes
 from kinema.words import some
 
@@ -94,7 +95,7 @@ def extract_shared(
         report = ExtractionReport(store.address, len(videos), shared=True)
         report.num_done, report.num_clips = found.num_done, found.num_clips
         report.skipped = [Skipped(row.name, row.reason) for row in found.skipped]
-        report.num_found = len(videos) - len(report.skipped) - report.num_done
+        report.num_found = max(len(videos) - len(report.skipped) - report.num_done, 0)
         report.partial = child.partial
         report.notes = [*notes, *found.notes]
         if fewer:
@@ -103,6 +104,8 @@ def extract_shared(
                 "there is was taken once."
             )
         report.seconds = bar.seconds
+        if not is_url(out):  # what killed processes left, now that there is nothing else to do
+            remove_partial_files(Path(out))
     return report
 
 
