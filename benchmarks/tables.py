@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/speed.md", "docs/engine.md", "docs/training.md", "docs/worth.md")
+PAGES = (
+    "README.md", "docs/speed.md", "docs/engine.md", "docs/training.md", "docs/worth.md",
+    "docs/many-machines.md",
+)  # fmt: skip
 
 
 def load(name: str) -> dict[str, Any]:
@@ -226,6 +229,27 @@ def report() -> str:
     )
 
 
+def million() -> str:
+    """What sharing a list of a million videos costs one process, in two sentences."""
+    result = load("shared")
+    sizes, percent = result["sizes"], result["percent_of_the_time"]
+    slow, fast = percent.values()
+    return (
+        f"For {result['videos']:,} videos of UCF101's size in {result['chunks']:,} chunks, with "
+        "work that does nothing, claims, heartbeats and manifests took "
+        f"{result['run']['seconds']:.0f} s ({result['run']['processor_seconds']:.0f} s of the "
+        "processor) on a local disk, beside "
+        f"other work on both cores: {slow:.2g} % of the time at 2,000 videos an hour, {fast:.2g} % "
+        f"at ten times as many. A process that comes when all is done reads every manifest and "
+        f"knows it after {result['resume']['seconds']:.0f} s "
+        f"({result['resume']['processor_seconds']:.0f} s of the processor). The list takes "
+        f"{sizes['list'] / 1e6:.1f} MB, the manifests {sizes['manifests']['bytes'] / 1e6:.0f} MB, "
+        f"the claims {sizes['claims']['bytes'] / 1e6:.1f} MB, a process "
+        f"{result['peak_memory_bytes'] / 1e6:.0f} MB of memory "
+        "([benchmarks/shared.json](../benchmarks/shared.json))."
+    )
+
+
 TABLES = (
     engines,
     speed,
@@ -238,6 +262,7 @@ TABLES = (
     prepared,
     training,
     report,
+    million,
 )
 MADE: Mapping[str, Callable[[], str]] = {made.__name__: made for made in TABLES}
 

@@ -23,7 +23,8 @@ from real_videos import real_videos
 
 from kinema.datasets.loaders import load
 from kinema.datasets.types import Sample
-from kinema.features.extractor import Extractor, TableCache, kept_tables
+from kinema.features.extractor import Extractor
+from kinema.features.kept import TableCache, kept_tables
 from kinema.files import write_json
 from kinema.finding.classify import Classified, classify
 from kinema.finding.suggest import parts_of

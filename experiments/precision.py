@@ -23,7 +23,8 @@ from kinema.engine import reference
 from kinema.engine.engine import Engine
 from kinema.engine.first_clip import ERRORS
 from kinema.engine.precision import PRECISIONS
-from kinema.features.extractor import Extractor, TableCache, kept_step
+from kinema.features.extractor import Extractor
+from kinema.features.kept import TableCache, kept_step
 from kinema.files import atomic_path, write_json
 from kinema.methods.svm import FeatureSVM
 from kinema.network import c3d

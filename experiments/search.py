@@ -30,7 +30,7 @@ from real_videos import real_videos
 
 from kinema.datasets.loaders import load
 from kinema.datasets.types import Sample
-from kinema.features.extractor import TableCache
+from kinema.features.kept import TableCache
 from kinema.features.table import FeatureTable, normalized
 from kinema.files import write_json
 from kinema.finding.classify import classify

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import servers
+import stores
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +67,12 @@ def serve(monkeypatch):
     monkeypatch.setattr("kinema.download.FIRST_WAIT_SECONDS", 0.001)
     with servers.running() as start:
         yield start
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """A real S3 server on this machine, and the environment that leads to it; needs moto."""
+    with stores.s3_server(monkeypatch) as server:
+        yield server
+        s3fs = pytest.importorskip("s3fs")
+        s3fs.S3FileSystem.clear_instance_cache()  # the next one has another port

@@ -31,6 +31,8 @@ ORDER = (
     "skipped",
     "metrics",
     "plots",
+    "store",
+    "sharing",
     "native",
     "video",
     "flow",

@@ -294,6 +294,22 @@ def test_an_extraction_goes_on_in_its_folder(grey, capsys, name, engine):
     assert "was made with stride 2, now it is 4" in err
 
 
+def test_a_shared_run_is_read():
+    """Video i of twenty has i rows; each seventh was skipped; chunks have 16 and 4 videos."""
+    pytest.importorskip("pyarrow")
+    from kinema.sharing import chunks
+    from kinema.store import LocalStore
+
+    told = kinema.status(FILES / "shared-1")
+    assert (told.num_videos, told.num_done, told.num_chunks_done) == (20, 20, 2)
+    assert told.num_clips == sum(number for number in range(20) if number % 7)
+    assert [row.name for row in told.skipped] == [f"folder/{n:02d}.mp4" for n in (0, 7, 14)]
+    assert {row.reason for row in told.skipped} == {"a formula"}
+    parts = chunks.load(LocalStore(FILES / "shared-1"))
+    assert (parts.borders, parts.sizes) == ((0, 16, 20), (16000, 4000))
+    assert parts.sources == {"folder/03.mp4": [8, 0]}
+
+
 def test_an_extraction_that_kept_no_engine_was_of_torch(grey, capsys, monkeypatch):
     """run.json of before 3a55533 does not say which engine made the rows: there was one."""
     out = copied("extraction-80234fe", grey)

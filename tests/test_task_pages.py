@@ -72,6 +72,13 @@ def test_features(folder):
     ]
 
 
+def test_many_machines(folder, capsys):
+    pytest.importorskip("pyarrow")
+    run("many-machines.md")
+    assert "4 of 4 videos (100.0 %), 0 of them skipped" in capsys.readouterr().out
+    assert len(FeatureTable.load("features/hen.mp4.safetensors")) == 1
+
+
 def test_datasets(folder, capsys):
     run("datasets.md")
     printed = capsys.readouterr().out

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kinema.finding.search import search
     from kinema.flow.pictures import draw_flow
     from kinema.methods.predict import predict
+    from kinema.sharing.status import status
     from kinema.training.prepare import prepare
     from kinema.training.train import train
     from kinema.views.convolve import convolve
@@ -54,6 +55,7 @@ _PUBLIC = {
     "prepare": "kinema.training.prepare",
     "runtime": "kinema.evaluation.runtime",
     "search": "kinema.finding.search",
+    "status": "kinema.sharing.status",
     "train": "kinema.training.train",
     "transfer": "kinema.evaluation.transfer",
     "write_trajectories": "kinema.features.trajectory_files",
@@ -81,6 +83,7 @@ __all__ = [
     "prepare",
     "runtime",
     "search",
+    "status",
     "train",
     "transfer",
     "write_trajectories",

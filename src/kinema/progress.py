@@ -103,9 +103,9 @@ class Progress(Display):
         self._num_clips += num_clips
         self._show(self._done_size + size)
 
-    def finish_video(self, *, size: float, found: bool = False) -> None:
-        """A video is over. `found`: it was done before, so it says nothing about speed."""
-        self._num_videos += 1
+    def finish_video(self, *, size: float, found: bool = False, num_videos: int = 1) -> None:
+        """A video is over, or several. `found`: done before or elsewhere, so no sign of speed."""
+        self._num_videos += num_videos
         self._done_size += size
         self._found_size += size if found else 0.0
         self._show(self._done_size)

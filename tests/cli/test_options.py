@@ -19,6 +19,7 @@ from kinema.cli.app import app, main
 # The functions that a command hands its flags to.
 FUNCTIONS = {
     "extract": ["features.extraction.extract"],
+    "status": ["sharing.status.status"],
     "predict": ["methods.predict.predict"],
     "search": ["finding.search.search"],
     "classify": ["finding.classify.classify"],
@@ -70,6 +71,7 @@ OWN = {
     "prepare": {"max_skipped"},
     "runtime": {"max_skipped"},
     "search": {"csv", "json", "max_skipped", "model", "page"},
+    "status": {"json", "max_skipped"},
     "transfer": {"model", "out", "max_skipped"},
     "weights convert": {"target"},
     "weights info": {"file", "json", "model"},

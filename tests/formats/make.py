@@ -228,6 +228,26 @@ def extracted(name: str, *, engine: str) -> None:
         shutil.copytree(out, HERE / name, ignore=shutil.ignore_patterns(".*"))
 
 
+def shared() -> None:
+    """Of twenty videos, number i with i rows; each seventh was skipped."""
+    from kinema.sharing import chunks, manifests
+    from kinema.sharing.manifests import Row
+    from kinema.store import LocalStore
+
+    remove(HERE / "shared-1")
+    store = LocalStore(HERE / "shared-1")
+    names = [f"folder/{number:02d}.mp4" for number in range(20)]
+    parts = chunks.begin(store, names, lambda name: 1000, {"folder/03.mp4": [8, 0]})
+    for chunk in range(len(parts)):
+        rows = []
+        for name in parts[chunk]:
+            number = int(name[-6:-4])
+            mark = f"{number:064x}"
+            done = Row(name, mark, number, mark[::-1])
+            rows.append(Row(name, reason="a formula") if number % 7 == 0 else done)
+        store.settle(manifests.path_of(chunk), manifests.write(rows))
+
+
 # --- classifiers ----------------------------------------------------------------------------------
 
 
@@ -438,7 +458,7 @@ def remove(path: Path) -> None:
 
 
 PRESENT = (
-    weights, features, original, extraction, classifier, clips, training, result,
+    weights, features, original, extraction, shared, classifier, clips, training, result,
     means, pickles, targets,
 )  # fmt: skip
 

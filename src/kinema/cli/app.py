@@ -29,6 +29,7 @@ app = App(
 )
 commands: tuple[Callable[..., Done | None], ...] = (
     features.extract,
+    features.status,
     features.predict,
     finding.search,
     finding.classify,

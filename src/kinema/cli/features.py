@@ -44,11 +44,13 @@ class Rows:
         return {name: value for name, value in own.items() if name != "model"}
 
 
+# Texts, not paths: of `s3://bucket` a `Path` makes `s3:/bucket`.
 def extract(
-    *paths: VideoPath,
-    out: options.OutFolder,
-    list: Path | None = None,
-    root: Path | None = None,
+    *paths: Annotated[str, options.VIDEO_PATH],
+    out: Annotated[str, Parameter(help="Folder to write to; its URL, with --shared.")],
+    list: str | None = None,
+    root: str | None = None,
+    shared: Switch = False,
     format: Literal["safetensors", "npy", "parquet", "hdf5", "c3d"] = "safetensors",
     rows: Rows = Rows(),
     compute: PreciseCompute = PreciseCompute(),
@@ -66,6 +68,8 @@ def extract(
         list: Text file with more videos: one path a line, or C3D's `path start label` lines.
         root: Folder that the names of the files start from, so that parts of a list give the same
             names as the whole; the deepest one that holds all videos by default.
+        shared: Share the list with other processes, on any machines, that are started with the same
+            command; then paths, --list, --root and --out may be URLs, as s3://bucket/folder.
         format: Kind of file; c3d is the original's.
         batch: Clips that go through the network at once.
         keep_partial: Keep the rows before the frame at which a video breaks, marked as partial.
@@ -77,6 +81,7 @@ def extract(
         out=out,
         list=list,
         root=root,
+        shared=shared,
         format=format,
         batch=batch,
         max_skipped=max_skipped,
@@ -97,6 +102,32 @@ def extract(
             )
     return Done(
         skipped=report.skipped, max_skipped=max_skipped, notes=notes, lines=[report.summary()]
+    )
+
+
+def status(
+    out: Annotated[str, Parameter(help="Folder or URL of `kinema extract --shared`.")],
+    /,
+    *,
+    json: Switch = False,
+    max_skipped: Annotated[int | None, options.MAX_SKIPPED] = None,
+) -> Done:
+    """Tell how far a shared run is: progress, rate, time left, who works, what was skipped.
+
+    Args:
+        json: Print one JSON object.
+    """
+    from kinema.sharing.status import status
+    from kinema.skipped import Skipped
+
+    found = status(out)
+    if json:
+        print(json_module.dumps(found.as_mapping(), indent=1))
+    return Done(
+        skipped=[Skipped(row.name, row.reason) for row in found.skipped],
+        max_skipped=max_skipped,
+        notes=found.notes,
+        lines=[] if json else found.lines(),
     )
 
 

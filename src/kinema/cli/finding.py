@@ -51,6 +51,7 @@ class Clips:
     mean: options.Mean = None
     model: options.OwnModel = None
     cache: Cache = None
+    extracted: options.Extracted = None
 
     def given(self) -> dict[str, Any]:
         """These as keyword arguments; weights of a class of one's own are loaded by it."""

@@ -61,10 +61,8 @@ Switch = Annotated[bool, Parameter(negative=())]
 Several = Parameter(negative=())  # named several times, once for each value
 
 # Single options.
-VideoPath = Annotated[
-    Path,
-    Parameter(help="Videos, folders of pictures (000001.jpg, ...), and folders to search."),
-]
+VIDEO_PATH = Parameter(help="Videos, folders of pictures (000001.jpg, ...), and folders to search.")
+VideoPath = Annotated[Path, VIDEO_PATH]
 DatasetPath = Annotated[Path, Parameter(help="A folder or CSV file, see `kinema dataset info`.")]
 OutFolder = Annotated[Path, Parameter(help="Folder to write to.")]
 WeightsName = Annotated[
@@ -102,6 +100,13 @@ VideoSeconds = Annotated[
 OwnModel = Annotated[
     str | None,
     Parameter(help="FILE.py:ClassName, the PyTorch module of one's own that the weights are of."),
+]
+Extracted = Annotated[
+    str | None,
+    Parameter(
+        help="Folder or URL of `kinema extract --shared`; what it has of these videos, made with "
+        "the same settings, is taken from there."
+    ),
 ]
 MAX_SKIPPED = Parameter(
     help="Exit with 1 if more videos than this could not be used.",
@@ -144,6 +149,27 @@ class Features:
     stride: int = 8
     """Frames from clip to clip."""
     model: OwnModel = None
+
+    def given(self) -> dict[str, Any]:
+        """These as keyword arguments; weights of a class of one's own are loaded by it."""
+        own = vars(self) | {"weights": [loaded(each, self.model) for each in self.weights]}
+        return {name: value for name, value in own.items() if name != "model"}
+
+
+@flags(FEATURES)
+class GivenFeatures:
+    """Features of labelled videos, some of which may be there."""
+
+    # Not a kind of `Features`: older cyclopts does not find the help of what is inherited.
+
+    weights: Annotated[tuple[str, ...], Several, Parameter(show_default=" ".join)] = ("c3d-mini",)
+    """Name (c3d-mini, imagenet, ...) or file; may be named several times; A+B names two."""
+    layer: str = "fc6"
+    """Whose output is C3D's feature: fc6, fc7, pool5, prob."""
+    stride: int = 8
+    """Frames from clip to clip."""
+    model: OwnModel = None
+    extracted: Extracted = None
 
     def given(self) -> dict[str, Any]:
         """These as keyword arguments; weights of a class of one's own are loaded by it."""

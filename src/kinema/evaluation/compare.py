@@ -20,6 +20,7 @@ from kinema.evaluation.experiment import (
     no_steps,
     open_dataset,
     split_and_describe,
+    take_features,
 )
 from kinema.evaluation.protocol import NUM_FOLDS, check_dataset, title_of
 from kinema.evaluation.result import Result, Row
@@ -49,6 +50,7 @@ def compare(
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    extracted: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     timed: bool = True,
     pictures: bool = False,
@@ -84,6 +86,8 @@ def compare(
         folds: how many.
         kind, lists: see `datasets.load`.
         cache: a folder for features; a stopped comparison goes on from it. None: one for this call.
+        extracted: a folder of `extract(shared=True)`, or its URL: tables of videos that show the
+            same, made with the same settings, are taken from there. See `features.extracted`.
         threads: CPU threads; None for all.
         timed: whether to measure frames a second on a few videos, without the cache.
         pictures: whether to make what the report draws: t-SNE of each method's features, and what
@@ -119,6 +123,7 @@ def compare(
             papers = rows_of_paper(len(nets))
             methods = [each for name in methods for each in (papers if name == "paper" else [name])]
         built = build(methods, options)
+        take_features(extracted, options)
 
         def check(dataset: Dataset, skipped: Sequence[Any]) -> None:
             check_dataset(dataset, splits, folds, skipped)

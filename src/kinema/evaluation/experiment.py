@@ -30,8 +30,10 @@ from kinema.evaluation.protocol import (
     loaded,
     without,
 )
+from kinema.features.extracted import take_from
 from kinema.features.together import fill
 from kinema.files import check_out
+from kinema.methods.c3d import features
 from kinema.methods.given import describers_of
 from kinema.methods.options import Options
 from kinema.skipped import Skipped
@@ -109,6 +111,20 @@ def features_folder(cache: str | os.PathLike[str] | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="kinema-") as folder:
         yield Path(folder)
+
+
+def take_features(extracted: str | os.PathLike[str] | None, options: Options) -> None:
+    """Let the rows of C3D take tables from a folder of `extract(shared=True)`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `features.extracted.take_from`.
+    """
+    if extracted is not None:
+        assert options.cache is not None
+        check_out(options.cache, "cache")
+        describers = [features(options, net) for net in options.weights]
+        asked = [(one.settings(), one.engine_name) for one in describers]
+        take_from(extracted, options.cache, asked)
 
 
 def open_dataset(

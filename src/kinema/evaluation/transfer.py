@@ -17,6 +17,7 @@ from kinema.evaluation.experiment import (
     no_steps,
     open_dataset,
     split_and_describe,
+    take_features,
 )
 from kinema.evaluation.protocol import (
     NUM_FOLDS,
@@ -65,6 +66,7 @@ def transfer(
     kind: str = "auto",
     lists: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    extracted: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     timed: bool = True,
     pictures: bool = False,
@@ -100,6 +102,7 @@ def transfer(
         how: Any = {"reading": reading, "precision": precision}
         options = Options(nets, layer, stride, l2, cost, folder, threads, progress, **how)
         check_same_clips(nets)
+        take_features(extracted, options)
         methods = build(["c3d" if len(nets) == 1 else "c3d-nets"], options)
 
         def check(dataset: Dataset, skipped: Sequence[Skipped]) -> None:

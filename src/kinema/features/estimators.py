@@ -13,7 +13,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 
-from kinema.features.extractor import Extractor, Rearrange, TableCache, kept_step
+from kinema.features.extractor import Extractor, Rearrange
+from kinema.features.kept import TableCache, kept_step
 from kinema.features.table import FeatureTable
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import ClipPlan
@@ -167,6 +168,11 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def settings(self) -> dict[str, Any]:
         """What decides over the features, see `Extractor.settings`."""
         return self._extractor().settings()
+
+    @property
+    def engine_name(self) -> str:
+        """What computes them."""
+        return self._extractor().engine_name
 
     def _extractor(self) -> Extractor:
         nets = parts(self.weights)

@@ -13,71 +13,33 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kinema.features.extractor import Batch, Extractor, versions
+from kinema.features import run_file
+from kinema.features.extraction_report import ExtractionReport
+from kinema.features.extractor import Batch, Extractor
+from kinema.features.shared import extract_shared
 from kinema.features.table import FeatureTable
 from kinema.features.table_files import FORMATS, check_format
 from kinema.files import (
     NewerFormat,
     append_line,
     atomic_path,
-    check_not_newer,
     exclusively,
     locked_folder,
     remove_partial_files,
 )
 from kinema.progress import Progress
 from kinema.skipped import Skipped, VideoError
+from kinema.store import is_url
 from kinema.video.clips import ClipPlan
 from kinema.video.loop import Reading
 from kinema.video.sources import Source, find_videos, size_in_bytes
 from kinema.video.steps import walk
-from kinema.weights.file import draw_once_called
 from kinema.weights.several import AnyWeights, resolve_all
 from kinema.words import some
-
-FORMAT = "kinema-extraction-1"
-"""Of the folder: what run.json and the files beside it hold."""
-
-
-@dataclass
-class ExtractionReport:
-    """What a run of `extract` did.
-
-    Attributes:
-        out: the folder.
-        num_videos: videos asked for.
-        num_done: tables written by this run.
-        num_found: tables that were there already.
-        num_clips: rows written by this run.
-        partial: names of videos that broke and whose rows before that were kept.
-        notes: what else the user should know, a line each.
-        skipped: videos that have no table, and why; absolute paths.
-        seconds: how long the run took.
-    """
-
-    out: Path
-    num_videos: int
-    num_done: int = 0
-    num_found: int = 0
-    num_clips: int = 0
-    partial: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def summary(self) -> str:
-        """The report in a line or two."""
-        rate = self.num_clips / self.seconds if self.seconds else 0.0
-        line = f"{self.out}: {self.num_done} of {self.num_videos} videos extracted"
-        if self.num_found:
-            line += f", {self.num_found} were there"
-        if self.skipped:
-            line += f", {len(self.skipped)} skipped (see {self.out / 'skipped.jsonl'})"
-        return f"{line}; {self.num_clips} clips in {self.seconds:.0f} s, {rate:.1f} clips/s"
 
 
 def extract(
@@ -106,6 +68,7 @@ def extract(
     keep_partial: bool = False,
     colours: str = "file",
     video_seconds: float | None = None,
+    shared: bool = False,
     progress: bool = False,
 ) -> ExtractionReport:
     """Extract features of videos into a folder, one file a video.
@@ -141,6 +104,9 @@ def extract(
             the report.
         keep_partial: keep the rows before the frame at which a video breaks, marked as partial.
         colours, video_seconds: see `loop.Reading`.
+        shared: share the list with other processes, on any machines, that are started with the same
+            arguments: `out` is a folder that all of them see, or a URL (s3://bucket/folder), and
+            paths and `list` may be or hold URLs. See Note [Shared work] of `sharing`.
         progress: whether to show a progress bar on standard error.
 
     Returns:
@@ -177,24 +143,38 @@ def extract(
             f"`clips` {clips} are spread over a whole video, so one that breaks has no part to be "
             "kept: leave `keep_partial` out."
         )
-    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    named = [paths] if isinstance(paths, str | os.PathLike) else [*paths]
+    nets = resolve_all(weights)
+    settings: dict[str, Any] = {
+        "weights": nets,
+        "layer": layer,
+        "plan": replace(plan, length=nets[0].network.input_shape[1]),
+        "mean": mean,
+        "device": device,
+        "engine": engine,
+        "precision": precision,
+        "threads": threads,
+        "batch": batch,
+        "reading": Reading(colours, video_seconds),
+        "crops": crops,
+    }
+    if shared:
+        return extract_shared(
+            named,
+            out=out,
+            list_file=list,
+            root=root,
+            settings=settings,
+            format=format,
+            keep_partial=keep_partial,
+            progress=progress,
+        )
+    if url := next(filter(is_url, [*named, out, list or "", root or ""]), None):
+        raise ValueError(f"{url}: URLs are taken by shared runs alone; give `shared` (--shared).")
     sources = find_videos(named, list, root=root)
     if any(source.starts is not None for source in sources):
         plan.check_listed()
-    nets = resolve_all(weights)
-    extractor = Extractor(
-        nets,
-        layer=layer,
-        plan=replace(plan, length=nets[0].network.input_shape[1]),
-        mean=mean,
-        device=device,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        batch=batch,
-        reading=Reading(colours, video_seconds),
-        crops=crops,
-    )
+    extractor = Extractor(**settings)
     out = Path(out)
     run = _Run(out, sources, extractor, format=format, keep_partial=keep_partial)
     run.report.notes += sources.notes
@@ -252,65 +232,31 @@ class _Run:
                     "would take the place of a file of the run. Rename it, or choose another "
                     "`format`."
                 )
-        settings = {
-            **self.extractor.settings(),
-            "engine": self.extractor.engine_name,
-            "format": self.format,
-            "keep_partial": self.keep_partial,
-            "clips": "listed"
-            if any(source.starts is not None for source in self.sources)
-            else self.extractor.plan.clips or "all",
-        }
+        content = run_file.content(
+            self.extractor,
+            format=self.format,
+            keep_partial=self.keep_partial,
+            listed=any(source.starts is not None for source in self.sources),
+        )
         with exclusively(self.out):
-            self._begin(settings)
+            self._begin(content)
             remove_partial_files(self.out)
             # Videos that were skipped before are tried again; lines of other videos stay.
             paths = {str(source.path) for source in self.sources}
             self._rewrite_skipped(lambda path: path not in paths)
 
-    def _begin(self, settings: dict[str, Any]) -> None:
+    def _begin(self, content: Mapping[str, Any]) -> None:
         """Refuse other settings than the folder's; write these down if it has none."""
         path = self.out / "run.json"
         if path.is_file():
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-                self._check_not_newer(content)
-                before, used = dict(content["settings"]), dict(content["versions"])
-            except NewerFormat as error:
-                raise NewerFormat(
-                    f"`out` {self.out} cannot be gone on with ({error}): update Kinema, or choose "
-                    "another folder."
-                ) from None
-            except (ValueError, KeyError, TypeError):
-                raise ValueError(f"{path} is not of an extraction; choose another `out`.") from None
-            for name in dict.fromkeys([*settings, *before]):  # what is recorded where it is given
-                value = settings.get(name)
-                may_be = [before[name]] if name in before else _DEFAULTS_SINCE.get(name, [None])
-                if value not in may_be:
-                    was, now = " or ".join(map(_told, may_be)), _told(value)
-                    raise ValueError(
-                        f"`out` {self.out} was made with {name} {was}{_renamed(name, content)}, "
-                        f"now it is {now}: choose another folder, or the same settings."
-                    )
-            for name, version in versions().items():
-                if used.get(name) != version:
-                    self.report.notes.append(
-                        f"{self.out} was begun with {name} {used.get(name)}, now it is {version}: "
-                        "new rows may differ from the older ones in rounding."
-                    )
+            there = path.read_bytes()
+            self.report.notes += run_file.check(self.out, there, content, self._check_not_newer)
         else:
-            content = {
-                "format": FORMAT,
-                "settings": settings,
-                "weights": self.extractor.weights_metadata(),
-                "versions": versions(),
-            }
             with atomic_path(path) as partial:
-                partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+                partial.write_bytes(run_file.to_bytes(content))
 
-    def _check_not_newer(self, content: Mapping[str, Any]) -> None:
-        """Refuse a folder that a newer version wrote, by its run.json or the first table there."""
-        check_not_newer(dict(content).get("format"), FORMAT)
+    def _check_not_newer(self) -> None:
+        """Refuse a folder that a newer version wrote, by the first table there."""
         tables = map(self._path, self.sources)
         if (first := next(filter(os.path.exists, tables), None)) is not None:
             try:
@@ -418,28 +364,8 @@ class _Run:
         self.report.skipped.append(skipped)
 
 
-_DEFAULTS_SINCE: Mapping[str, Sequence[Any]] = {
-    "colours": ["file"],
-    "engine": ["Engine(kind='torch', device='cpu')", "Engine(kind='torch', device='cuda')"],
-}
-"""Settings that runs of earlier versions did not write down, as they were or may have been."""
-
 _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 """Errors of writing that concern one video; others (a full disk) would meet the next one too."""
-
-
-def _told(value: Any) -> str:
-    """A setting in words."""
-    return "not given" if value is None else str(value)
-
-
-def _renamed(setting: str, content: Mapping[str, Any]) -> str:
-    """What the weights of a folder are called now, where that is something else."""
-    weights = content.get("weights")
-    if setting != "weights_sha256" or not isinstance(weights, Mapping) or weights.get("trained"):
-        return ""
-    draw = draw_once_called(str(weights.get("name")))
-    return "" if draw is None else f" ({draw}, as it is called now)"
 
 
 def _remove_table(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`Extractor`: one video to its `FeatureTable`, and the cache that finds tables again.
+"""`Extractor`: one video to its `FeatureTable`.
 
 Note [Same bytes]
     The bytes of a table depend on the video, the settings and the engine alone: not on what was
@@ -13,16 +13,12 @@ Note [Same bytes]
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
-import json
 import math
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import av
@@ -33,7 +29,6 @@ import kinema
 from kinema.features.clip_features import clip_features, shrinking
 from kinema.features.table import FeatureTable, normalized
 from kinema.features.table_files import ROW_COLUMNS
-from kinema.files import cache_file
 from kinema.skipped import Skipped, VideoError
 from kinema.threads import num_usable_cores
 from kinema.video.clips import Clip, ClipPlan, stream_clips
@@ -317,9 +312,11 @@ class Extractor:
         Raises:
             VideoError: it cannot be read to its end; the message names it.
         """
-        ((_, table),) = kept_tables(self, [as_source(video)], rearrange=rearrange)
-        if isinstance(table, Skipped):
-            raise VideoError(str(table))
+        step = self.step(rearrange=rearrange)
+        ((_, (made,)),) = walk([as_source(video)], [step], **self.walking)
+        if isinstance(made, Skipped):
+            raise VideoError(str(made))
+        table: FeatureTable = made.value
         return table
 
     def _parts(self, images: Sequence[Any]) -> list[Any]:
@@ -363,70 +360,6 @@ class _TableMaking(Making):
         if not (self._keep_partial and self._clips):
             raise error
         return self.outcome(error)
-
-
-class TableCache:
-    """Tables in a folder, found again by the video's content and all that decides over them.
-
-    Args:
-        folder: made if it is missing.
-        extractor: what makes the tables.
-        key: what else decides over them, JSON values.
-    """
-
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        extractor: Extractor,
-        key: Mapping[str, Any] = MappingProxyType({}),
-    ) -> None:
-        self._folder = folder
-        self._key = {"settings": extractor.settings(), "engine": extractor.engine_name, **key}
-
-    @property
-    def what(self) -> Hashable:
-        """Equal for caches that keep the same tables at the same places, see `Step`."""
-        return os.path.abspath(self._folder), json.dumps(self._key, sort_keys=True)
-
-    def find(self, source: Source, mark: str) -> FeatureTable | None:
-        """The table of a video with this fingerprint; None if there is none, or a damaged one."""
-        kept = self._file(source, mark)
-        if kept.is_file():
-            with contextlib.suppress(ValueError):  # a damaged table is made anew
-                return FeatureTable.load(kept)
-        return None
-
-    def keep(self, source: Source, made: Made) -> None:
-        """Keep the table of a video."""
-        made.value.save(self._file(source, made.mark))
-
-    def _file(self, source: Source, mark: str) -> Path:
-        return cache_file(self._folder, {**self._key, **source.content_key(mark)})
-
-
-def kept_step(
-    extractor: Extractor, cache: TableCache | None = None, *, rearrange: Rearrange | None = None
-) -> Step:
-    """`Extractor.step` with tables found and kept in the cache, if there is one."""
-    if cache is None:
-        return extractor.step(rearrange=rearrange)
-    return extractor.step(find=cache.find, keep=cache.keep, rearrange=rearrange, what=cache.what)
-
-
-def kept_tables(
-    extractor: Extractor,
-    videos: Iterable[Source],
-    cache: TableCache | None = None,
-    *,
-    rearrange: Rearrange | None = None,
-) -> Iterator[tuple[Source, FeatureTable | Skipped]]:
-    """Each video and its table, in order; what is made anew is kept in the cache, if there is one.
-
-    `rearrange` is that of `Extractor.step`.
-    """
-    step = kept_step(extractor, cache, rearrange=rearrange)
-    for source, (made,) in walk(videos, [step], **extractor.walking):
-        yield source, made if isinstance(made, Skipped) else made.value
 
 
 def _list_order(starts: Sequence[int], num_clips: int) -> np.ndarray:

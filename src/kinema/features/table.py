@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 from kinema.features.table_files import FORMATS, ROW_COLUMNS, check_format
 from kinema.files import NewerFormat
 from kinema.notebook import MOST_ROWS, as_html, data_frame
+from kinema.store import Store, is_url, open_store
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +146,17 @@ class FeatureTable:
     def load(cls, path: str | os.PathLike[str]) -> FeatureTable:
         """Read a table in any of `FORMATS`; a folder is read as original feature files.
 
+        A URL (s3://bucket/features/cat.mp4.safetensors) is of a table that is one file.
+
         Raises:
             FileNotFoundError: there is nothing at `path`.
+            ImportError: a package that the URL takes is not installed.
             NewerFormat: a newer version of Kinema wrote it.
             ValueError: it is no feature table; the message names the file.
         """
+        if is_url(path):
+            folder, _, name = os.fspath(path).rpartition("/")
+            return cls._from_store(open_store(folder, "path"), name)
         path = Path(path)
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file.")
@@ -167,6 +176,32 @@ class FeatureTable:
             f"{', '.join(f.ending for f in FORMATS.values() if f.ending)}, "
             "or is a folder of original feature files."
         )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, ending: str, sha256: str | None = None) -> FeatureTable:
+        """A table of the bytes of its file, which ends in ".safetensors", say.
+
+        Raises:
+            NewerFormat: a newer version of Kinema wrote it.
+            ValueError: it is no feature table, or its checksum is another one.
+        """
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            raise ValueError("its checksum is another one.")
+        with tempfile.TemporaryDirectory(prefix="kinema-") as folder:
+            path = Path(folder, f"table{ending}")
+            path.write_bytes(data)
+            return cls.load(path)
+
+    @classmethod
+    def _from_store(cls, store: Store, name: str) -> FeatureTable:
+        try:
+            data = store.read(name)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{store}/{name}: no such file.") from None
+        try:
+            return cls.from_bytes(data, os.path.splitext(name)[1])
+        except ValueError as error:
+            raise type(error)(f"{store}/{name}: {error}") from None
 
     def _columns(self) -> dict[str, np.ndarray]:
         return {name: getattr(self, name) for name in ROW_COLUMNS}

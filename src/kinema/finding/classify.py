@@ -23,7 +23,9 @@ from kinema.datasets import near_duplicates
 from kinema.datasets.loaders import load
 from kinema.datasets.types import Dataset
 from kinema.features.clip_features import check_same_clips, meant_for_each
-from kinema.features.extractor import Extractor, TableCache, kept_step
+from kinema.features.extracted import take_from
+from kinema.features.extractor import Extractor
+from kinema.features.kept import TableCache, kept_step
 from kinema.features.table import FeatureTable
 from kinema.files import check_out, locked_folder, write_json
 from kinema.finding.answer import Answer, kept_in, row_values, write_table
@@ -161,6 +163,7 @@ def classify(
     precision: str = "fp32",
     threads: int | None = None,
     cache: str | os.PathLike[str] | None = None,
+    extracted: str | os.PathLike[str] | None = None,
     colours: str = "file",
     video_seconds: float | None = None,
     progress: bool = False,
@@ -181,6 +184,8 @@ def classify(
         cost: C of the SVM; None for cross-validation on the labelled videos.
         kind, lists: see `datasets.load`.
         cache: a folder for features; None for one of the user's own.
+        extracted: a folder of `extract(shared=True)`, or its URL: tables of videos that show the
+            same, made with the same settings, are taken from there. See `features.extracted`.
         colours, video_seconds: see `loop.Reading`.
         progress: whether to show progress on standard error.
 
@@ -208,6 +213,9 @@ def classify(
         Extractor(net, plan=plan, threads=threads, reading=reading, **mine)
         for net, mine in zip(nets, meant_for_each(nets, asked), strict=True)
     ]
+    if extracted is not None:
+        asked_of_each = [(one.settings(), one.engine_name) for one in extractors]
+        take_from(extracted, folder / "features", asked_of_each)
     with contextlib.ExitStack() as stack:
         if out is not None:
             stack.enter_context(locked_folder(Path(out)))

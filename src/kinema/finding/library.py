@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from kinema.features.extractor import Extractor, TableCache, kept_tables
+from kinema.features.extractor import Extractor
+from kinema.features.kept import TableCache, kept_tables
 from kinema.features.table import FeatureTable, normalized
 from kinema.files import cache_file
 from kinema.finding.answer import kept_in

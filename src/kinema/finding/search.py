@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kinema.features.extracted import take_from
 from kinema.features.table import FeatureTable, normalized
 from kinema.finding.answer import Answer, kept_in
 from kinema.finding.copies import Copies, around
@@ -124,6 +125,7 @@ def search(
     stride: int = 8,
     mean: Any = None,
     cache: str | os.PathLike[str] | None = None,
+    extracted: str | os.PathLike[str] | None = None,
     device: str = "auto",
     engine: str = "auto",
     precision: str = "fp32",
@@ -151,6 +153,8 @@ def search(
             compares by what is seen, "c3d-mini" by how it moves, too; "c3d-mini+imagenet" by both.
         cache: a folder for features and indexes; None for $KINEMA_CACHE/finding or
             ~/.cache/kinema/finding.
+        extracted: a folder of `extract(shared=True)`, or its URL: tables of videos that show the
+            same, made with the same settings, are taken from there. See `features.extracted`.
         colours, video_seconds: see `loop.Reading`.
         progress: whether to show progress on standard error.
 
@@ -189,6 +193,9 @@ def search(
         source = parse(query, extractor.plan)
     except VideoError as error:
         raise ValueError(f"`query` {error}") from None
+    if extracted is not None:
+        asked = [(extractor.settings(), extractor.engine_name)]
+        take_from(extracted, kept_in(cache) / "features", asked)
     # First, so that a query that cannot be read is told before hours of extraction.
     if is_picture(source.path):
         table = picture_table(extractor, source)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from kinema.features.clip_features import meant_for_each
-from kinema.features.extractor import Extractor, TableCache, kept_step
+from kinema.features.extractor import Extractor
+from kinema.features.kept import TableCache, kept_step
 from kinema.features.table import FeatureTable
 from kinema.files import atomic_path, locked_folder, write_json
 from kinema.methods.classifier import Classifier, Net
