@@ -635,7 +635,7 @@ def test_a_listed_clip_that_does_not_fit_is_said(videos, tmp_path):
 def test_a_table_of_labels_is_no_list(videos, tmp_path):
     table = tmp_path / "few.csv"
     table.write_text(f"path,label\n{videos}/a/v1.avi,a\n")
-    with pytest.raises(ValueError, match=r"few\.csv is a CSV file with the columns path,label: "):
+    with pytest.raises(ValueError, match=r"few\.csv is a table with the columns path,label: "):
         run([], tmp_path / "out", list=table)
 
 

@@ -23,16 +23,16 @@ class Rows:
     stride: int | None = None
     """Frames from the start of one clip to the start of the next; 8 by default."""
     sampling_rate: int = 1
-    """Every how many-th frame goes into a clip."""
+    """Every N-th frame goes into a clip."""
     fps: float | None = None
     """Frames a second that are taken, by their times; the video's own by default."""
     clips: int | None = None
-    """So many clips, evenly over the video, instead of a stride."""
+    """N clips, evenly over the video, instead of a stride."""
     every: float | None = None
     """A clip every so many seconds, instead of a stride."""
     crops: Literal[1, 5, 10] = 1
-    """Of a clip, whose mean is its row: its centre, or that and the corners, or these and their
-    mirrors."""
+    """A row is the mean over these crops of its clip: the centre; that and the corners; these and
+    their mirrors."""
     short: Literal["pad", "skip"] = "pad"
     """What to do with a video that is shorter than a clip."""
     mean: options.Mean = None

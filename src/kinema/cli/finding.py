@@ -211,7 +211,7 @@ def classify(
     Args:
         out: Folder for classifier.safetensors (for `kinema predict --classifier`), videos.csv,
             segments.csv, classified.json and suggestions.csv.
-        suggest: Write the so many parts of videos whose labels would help most to suggestions.csv,
+        suggest: Write N parts of videos, those whose labels would help most, to suggestions.csv,
             below what is labelled: fill in the column label, and name the file as LABELLED.
     """
     from kinema.finding.classify import classify

@@ -73,7 +73,7 @@ def flow(
         method: dis, dense inverse search, is fast; brox (Brox et al. 2004) is what the paper
             compares with, some frames a second.
         frame: Of a picture, the first frame of the pair; 0 without it.
-        sampling_rate: Every how many frames one is taken.
+        sampling_rate: Take every N-th frame.
         longest_px: How far a pixel must move for the full colour, in pixels.
     """
     from kinema.flow.pictures import draw_flow

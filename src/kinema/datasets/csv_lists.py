@@ -121,7 +121,10 @@ def labelled_rows(path: Path) -> tuple[list[LabelledRow], list[str]]:
             a label; it says the file and line.
     """
     if missing := {"path", "label"} - header_of(path):
-        what = f"no column {' and '.join(sorted(missing))} in the header."
+        what = (
+            f"no column {' and '.join(sorted(missing))} in the header: the first line names the "
+            "columns, as path,label."
+        )
         if any({"path", "label"} <= {*re.split("[;\t]", one)} for one in header_of(path)):
             what = "its columns are not parted by commas: save the file as CSV with commas."
         raise bad_line(path, 1, what)

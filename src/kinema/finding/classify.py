@@ -246,6 +246,8 @@ def _check_classes(dataset: Dataset, skipped: Sequence[Skipped] = ()) -> None:
     if len(used) < 2:
         found = " and ".join(dataset.classes[label] for label in used) or "none"
         why = f" Left out: {skipped[0]}" if skipped else ""
+        if dataset.missing:
+            why += f" Not there: {some(dataset.missing, 'labelled video')}."
         raise ValueError(
             f"`labelled` {dataset.title or dataset.root} has videos of one class ({found}); "
             f"to tell classes apart takes two.{why}"

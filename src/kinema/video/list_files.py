@@ -35,9 +35,9 @@ def read_list(path: Path) -> tuple[list[tuple[Path, int | None]], list[str]]:
             continue
         if "\0" in line:
             raise ValueError(f"`list` {path}, line {number}: not a text file.")
-        if not lines and {"path", "label"} <= {each.strip() for each in line.split(",")}:
+        if not lines and {"path", "label"} <= set(re.split(r"[,;\s]+", line)):
             raise ValueError(
-                f"`list` {path} is a CSV file with the columns {line}: a list has one path a line."
+                f"`list` {path} is a table with the columns {line}: a list has one path a line."
             )
         there = [reading for reading in _readings(line, path.parent) if os.path.lexists(reading[0])]
         if len(there) > 1:

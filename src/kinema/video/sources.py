@@ -168,10 +168,10 @@ def _nothing_found(
 ) -> str:
     """That there is no video, and what there is instead."""
     where = [*map(str, folders), *([] if list_file is None else [os.fspath(list_file)])]
+    if not where:
+        return "`paths` must name at least one video or folder, or `list` a file with some."
     notes = passed.notes()
-    return f"no video found in {', '.join(where) or 'an empty `paths`'}" + (
-        f": {' '.join(notes)}" if notes else "."
-    )
+    return f"no video found in {', '.join(where)}" + (f": {' '.join(notes)}" if notes else ".")
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
