@@ -146,7 +146,7 @@ def _classify(console: Console, out: Path) -> dict[str, Any]:
     console.print(
         f"Sorting the test videos from {NUM_LABELLED} labelled ones a class ({labels}): of "
         f"{len(right)} the closest class is right for {sum(right)}; {num_none} are called none of "
-        f"these. Page: {out / 'sorted.html'}",
+        f"these, wrongly. Page: {out / 'sorted.html'}",
         soft_wrap=True,
     )
     return {
