@@ -99,7 +99,7 @@ def three_of_which_one_is_killed(kept, out, videos="videos") -> None:
     processes[0].send_signal(signal.SIGKILL)
     processes[0].communicate()
     for process in processes[1:]:
-        errors = process.communicate(timeout=200)[1]
+        errors = process.communicate(timeout=500)[1]
         assert process.returncode == 0, errors
 
 

@@ -60,7 +60,7 @@ def check(out, num_names, *, quarantined=()) -> None:
 
 
 def ends(*processes) -> list[str]:
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=400)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes)
     return outputs
 
@@ -96,7 +96,7 @@ def test_a_video_that_kills_its_processes_is_quarantined(tmp_path):
     deadly = names_of(48)[20]
     for _ in range(3):
         process = start(out, 48, 0.001, "--deadly", deadly)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode == -signal.SIGKILL
         time.sleep(0.1)
     ends(start(out, 48, 0.001, "--deadly", deadly))
