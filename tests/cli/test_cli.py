@@ -74,7 +74,7 @@ def test_more_skipped_than_allowed_exits_with_1(capsys, video, weights, tmp_path
     ("arguments", "message"),
     [
         (["extract"], "--out"),
-        (["extract", "--out", "f"], "no video found"),
+        (["extract", "--out", "f"], "PATHS must name at least one video or folder"),
         (["extract", "v.mp4", "--out", "f", "--strid", "4"], "--strid"),
         (["extract", "v.mp4", "--out", "f", "--stride", "0"], "--stride must be at least 1"),
         (["extract", "v.mp4", "--out", "f", "--stride", "x"], "--stride"),

@@ -140,7 +140,10 @@ def test_drawn_videos_are_a_dataset(tmp_path):
 
 def test_a_folder_without_classes_says_what_was_looked_for(tmp_path):
     touch(tmp_path / "d", "a.mp4", "b.mp4")
+    touch(tmp_path / "none", "readme.txt")
     with pytest.raises(ValueError, match=r"a folder per class .*train/<class>.*trainlist01.txt"):
+        load(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"2 videos \(a.mp4, b.mp4\) in no folder of a class"):
         load(tmp_path / "d")
     with pytest.raises(FileNotFoundError, match="gone: no such file or folder"):
         load(tmp_path / "gone")

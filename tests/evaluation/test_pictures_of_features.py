@@ -193,7 +193,7 @@ def test_commands(folder, tmp_path, capsys):
     assert main(["embed", str(folder), *options]) == 0
     assert "c3d-mini, small (random): 10-NN purity 1.000 of the features" in capsys.readouterr().out
     assert main(["compactness", str(folder), *options]) == 0
-    assert "c3d-mini, small (random): 10: " in capsys.readouterr().out
+    assert "c3d-mini, small (random), C 1: 10: " in capsys.readouterr().out
     assert main(["embed", str(folder), *options, "--perplexity", "0"]) == 2
     assert "--perplexity must be more than 0" in capsys.readouterr().err
     assert main(["embed", str(folder), *options, "--seed=-1"]) == 2

@@ -209,7 +209,7 @@ def test_a_run_goes_on_and_other_settings_begin_anew(video, tmp_path):
 
 def test_what_is_missing_is_told(video, tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "_missing", lambda needs: "it is not there." if needs else "")
-    made = runtime([video], out=tmp_path, systems=["dis", "c3d-gpu"], seconds=0.5, threads=1)
+    made = runtime([video], out=tmp_path, systems=["dis", "c3d-gpu"], seconds=0.1, threads=1)
     assert [cell.system for cell in made.cells] == ["dis"]
     assert made.notes == ("C3D (GPU) is left out: it is not there.",)
 

@@ -205,4 +205,4 @@ def test_pictures_and_compactness_take_it(tmp_path, imagenet_is_random, capsys):
     for command in ("embed", "compactness"):
         words = [command, str(folder), "--out", str(tmp_path / command), "--weights", "imagenet"]
         assert main(words) == 0
-        assert "efficientnet-lite0, imagenet: " in capsys.readouterr().out
+        assert "efficientnet-lite0, imagenet" in capsys.readouterr().out

@@ -657,7 +657,7 @@ def test_links_that_lead_back_are_not_followed_for_ever(videos, tmp_path):
 @pytest.mark.parametrize(
     ("paths", "options", "error", "message"),
     [
-        ([], {}, ValueError, "no video found in an empty"),
+        ([], {}, ValueError, "`paths` must name at least one video or folder"),
         (["EMPTY"], {}, ValueError, "no video found in .*EMPTY"),
         (["a"], {"list": "no.txt"}, FileNotFoundError, "no.txt: no such file"),
         (["a"], {"layer": "fc9"}, ValueError, "`layer` must be one of conv1a"),

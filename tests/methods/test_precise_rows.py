@@ -65,5 +65,5 @@ def test_without_a_gpu_it_is_refused_before_a_video_is_read(command, tmp_path, c
     asked = [command, str(tmp_path / "videos"), "--out", str(tmp_path / "out")]
     assert main([*asked, "--precision", "bf16"]) == 2
     err = capsys.readouterr().err
-    assert 'kinema: `precision` "bf16" is for a CUDA device, and there is none: leave it' in err
+    assert 'kinema: --precision "bf16" is for a CUDA device, and there is none: leave it' in err
     assert err.count("\n") == 1

@@ -191,7 +191,9 @@ def compactness(
     out: OutFolder,
     methods: Methods = "c3d",
     features: Features = Features(),
-    cost: Annotated[options.Cost, Parameter(help="Cost of the SVM.")] = 1.0,
+    cost: Annotated[
+        float, Parameter(name="--C", help="Cost of the SVM.", group=options.PROTOCOL)
+    ] = 1.0,
     splits: Splits = Splits(),
     labels: Labels = Labels(),
     threads: Threads = None,
@@ -215,7 +217,7 @@ def compactness(
     )
     for one in made:
         values = ", ".join(f"{count}: {100 * value:.1f} %" for count, value in one.accuracy.items())
-        print(f"{one.title}, C {cost}: {values}")
+        print(f"{one.title}, C {cost:g}: {values}")
     for why in dict.fromkeys(one.why_left_out() for one in made if one.left_out):
         print(why)
     print(out / "compactness.png")

@@ -89,6 +89,10 @@ class C3DFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.video_seconds = video_seconds
         self.precision = precision
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What was pickled before there were other precisions is of fp32."""
+        super().__setstate__({"precision": "fp32", **state})
+
     def fit(self, X: Any, y: Any = None) -> C3DFeatures:
         """Check the parameters and paths; nothing is learned.
 
