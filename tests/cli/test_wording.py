@@ -17,10 +17,6 @@ from kinema.cli.app import main
         (["transfer"], "transfer needs DATASET: a folder or CSV file, see `kinema dataset info`."),
         (["weights", "info"], "weights info needs FILE, see `kinema weights info --help`."),
         (["--verison"], "Unknown option: --verison. Did you mean --version?"),
-        (
-            ["predict", "v", "--tpo", "3"],
-            "Unknown option: --tpo. Did you mean --top?",
-        ),
         (["predict"], "VIDEOS must name at least one video."),
         (["search", "v.mp4"], "FOLDERS must name at least one folder to search."),
     ],

@@ -133,7 +133,8 @@ def _read_parquet(path: Path) -> Content:
     from pyarrow import parquet
 
     with open(path, "rb") as file:
-        arrow = parquet.read_table(file)
+        # Without Arrow's own threads: a program that ends while they start is aborted.
+        arrow = parquet.ParquetFile(file, pre_buffer=False).read(use_threads=False)
     about = _checked(json.loads((arrow.schema.metadata or {})[b"kinema"]))
     features = arrow["features"].combine_chunks()
     return {
