@@ -200,7 +200,7 @@ def test_who_wakes_after_an_hour_does_no_harm(tmp_path, fast, monkeypatch):
 
 
 def test_status_while_it_runs(tmp_path, fast):
-    store, parts = begun(tmp_path, 40)
+    store, parts = begun(tmp_path, 48)  # chunks of 16, whichever comes first
     told = status(tmp_path)
     assert (told.num_done, told.videos_per_hour, told.hours_left) == (0, None, None)
     seen = []
@@ -219,9 +219,9 @@ def test_status_while_it_runs(tmp_path, fast):
     assert seen[0].num_done == worker.num_done
     assert worker.running
     last = status(tmp_path)
-    assert (last.num_done, last.num_clips, last.hours_left) == (40, 40, 0.0)
+    assert (last.num_done, last.num_clips, last.hours_left) == (48, 48, 0.0)
     assert last.videos_per_hour > 40
-    assert "40 of 40 videos (100.0 %)" in last.lines()[0]
+    assert "48 of 48 videos (100.0 %)" in last.lines()[0]
 
 
 def test_status_tells_who_is_dead(tmp_path, fast):
