@@ -29,7 +29,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -335,6 +335,16 @@ def read_tensors(
             return {name: file.get_tensor(name) for name in names}, metadata
     except SafetensorError as error:
         raise ValueError(f"it is not a safetensors file, or damaged: {error}") from None
+
+
+def read_parquet(file: IO[bytes]) -> Any:
+    """The table of Arrow in a Parquet file. Needs pyarrow.
+
+    Without Arrow's own threads: a program that ends while they start is aborted.
+    """
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(file, pre_buffer=False).read(use_threads=False)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

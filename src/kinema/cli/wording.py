@@ -11,7 +11,7 @@ from cyclopts.argument import Argument
 
 
 def spoken(error: BaseException, app: App, given: Sequence[str]) -> str:
-    """What an error says, in one line that names flags.
+    """What an error says, of flags.
 
     Args:
         error: of the command line itself, or of a function that it called.
@@ -25,7 +25,7 @@ def spoken(error: BaseException, app: App, given: Sequence[str]) -> str:
         if token.startswith("-"):
             close = difflib.get_close_matches(token, ["--version", "--help"], n=1)
             return f"Unknown option: {token}." + (f" Did you mean {close[0]}?" if close else "")
-    said = " ".join(str(error).split())
+    said = str(error)
     if isinstance(error, CycloptsError):
         return said
     names = {each.field_info.name: _name(each) for each in _arguments(app, given)}
@@ -36,7 +36,7 @@ def _missing(error: MissingArgumentError, given: Sequence[str]) -> str:
     argument = error.argument
     command = " ".join(error.command_chain or ())
     if argument is None:
-        return " ".join(str(error).split())
+        return str(error)
     begun = [each for each in given if each in argument.names]
     if begun:
         return f"{begun[-1]} needs a value, see `kinema {command} --help`."

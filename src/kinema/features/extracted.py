@@ -17,7 +17,8 @@ from typing import Any
 
 from kinema.features.table import FeatureTable
 from kinema.files import write_json
-from kinema.sharing import chunks, manifests
+from kinema.sharing import chunks
+from kinema.sharing.loop import read_manifests
 from kinema.sharing.manifests import DamagedManifest, Row, check_parquet
 from kinema.store import open_store
 
@@ -53,15 +54,9 @@ class ExtractedTables:
     def _rows(self) -> dict[str, Row]:
         """By fingerprint; read when the first table is asked for."""
         found = {}
-        for name in self._store.times(manifests.FOLDER):
-            chunk = manifests.chunk_of(name)
-            if chunk is None or chunk >= len(self._chunks):
-                continue
-            with contextlib.suppress(DamagedManifest):  # those are made anew
-                data = self._store.read(manifests.path_of(chunk))
-                for row in manifests.read(data, self._chunks[chunk]):
-                    if row.sha256:
-                        found[row.fingerprint] = row
+        for _, rows in read_manifests(self._store, self._chunks, (), tuple):
+            if not isinstance(rows, DamagedManifest):  # those are made anew
+                found.update({row.fingerprint: row for row in rows if row.sha256})
         return found
 
     def what_differs(self, settings: Mapping[str, Any], engine: str) -> str | None:

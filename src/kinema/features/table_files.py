@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kinema.files import atomic_path, check_not_newer, read_tensors, write_tensors
+from kinema.files import atomic_path, check_not_newer, read_parquet, read_tensors, write_tensors
 
 FORMAT = "kinema-features-1"
 
@@ -130,11 +130,8 @@ def _write_parquet(content: Content, path: Path) -> None:
 
 
 def _read_parquet(path: Path) -> Content:
-    from pyarrow import parquet
-
     with open(path, "rb") as file:
-        # Without Arrow's own threads: a program that ends while they start is aborted.
-        arrow = parquet.ParquetFile(file, pre_buffer=False).read(use_threads=False)
+        arrow = read_parquet(file)
     about = _checked(json.loads((arrow.schema.metadata or {})[b"kinema"]))
     features = arrow["features"].combine_chunks()
     return {

@@ -7,10 +7,10 @@ import dataclasses
 import hashlib
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 from kinema.progress import Progress
 from kinema.sharing import claims, manifests
@@ -20,6 +20,8 @@ from kinema.sharing.manifests import DamagedManifest, Row
 from kinema.skipped import EngineError
 from kinema.store import Store
 from kinema.words import first_of
+
+T = TypeVar("T")
 
 POLL_SECONDS = 5.0
 """From one look at the store to the next, while all chunks are in others' hands."""
@@ -72,16 +74,16 @@ class ChunkTotals:
 
 
 def read_manifests(
-    store: Store, chunks: Chunks, known: Mapping[int, Any]
-) -> Iterator[tuple[int, ChunkTotals | DamagedManifest]]:
-    """What each manifest comes to that is there and not known, or why it cannot be read."""
+    store: Store, chunks: Chunks, known: Container[int], of: Callable[[Sequence[Row]], T]
+) -> Iterator[tuple[int, T | DamagedManifest]]:
+    """What `of` makes of each manifest that is there and not known, or why it cannot be read."""
     there = map(manifests.chunk_of, store.times(manifests.FOLDER))
     new = [one for one in there if one is not None and one not in known and one < len(chunks)]
 
-    def read(chunk: int) -> tuple[int, ChunkTotals | DamagedManifest]:
+    def read(chunk: int) -> tuple[int, T | DamagedManifest]:
         try:
             data = store.read(manifests.path_of(chunk))
-            return chunk, ChunkTotals.of(manifests.read(data, chunks[chunk]))
+            return chunk, of(manifests.read(data, chunks[chunk]))
         except DamagedManifest as error:
             return chunk, error
 
@@ -136,7 +138,7 @@ def _look(store: Store, chunks: Chunks, found: Shared, progress: Progress) -> di
     """Read what others have done, and see who works at what."""
     # Claims first: what is claimed now and done in a moment is then done, and not stale.
     seen = claims.look(store)
-    for chunk, totals in read_manifests(store, chunks, found.rows):
+    for chunk, totals in read_manifests(store, chunks, found.rows, ChunkTotals.of):
         if isinstance(totals, DamagedManifest):
             path = manifests.path_of(chunk)
             found.notes.append(f"{store}/{path} is damaged ({totals}): its videos are done again.")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kinema.files import NewerFormat, check_not_newer
+from kinema.files import NewerFormat, check_not_newer, read_parquet
 
 FORMAT = "kinema-manifest-1"
 
@@ -101,13 +101,9 @@ def read(data: bytes, names: Sequence[str]) -> list[Row]:
         DamagedManifest: it cannot be read, or is not of these names.
         NewerFormat: a newer version wrote it.
     """
-    from pyarrow import parquet
-
+    check_parquet()  # without it, whole manifests would seem damaged
     try:
-        # By itself: many are read at once.
-        # Without Arrow's own threads: a program that ends while they start is aborted.
-        file = parquet.ParquetFile(io.BytesIO(data), pre_buffer=False)
-        table = file.read(use_threads=False)
+        table = read_parquet(io.BytesIO(data))
         about = json.loads(table.schema.metadata[b"kinema"])
         check_not_newer(about["format"], FORMAT)
         columns = {name: table.column(name).to_pylist() for name in _FIELDS}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinema.sharing import chunks, claims, manifests
-from kinema.sharing.loop import read_manifests
+from kinema.sharing.loop import ChunkTotals, read_manifests
 from kinema.sharing.manifests import DamagedManifest, Row, check_parquet
 from kinema.store import Store, open_store
 
@@ -124,7 +124,7 @@ def status(out: str | os.PathLike[str]) -> Status:
     seen = claims.look(store)
     now = _now(store)
     done, notes = {}, []
-    for chunk, totals in read_manifests(store, parts, {}):
+    for chunk, totals in read_manifests(store, parts, (), ChunkTotals.of):
         if isinstance(totals, DamagedManifest):
             path = manifests.path_of(chunk)
             notes.append(f"{store}/{path} is damaged ({totals}); the next run does it again.")
