@@ -40,6 +40,7 @@ class Display:
 
     def __init__(self, *columns: ProgressColumn, enabled: bool) -> None:
         console = Console(stderr=True)
+        self._enabled = enabled
         self._lines = enabled and not console.is_terminal
         self._rich = RichProgress(
             *columns,
@@ -48,6 +49,11 @@ class Display:
             transient=True,
         )
         self._told = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Show a line above the bar."""
+        if self._enabled:
+            self._rich.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _line_is_due(self) -> bool:
         """Whether it is time for a line; asking counts as telling."""

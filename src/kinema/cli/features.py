@@ -44,13 +44,23 @@ class Rows:
         return {name: value for name, value in own.items() if name != "model"}
 
 
+@options.flags(options.SHARING)
+class Sharing:
+    """How the videos are shared among machines."""
+
+    shared: Switch = False
+    """Share the list with other processes, on any machines, that are started with the same command;
+    then paths, --list, --root and --out may be URLs, as s3://bucket/folder."""
+    ray: options.Ray = False
+
+
 # Texts, not paths: of `s3://bucket` a `Path` makes `s3:/bucket`.
 def extract(
     *paths: Annotated[str, options.VIDEO_PATH],
-    out: Annotated[str, Parameter(help="Folder to write to; its URL, with --shared.")],
+    out: Annotated[str, Parameter(help="Folder to write to; its URL, with --shared or --ray.")],
     list: str | None = None,
     root: str | None = None,
-    shared: Switch = False,
+    sharing: Sharing = Sharing(),
     format: Literal["safetensors", "npy", "parquet", "hdf5", "c3d"] = "safetensors",
     rows: Rows = Rows(),
     compute: PreciseCompute = PreciseCompute(),
@@ -68,8 +78,6 @@ def extract(
         list: Text file with more videos: one path a line, or C3D's `path start label` lines.
         root: Folder that the names of the files start from, so that parts of a list give the same
             names as the whole; the deepest one that holds all videos by default.
-        shared: Share the list with other processes, on any machines, that are started with the same
-            command; then paths, --list, --root and --out may be URLs, as s3://bucket/folder.
         format: Kind of file; c3d is the original's.
         batch: Clips that go through the network at once.
         keep_partial: Keep the rows before the frame at which a video breaks, marked as partial.
@@ -81,12 +89,12 @@ def extract(
         out=out,
         list=list,
         root=root,
-        shared=shared,
         format=format,
         batch=batch,
         max_skipped=max_skipped,
         keep_partial=keep_partial,
         progress=True,
+        **vars(sharing),
         **rows.given(),
         **vars(compute),
         **vars(reading),

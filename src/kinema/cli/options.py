@@ -54,7 +54,8 @@ FEATURES = Group("Features", sort_key=2)
 PROTOCOL = Group("Protocol", sort_key=3)
 LEARNING = Group("Learning, of rows that are networks", sort_key=4)
 COMPUTING = Group("Computing", sort_key=5)
-VIDEOS = Group("Videos", sort_key=6)
+SHARING = Group("Many machines", sort_key=6)
+VIDEOS = Group("Videos", sort_key=7)
 
 # Kinds of flags.
 Switch = Annotated[bool, Parameter(negative=())]
@@ -106,6 +107,14 @@ Extracted = Annotated[
     Parameter(
         help="Folder or URL of `kinema extract --shared`; what it has of these videos, made with "
         "the same settings, is taken from there."
+    ),
+]
+Ray = Annotated[
+    bool | str,
+    Parameter(
+        negative=(),
+        help="Let actors of a Ray cluster share the list: its address follows, or nothing for this "
+        "machine's; --threads are those of an actor.",
     ),
 ]
 MAX_SKIPPED = Parameter(

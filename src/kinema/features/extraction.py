@@ -69,6 +69,7 @@ def extract(
     colours: str = "file",
     video_seconds: float | None = None,
     shared: bool = False,
+    ray: str | bool = False,
     progress: bool = False,
 ) -> ExtractionReport:
     """Extract features of videos into a folder, one file a video.
@@ -107,6 +108,9 @@ def extract(
         shared: share the list with other processes, on any machines, that are started with the same
             arguments: `out` is a folder that all of them see, or a URL (s3://bucket/folder), and
             paths and `list` may be or hold URLs. See Note [Shared work] of `sharing`.
+        ray: let actors of a Ray cluster share the list: its address, or True for the one that this
+            machine is part of, or else for one that is started here. `threads` are those of an
+            actor. See Note [Actors that are replaced] of `sharing.on_ray`.
         progress: whether to show a progress bar on standard error.
 
     Returns:
@@ -158,7 +162,7 @@ def extract(
         "reading": Reading(colours, video_seconds),
         "crops": crops,
     }
-    if shared:
+    if shared or ray:
         return extract_shared(
             named,
             out=out,
@@ -167,6 +171,7 @@ def extract(
             settings=settings,
             format=format,
             keep_partial=keep_partial,
+            ray=ray,
             progress=progress,
         )
     if url := next(filter(is_url, [*named, out, list or "", root or ""]), None):

@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from kinema.features.table_files import FORMATS
 from kinema.files import remove_partial_files
 from kinema.progress import Progress
 from kinema.sharing import chunks
-from kinema.sharing.loop import Begun, share
+from kinema.sharing.loop import Begun, Shared, share
 from kinema.sharing.manifests import Row, check_parquet
+from kinema.sharing.on_ray import run_on_ray
+from kinema.sharing.ray_cluster import connected, everywhere, room_for
 from kinema.skipped import Skipped
-from kinema.store import is_url, open_store
+from kinema.store import Store, is_url, open_store
 from kinema.video.sources import Source, find_videos, size_in_bytes
 from kinema.words import some
 
@@ -41,12 +44,13 @@ def extract_shared(
     settings: Mapping[str, Any],
     format: str = "safetensors",
     keep_partial: bool = False,
+    ray: str | bool = False,
     progress: bool = False,
 ) -> ExtractionReport:
     """Extract features, together with other processes that do the same.
 
     Args:
-        paths, list_file, root, format, keep_partial, progress: see `extract`.
+        paths, list_file, root, format, keep_partial, ray, progress: see `extract`.
         out: a folder that all processes see, or its URL.
         settings: the arguments of `Extractor`.
 
@@ -61,52 +65,105 @@ def extract_shared(
         )
     check_parquet()
     store = open_store(out)
-    plan = settings["plan"]
     videos, notes = _find(paths, list_file, root)
-    starts = {name: v.starts for name, v in videos.items() if isinstance(v, Source) and v.starts}
-    if starts:
-        plan.check_listed()
-    ending = FORMATS[format].ending
-    _check_names(videos, ending)
+    listed = any(isinstance(video, Source) and video.starts for video in videos.values())
+    if listed:
+        settings["plan"].check_listed()
+    _check_names(videos, FORMATS[format].ending)
     store.check()
-    run = {"format": format, "keep_partial": keep_partial, "listed": bool(starts)}
-    with (
-        Progress(enabled=progress) as bar,
-        Child(settings, run, video_seconds=settings["reading"].video_seconds) as child,
-        tempfile.TemporaryDirectory(prefix="kinema-fetched-") as fetched,
-        _stopped_by_sigterm(),
-    ):
-        there = store.settle("run.json", run_file.to_bytes(child.content))
-        notes += run_file.check(store.address, there, child.content)
-        cut = chunks.begin(store, [*videos], _size_of(videos), starts)
-        fewer: list[str] = []
-
-        def work(names: Sequence[str], begun: Begun) -> Generator[tuple[Row, bytes | None]]:
-            places = {name: Path(fetched, str(i)) for i, name in enumerate(names)}
-            jobs = [(name, _bringing(videos[name], places[name])) for name in names]
-            with contextlib.closing(child.rows(jobs, begun)) as rows:
-                for row, data in rows:
-                    shutil.rmtree(places[row.name], ignore_errors=True)
-                    if data is not None and row.num_clips < (plan.clips or 0):
-                        fewer.append(f"{row.name} ({row.num_clips})")
-                    yield row, data
-
-        found = share(store, cut, work, ending=ending, progress=bar)
+    run = {"format": format, "keep_partial": keep_partial, "listed": listed}
+    job = SharedExtraction(os.fspath(out), videos, settings, run)
+    with Progress(enabled=progress) as bar, _stopped_by_sigterm():
+        found = _on_ray(ray, store, job, bar) if ray else job(bar)
         report = ExtractionReport(store.address, len(videos), shared=True)
         report.num_done, report.num_clips = found.num_done, found.num_clips
         report.skipped = [Skipped(row.name, row.reason) for row in found.skipped]
         report.num_found = max(len(videos) - len(report.skipped) - report.num_done, 0)
-        report.partial = child.partial
+        report.partial = found.partial
         report.notes = [*notes, *found.notes]
+        report.seconds = bar.seconds
+    if not is_url(out):  # what killed processes left, now that there is nothing else to do
+        remove_partial_files(Path(out))
+    return report
+
+
+@dataclass(frozen=True)
+class SharedExtraction:
+    """One process's part in a shared extraction, which may be another machine's: all is pickled.
+
+    Attributes:
+        out: a folder that all processes see, or its URL.
+        videos: by their names.
+        settings: the arguments of `Extractor`.
+        run: those of `run_file.content` beside it.
+    """
+
+    out: str
+    videos: Mapping[str, Source | RemoteVideo]
+    settings: Mapping[str, Any]
+    run: Mapping[str, Any]
+
+    def __call__(self, progress: Progress) -> Shared:
+        """Take part until all videos are done, by whomever.
+
+        Raises:
+            ValueError: `out` was begun with other settings or another list.
+            EngineError: two processes made different features of the same video.
+            OSError: the store does not answer.
+        """
+        store = open_store(self.out)
+        plan, videos = self.settings["plan"], self.videos
+        starts = {n: v.starts for n, v in videos.items() if isinstance(v, Source) and v.starts}
+        video_seconds = self.settings["reading"].video_seconds
+        with (
+            Child(self.settings, self.run, video_seconds=video_seconds) as child,
+            tempfile.TemporaryDirectory(prefix="kinema-fetched-") as fetched,
+            _stopped_by_sigterm(),
+        ):
+            there = store.settle("run.json", run_file.to_bytes(child.content))
+            notes = run_file.check(store.address, there, child.content)
+            cut = chunks.begin(store, [*videos], _size_of(videos), starts)
+            fewer: list[str] = []
+
+            def work(names: Sequence[str], begun: Begun) -> Generator[tuple[Row, bytes | None]]:
+                places = {name: Path(fetched, str(i)) for i, name in enumerate(names)}
+                jobs = [(name, _bringing(videos[name], places[name])) for name in names]
+                with contextlib.closing(child.rows(jobs, begun)) as rows:
+                    for row, data in rows:
+                        shutil.rmtree(places[row.name], ignore_errors=True)
+                        if data is not None and row.num_clips < (plan.clips or 0):
+                            fewer.append(f"{row.name} ({row.num_clips})")
+                        yield row, data
+
+            ending = FORMATS[self.run["format"]].ending
+            found = share(store, cut, work, ending=ending, progress=progress)
+            found.partial = child.partial
+        found.notes = [*notes, *found.notes]
         if fewer:
-            report.notes.append(
+            found.notes.append(
                 f"{some(fewer, 'video')} too short for {plan.clips} different clips: each that "
                 "there is was taken once."
             )
-        report.seconds = bar.seconds
-        if not is_url(out):  # what killed processes left, now that there is nothing else to do
-            remove_partial_files(Path(out))
-    return report
+        return found
+
+
+def _on_ray(address: str | bool, store: Store, job: SharedExtraction, bar: Progress) -> Shared:
+    """Let actors of a Ray cluster do it, see `sharing.on_ray`."""
+    settings = dict(job.settings)
+    with connected(address) as ray:
+        room = room_for(ray, settings["threads"], settings["device"])
+        # All actors compute with the same, or their bytes differ.
+        settings |= {"threads": room.cpus, "device": "cuda" if room.gpus else "cpu"}
+        out = job.out if is_url(job.out) else os.path.abspath(job.out)
+        videos = {name: _absolute(video) for name, video in job.videos.items()}
+        paths = [str(video.path) for video in videos.values() if isinstance(video, Source)]
+        job = replace(job, out=out, videos=videos, settings=settings)
+        with everywhere(store, out, paths, job) as checked:
+            return run_on_ray(ray, store, checked, room, progress=bar)
+
+
+def _absolute(video: Source | RemoteVideo) -> Source | RemoteVideo:
+    return replace(video, path=video.path.absolute()) if isinstance(video, Source) else video
 
 
 def _find(

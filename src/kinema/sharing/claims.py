@@ -5,9 +5,9 @@ Note [Generations]
     finds that the last one is stale or was given back. A generation that finds itself followed by
     another one stops: its chunk is in other hands.
 
-    What a beat names as running may have killed its process. From the second generation on, one
-    video runs at a time and is named before it begins; a video that three generations died with
-    is quarantined, and the chunk goes on without it.
+    What a beat names as running may have killed its process. Where a generation died, one video
+    runs at a time from then on and is named before it begins; a video that three generations died
+    with is quarantined, and the chunk goes on without it.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ NUM_DEATHS = 3
 
 RELEASED = ".released"
 
+_ALIVE = b"alive"
+"""Of a chunk that was given to others though its process lived: nobody died with it."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -54,12 +57,14 @@ class Claim:
         chunk, generation: see Note [Generations].
         done: what earlier generations did of it.
         quarantined: names that are left out.
+        alone: whether an earlier generation died, so that one video runs at a time.
     """
 
     chunk: int
     generation: int = 1
     done: tuple[Row, ...] = ()
     quarantined: frozenset[str] = frozenset()
+    alone: bool = False
 
     @property
     def key(self) -> str:
@@ -120,14 +125,34 @@ def claim(store: Store, chunk: int, last: int = 0) -> Claim | None:
         return None
     done: dict[str, Row] = {}
     deaths: Counter[str] = Counter()
+    alone = False
     for before in range(1, generation):
-        beat = read_beat(store, key_of(chunk, before))
+        key = key_of(chunk, before)
+        beat = read_beat(store, key)
         done |= {row.name: row for row in beat.rows}
-        if not beat.released:
+        if not beat.released and not _lived(store, key):
             deaths.update(beat.running)
+            alone = True
     # What was done after all killed nobody.
     guilty = (name for name, count in deaths.items() if count >= NUM_DEATHS and name not in done)
-    return Claim(chunk, generation, tuple(done.values()), frozenset(guilty))
+    return Claim(chunk, generation, tuple(done.values()), frozenset(guilty), alone)
+
+
+def release(store: Store, key: str, *, alive: bool = False) -> None:
+    """Give a chunk to others in place of the process that has it, which is dead or slow.
+
+    Args:
+        store, key: where, and the claim's name.
+        alive: whether it lives; it stops when it sees that its chunk is in other hands.
+    """
+    store.write(f"{BEATS}/{key}{RELEASED}", _ALIVE if alive else b"")
+
+
+def _lived(store: Store, key: str) -> bool:
+    try:
+        return store.read(f"{BEATS}/{key}{RELEASED}") == _ALIVE
+    except FileNotFoundError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -199,10 +224,10 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name="kinema-heartbeat", daemon=True)
 
     def begun(self, name: str) -> None:
-        """A video begins; it is named at once where an earlier generation died."""
+        """A video begins; it is named at once where a generation died."""
         with self._lock:
             self._running[name] = None
-        if self.claim.generation > 1:
+        if self.claim.alone:
             self._write()
         else:
             self._news.set()
@@ -229,7 +254,7 @@ class Heartbeat:
         if error is not None and not self.lost:
             with contextlib.suppress(OSError):  # the error that ends the run is told, not this one
                 self._write(released=True)
-                self.store.write(f"{BEATS}/{self.claim.key}{RELEASED}", b"")
+                release(self.store, self.claim.key)
 
     def _beat(self) -> None:
         next_key = f"{CLAIMS}/{key_of(self.claim.chunk, self.claim.generation + 1)}"

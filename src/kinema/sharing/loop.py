@@ -42,7 +42,8 @@ class Shared:
     Attributes:
         num_videos: of the list.
         rows: by chunk, of those that are done: how many are done, their clips, and the skipped.
-        num_done, num_clips, seconds: what this process has done.
+        num_done, num_clips: what this process has done.
+        partial: names of videos that broke and whose rows before that are kept.
         notes: what the user should know, a line each.
     """
 
@@ -50,6 +51,7 @@ class Shared:
     rows: dict[int, ChunkTotals] = field(default_factory=dict)
     num_done: int = 0
     num_clips: int = 0
+    partial: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -117,7 +119,7 @@ def share(
     progress.start(len(chunks.names), sum(chunks.sizes))
     order = random.Random()  # others begin elsewhere
     while True:
-        seen = _look(store, chunks, found, progress)
+        seen = look(store, chunks, found, progress)
         left = [chunk for chunk in range(len(chunks)) if chunk not in found.rows]
         if not left:
             return found
@@ -134,8 +136,10 @@ def share(
             _do(store, chunks, held, work, ending, found, progress)
 
 
-def _look(store: Store, chunks: Chunks, found: Shared, progress: Progress) -> dict[int, Seen]:
-    """Read what others have done, and see who works at what."""
+def look(
+    store: Store, chunks: Chunks, found: Shared, progress: Progress | None = None
+) -> dict[int, Seen]:
+    """Read what others have done into `found`, and see who works at what."""
     # Claims first: what is claimed now and done in a moment is then done, and not stale.
     seen = claims.look(store)
     for chunk, totals in read_manifests(store, chunks, found.rows, ChunkTotals.of):
@@ -145,7 +149,9 @@ def _look(store: Store, chunks: Chunks, found: Shared, progress: Progress) -> di
             store.delete(path)
             continue
         found.rows[chunk] = totals
-        progress.finish_video(size=chunks.sizes[chunk], found=True, num_videos=totals.num_videos)
+        if progress is not None:
+            size = chunks.sizes[chunk]
+            progress.finish_video(size=size, found=True, num_videos=totals.num_videos)
     return seen
 
 
@@ -193,7 +199,7 @@ def _rows(work: Work, names: Sequence[str], heart: Heartbeat) -> Iterator[tuple[
     """The rows of some names; one by one where a process died, to know which one is at fault."""
     if not names:
         return
-    for some in [names] if heart.claim.generation == 1 else [[name] for name in names]:
+    for some in [[name] for name in names] if heart.claim.alone else [names]:
         with contextlib.closing(work(some, heart.begun)) as rows:
             yield from rows
 
