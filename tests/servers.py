@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -127,3 +128,11 @@ def running() -> Iterator[Callable[..., SimpleNamespace]]:
 def ranges(web):
     """What each request asked for."""
     return [request.get("Range") for request in web.requests]
+
+
+def free_port() -> int:
+    """A port of this machine where nobody listens now."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port

@@ -123,6 +123,23 @@ def test_a_video_is_named_before_it_begins_where_one_died(store):
     assert read_beat(store, "000000.2").running == ("a",)
 
 
+def test_a_chunk_is_given_to_others(store):
+    """In place of its process: that is a death, unless the process lives."""
+    for last in range(3):
+        died_with(store, 0, last, "slow", done=[Row("done")])
+        claims.release(store, f"000000.{last + 1}", alive=True)
+        assert look(store)[0].is_free(store.now())
+    held = claim(store, 0, 3)
+    assert (held.quarantined, held.alone) == (frozenset(), False)
+    assert held.done == (Row("done"),)
+    for last in range(3):
+        died_with(store, 1, last, "deadly")
+        claims.release(store, f"000001.{last + 1}")
+        assert look(store)[1].is_free(store.now())
+    held = claim(store, 1, 3)
+    assert (held.quarantined, held.alone) == ({"deadly"}, True)
+
+
 def test_who_is_followed_stops(store, fast):
     with Heartbeat(store, claim(store, 0)) as heart:
         assert claim(store, 0, 1) is not None

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from kinema.sharing import chunks, claims, loop, manifests
+from kinema.sharing.claims import Heartbeat
 from kinema.sharing.manifests import Row
 from kinema.sharing.status import status
 from kinema.skipped import EngineError
@@ -222,6 +223,21 @@ def test_status_while_it_runs(tmp_path, fast):
     assert (last.num_done, last.num_clips, last.hours_left) == (48, 48, 0.0)
     assert last.videos_per_hour > 40
     assert "48 of 48 videos (100.0 %)" in last.lines()[0]
+
+
+def test_status_counts_what_was_done_of_a_chunk_that_was_given_back(tmp_path):
+    store, parts = begun(tmp_path, 40)
+    name = parts[0][0]
+
+    def stop():
+        with Heartbeat(store, claims.claim(store, 0)) as heart:
+            heart.ended(Row(name, "mark", 3, "sum"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    found = status(tmp_path)
+    assert (found.num_done, found.working, found.stale) == (1, (), ())
 
 
 def test_status_tells_who_is_dead(tmp_path, fast):

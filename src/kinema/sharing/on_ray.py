@@ -5,8 +5,8 @@ Note [Actors that are replaced]
     share lies in the store; Ray finds machines for them and says when one is gone. Actors do not
     restart themselves. One that dies, with its machine perhaps, is replaced by a new one, wherever
     there is room, and its chunk is given to others at once instead of when its claim grows stale.
-    One actor at least always waits for room, as long as there are chunks for it: so the run follows
-    a cluster that grows, and tells one that can grow that more is wanted.
+    Two or more always wait for room, as long as there are chunks for them: so the run follows a
+    cluster that grows, and tells one that can grow that more is wanted.
 
     An actor that is gone for us may live on, cut off from Ray; that costs time and nothing else, as
     with any claim.
@@ -173,7 +173,7 @@ class _Crew:
         """Ask for actors where there may be room, as long as chunks are left for them."""
         there = len(self._there())
         waiting = len(self._actors) - there
-        wanted = min(1 + there // 4 - waiting, num_chunks - len(self._actors))
+        wanted = min(max(2, there // 2) - waiting, num_chunks - len(self._actors))
         if time.monotonic() < self._not_before:
             return
         for _ in range(wanted):

@@ -133,11 +133,14 @@ def status(out: str | os.PathLike[str]) -> Status:
     workers: dict[bool, list[Worker]] = {False: [], True: []}
     num_more = 0
     for chunk, last in sorted(seen.items()):
-        if chunk in done or chunk >= len(parts) or last.released:
+        if chunk in done or chunk >= len(parts):
             continue
         key = claims.key_of(chunk, last.generation)
-        owner, beat = claims.read_owner(store, key), claims.read_beat(store, key)
+        beat = claims.read_beat(store, key)
         num_more += len(beat.rows)
+        if last.released:  # nobody works at it now; who takes it goes on from there
+            continue
+        owner = claims.read_owner(store, key)
         workers[last.is_free(now)].append(
             Worker(
                 chunk,
