@@ -248,6 +248,19 @@ def test_no_cluster_answers(tmp_path, capsys, address):
     assert len(error.splitlines()) == 1
 
 
+def test_a_cluster_that_asks_for_a_token(tmp_path, monkeypatch):
+    import ray
+
+    def init(**_):
+        raise ConnectionError("Failed to connect") from RuntimeError(
+            "RPC error: InvalidAuthToken: x"
+        )
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ValueError, match="set RAY_AUTH_MODE=token"), connected("auto"):
+        pass
+
+
 def test_ray_is_not_installed(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     write_video(tmp_path / "a.mp4", 16)

@@ -78,6 +78,11 @@ def connected(address: str | bool) -> Iterator[ModuleType]:
     try:
         ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # many kinds, by how it is not there
+        if "InvalidAuthToken" in repr(error.__cause__):
+            raise ValueError(
+                f"`ray` {where or 'auto'}: this cluster takes no one without a token: set "
+                "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where no file has the token."
+            ) from None
         raise ValueError(_no_cluster(where or "auto", error)) from None
     try:
         yield ray
