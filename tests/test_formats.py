@@ -729,7 +729,8 @@ def test_a_newer_checkpoint_is_refused_by_its_version(tmp_path, capsys):
 
 
 def test_newer_clips_are_refused(tmp_path):
-    from kinema.training.clip_store import ClipStore, ClipWriter
+    from kinema.training.clip_store import ClipStore
+    from kinema.training.clip_writer import ClipWriter
 
     file = of_version(unpacked("clips-1.clips", tmp_path), tmp_path / "new.clips", 9)
     for opened in (lambda: ClipStore(file), lambda: ClipWriter(file, {})):
