@@ -161,7 +161,10 @@ def test_other_settings_and_another_list_are_refused(few, tmp_path, capsys):
             ["--size", "24x32", "--colours", "original"],
             "was made with colours file, now it is original",
         ),
-        (["--size", "24x32", "--streams", "rgb,flow"], "was made with streams not given, now it"),
+        (
+            ["--size", "24x32", "--streams", "rgb,flow"],
+            "was made with streams {'rgb': {'channels': 3}}, now it",
+        ),
     ):
         assert main([*command, str(tmp_path / "y.clips"), *change]) == 2
         (line,) = capsys.readouterr().err.splitlines()

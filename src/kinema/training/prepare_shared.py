@@ -48,6 +48,7 @@ from kinema.training.preparation import (
     clips_of,
     write,
 )
+from kinema.training.streams import RGB
 from kinema.video.loop import Reading, Video, each_video
 from kinema.video.sources import Source, fingerprint, size_in_bytes
 from kinema.words import some
@@ -160,7 +161,8 @@ def begin(
     )
     store = job.store()
     store.check()
-    content = {"format": FORMAT, "settings": job.maker.settings(), "versions": versions()}
+    settings = {"streams": dict(RGB), "colours": "file", **job.maker.settings()}
+    content = {"format": FORMAT, "settings": settings, "versions": versions()}
     there = store.settle("run.json", run_file.to_bytes(content))
     notes = run_file.check(store.address, there, content, name="shared")
     size_of = {name: source.path for name, source in sources.items()}
