@@ -12,9 +12,8 @@ and the metadata `kinema`: `format`, and `streams`, their names.
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -30,30 +29,41 @@ def to_bytes(segments: Sequence[tuple[float, Mapping[str, Iterable[bytes]]]]) ->
     streams = [*segments[0][1]]
     tensors = {"start_seconds": np.array([start for start, _ in segments], np.float64)}
     for stream in streams:
-        frames = [[*kept[stream]] for _, kept in segments]
-        tensors["num_frames"] = np.array([len(each) for each in frames], np.int64)
-        together = [*itertools.chain.from_iterable(frames)]
-        tensors[f"{stream}.sizes"] = np.array([len(each) for each in together], np.int64)
-        tensors[f"{stream}.frames"] = np.frombuffer(b"".join(together), np.uint8)
+        content = bytearray()  # of an hour of video a gigabyte, so that no list of frames is made
+        sizes: list[int] = []
+        counts: list[int] = []
+        for _, kept in segments:
+            before = len(sizes)
+            for frame in kept[stream]:
+                content += frame
+                sizes.append(len(frame))
+            counts.append(len(sizes) - before)
+        tensors["num_frames"] = np.array(counts, np.int64)
+        tensors[f"{stream}.sizes"] = np.array(sizes, np.int64)
+        tensors[f"{stream}.frames"] = np.frombuffer(content, np.uint8)
     about = {"format": FORMAT, "streams": streams}
     return save(tensors, metadata={"kinema": json.dumps(about, sort_keys=True)})
 
 
-def from_bytes(data: bytes) -> list[tuple[float, dict[str, list[bytes]]]]:
-    """What `to_bytes` was given."""
+def from_bytes(data: bytes) -> list[tuple[float, dict[str, Iterator[bytes]]]]:
+    """What `to_bytes` was given; the frames of each segment can be gone through once."""
     tensors = load(data)
-    about = _about(data)
-    segments: list[tuple[float, dict[str, list[bytes]]]] = [
+    stops = np.cumsum(tensors["num_frames"])
+    segments: list[tuple[float, dict[str, Iterator[bytes]]]] = [
         (float(start), {}) for start in tensors["start_seconds"]
     ]
-    for stream in about["streams"]:
-        content = tensors[f"{stream}.frames"].tobytes()
-        stops = np.cumsum(tensors[f"{stream}.sizes"])
-        starts = stops - tensors[f"{stream}.sizes"]
-        frames = iter([content[start:stop] for start, stop in zip(starts, stops, strict=True)])
-        for (_, kept), count in zip(segments, tensors["num_frames"], strict=True):
-            kept[stream] = [*itertools.islice(frames, int(count))]
+    for stream in _about(data)["streams"]:
+        content, sizes = tensors[f"{stream}.frames"], tensors[f"{stream}.sizes"]
+        ends = np.cumsum(sizes)
+        for (_, kept), stop, count in zip(segments, stops, tensors["num_frames"], strict=True):
+            frames = slice(stop - count, stop)
+            kept[stream] = _frames(content, ends[frames] - sizes[frames], ends[frames])
     return segments
+
+
+def _frames(content: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Iterator[bytes]:
+    for start, end in zip(starts, ends, strict=True):
+        yield content[start:end].tobytes()
 
 
 def _about(data: bytes) -> Mapping[str, list[str]]:
