@@ -44,7 +44,8 @@ from kinema.engine.engine import Engine
 from kinema.files import write_tensors
 from kinema.threads import mapped, num_usable_cores
 from kinema.training.checkpoint import Checkpoint
-from kinema.training.clip_store import ClipStore, ClipWriter, StoredVideo
+from kinema.training.clip_store import ClipStore, StoredVideo
+from kinema.training.clip_writer import ClipWriter
 from kinema.training.heads import Head
 from kinema.training.learner import head_loss
 from kinema.training.pictures import encode

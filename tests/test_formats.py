@@ -25,6 +25,8 @@ from kinema.engine import Engine
 from kinema.estimators import C3DFeatures
 from kinema.weights import Weights
 
+from small_videos import draw
+
 FILES = Path(__file__).parent / "formats"
 
 MEAN = np.array([96, 104, 112], np.float32)  # B, G, R
@@ -308,6 +310,41 @@ def test_a_shared_run_is_read():
     parts = chunks.load(LocalStore(FILES / "shared-1"))
     assert (parts.borders, parts.sizes) == ((0, 16, 20), (16000, 4000))
     assert parts.sources == {"folder/03.mp4": [8, 0]}
+
+
+def test_clips_that_are_shared_are_put_together(tmp_path, capsys):
+    """All is done there, so that nobody looks into the videos."""
+    pytest.importorskip("pyarrow")
+    from kinema.training.clip_store import ClipStore
+
+    place, out = copied("prepared-1", tmp_path), tmp_path / "x.clips"
+    held = {"blue/a.mp4": (0.0, 4), "red/b.mp4": (0.5, 3)}
+    for name in [*held, "red/c.mp4"]:
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / name).touch()
+    command = ["prepare", tmp_path / "videos", "--size", "18x24", "--out", out, "--shared", place]
+    code, told, err = run(capsys, *command, "--max-skipped", "1")
+    assert code == 0, err
+    assert "0 of 3 videos prepared, 2 by others or before" in told
+    assert "was begun with kinema a formula" in err
+    store = ClipStore(out)
+    assert store.skipped == ({"path": "red/c.mp4", "reason": "a formula"},)
+    assert [video.name for video in store.videos] == [*held]
+    for number, video in enumerate(store.videos):
+        (segment,) = video.segments
+        assert (segment.start_seconds, segment.num_frames) == held[video.name]
+        drawn = draw(video.name.split("/")[0], number, segment.num_frames)[:, :18, :24]
+        difference = store.frames(segment).astype(int) - drawn
+        assert np.abs(difference).mean() < 4  # JPEG's losses
+    code, _, err = run(capsys, *command[:3], "36x48", "--out", f"{out}2", "--shared", place)
+    assert code == 2
+    assert "was made with size [18, 24], now it is [36, 48]" in err
+    run_json = place / "run.json"
+    run_json.write_text(run_json.read_text().replace("preparation-1", "preparation-9"))
+    code, _, err = run(capsys, *command[:5], f"{out}2", "--shared", place)
+    assert code == 2
+    assert "kinema-preparation-9" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_an_extraction_that_kept_no_engine_was_of_torch(grey, capsys, monkeypatch):
@@ -729,7 +766,8 @@ def test_a_newer_checkpoint_is_refused_by_its_version(tmp_path, capsys):
 
 
 def test_newer_clips_are_refused(tmp_path):
-    from kinema.training.clip_store import ClipStore, ClipWriter
+    from kinema.training.clip_store import ClipStore
+    from kinema.training.clip_writer import ClipWriter
 
     file = of_version(unpacked("clips-1.clips", tmp_path), tmp_path / "new.clips", 9)
     for opened in (lambda: ClipStore(file), lambda: ClipWriter(file, {})):

@@ -440,7 +440,7 @@ def test_a_foreign_run_json_is_refused(videos, tmp_path):
     (tmp_path / "out").mkdir()
     for content in ("[]", '{"settings": []}', "{", '{"settings": {}, "versions": 3}'):
         (tmp_path / "out" / "run.json").write_text(content)
-        with pytest.raises(ValueError, match="not of an extraction"):
+        with pytest.raises(ValueError, match="not of a run of this kind"):
             run([videos], tmp_path / "out")
 
 

@@ -55,7 +55,7 @@ def imagenet(label: int, count: int) -> np.ndarray:
 
 def write(path: Path, version: int = 2) -> None:
     """All streams of both videos, and one that could not be read."""
-    from kinema.training.clip_store import ClipWriter
+    from kinema.training.clip_writer import ClipWriter
     from kinema.training.pictures import encode
     from kinema.training.streams import encode_maps
 

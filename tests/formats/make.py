@@ -248,6 +248,39 @@ def shared() -> None:
         store.settle(manifests.path_of(chunk), manifests.write(rows))
 
 
+def shared_clips() -> None:
+    """Two videos of `clips`, frame by frame as there, and one that was skipped."""
+    import hashlib
+
+    import clips
+
+    from kinema.features import run_file
+    from kinema.sharing import chunks, manifests
+    from kinema.sharing.manifests import Row
+    from kinema.store import LocalStore
+    from kinema.training import clip_part
+    from kinema.training.pictures import encode
+
+    remove(HERE / "prepared-1")
+    store = LocalStore(HERE / "prepared-1")
+    settings = {name: clips.ABOUT[name] for name in ("size", "clips", "quality", "seed")}
+    content = {
+        "format": "kinema-preparation-1",
+        "settings": {**settings, "streams": {"rgb": {"channels": 3}}, "colours": "file"},
+        "versions": {"kinema": "a formula"},
+    }
+    store.settle("run.json", run_file.to_bytes(content))
+    rows = []
+    for name, label, _, start, count in clips.VIDEOS:
+        frames = [encode(frame, 95) for frame in clips.rgb(label, count)]
+        data = clip_part.to_bytes([(start, {"rgb": frames})])
+        store.settle(f"{name}{clip_part.ENDING}", data)
+        rows.append(Row(name, name, 0, hashlib.sha256(data).hexdigest()))
+    rows.append(Row("red/c.mp4", reason="a formula"))
+    chunks.begin(store, [row.name for row in rows], lambda name: 1000)
+    store.settle(manifests.path_of(0), manifests.write(rows))
+
+
 # --- classifiers ----------------------------------------------------------------------------------
 
 
@@ -458,8 +491,8 @@ def remove(path: Path) -> None:
 
 
 PRESENT = (
-    weights, features, original, extraction, shared, classifier, clips, training, result,
-    means, pickles, targets,
+    weights, features, original, extraction, shared, shared_clips, classifier, clips, training,
+    result, means, pickles, targets,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import signal
 import sqlite3
@@ -13,7 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kinema.training.clip_store import ClipStore, ClipWriter, is_clip_store
+from kinema.training.clip_store import ClipStore, is_clip_store
+from kinema.training.clip_writer import ClipWriter, StoreInUse, Written, written
 from kinema.training.pictures import encode
 
 from small_videos import draw
@@ -116,6 +118,39 @@ def test_an_unfinished_store_is_refused_and_gone_on_with(tmp_path):
 
 def _decoded(jpegs):
     return np.stack([cv2.imdecode(np.frombuffer(j, np.uint8), 1)[..., ::-1] for j in jpegs])
+
+
+def test_other_colours_are_refused_from_either_side(path, tmp_path):
+    with pytest.raises(ValueError, match=r"begun with other colours \(None, not 'original'\)"):
+        ClipWriter(path, {**ABOUT, "colours": "original"})
+    other = tmp_path / "y.clips"
+    with ClipWriter(other, {**ABOUT, "colours": "original"}) as writer:
+        writer.finish()
+    with pytest.raises(ValueError, match="begun with other colours"):
+        ClipWriter(other, ABOUT)
+
+
+def test_what_a_whole_store_says_and_others_do_not(path, tmp_path):
+    assert written(path, ABOUT) == [
+        Written("blue/b.mp4", "print-b", None),
+        Written("red/a.mp4", "print-a", None),
+        Written("red/broken.mp4", "", "the file is empty."),
+    ]
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="begun with other clips"):
+        written(path, {**ABOUT, "clips": "five"})
+    assert path.read_bytes() == before
+    assert written(tmp_path / "none.clips", ABOUT) is None
+    (tmp_path / "empty.clips").touch()
+    assert written(tmp_path / "empty.clips", ABOUT) is None
+    with ClipWriter(path, ABOUT), pytest.raises(StoreInUse):
+        written(path, ABOUT)
+    assert written(path, ABOUT) is None  # not finished again
+    other = tmp_path / "other.clips"
+    with contextlib.closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE birds (name TEXT)")
+    with pytest.raises(ValueError, match="holds no prepared clips"):
+        written(other, ABOUT)
 
 
 def test_other_settings_are_refused(path):

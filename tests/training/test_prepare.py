@@ -17,9 +17,10 @@ import pytest
 from kinema.cli.app import main
 from kinema.training import prepare as prepare_room
 from kinema.training import recording
+from kinema.training.clip_maker import draw_segments
 from kinema.training.clip_store import ClipStore
 from kinema.training.pictures import encode
-from kinema.training.prepare import draw_segments, prepare, split_videos
+from kinema.training.prepare import prepare, split_videos
 from kinema.video.clips import resize
 from kinema.video.reader import VideoReader
 from kinema.video.sources import fingerprint

@@ -7,7 +7,8 @@ import collections
 import numpy as np
 import pytest
 
-from kinema.training.clip_store import ClipStore, ClipWriter, Segment, StoredVideo
+from kinema.training.clip_store import ClipStore, Segment, StoredVideo
+from kinema.training.clip_writer import ClipWriter
 from kinema.training.pictures import encode
 from kinema.training.sampling import Sampler, even_clips, frame_times, mean_volume, read_clip
 

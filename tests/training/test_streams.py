@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, Softmax
-from kinema.training.clip_store import ClipStore, ClipWriter
+from kinema.training.clip_store import ClipStore
+from kinema.training.clip_writer import ClipWriter
 from kinema.training.material import open_store
 from kinema.training.pictures import encode
 from kinema.training.sampling import mean_volume, read_clip

@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 
 from kinema.network import Conv3d, Linear, Network  # noqa: E402
 from kinema.training.batches import Batches  # noqa: E402
-from kinema.training.clip_store import ClipStore, ClipWriter  # noqa: E402
+from kinema.training.clip_store import ClipStore  # noqa: E402
+from kinema.training.clip_writer import ClipWriter  # noqa: E402
 from kinema.training.pictures import encode  # noqa: E402
 from kinema.training.processes import Processes  # noqa: E402
 from kinema.training.resident import ResidentBatches, SentBatches, batches_on  # noqa: E402

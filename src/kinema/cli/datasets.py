@@ -70,6 +70,10 @@ def info(
 class Kept:
     """What is kept of each frame."""
 
+    size: str | None = None
+    """Height x width of the frames, as the network wants them; 128x171, C3D's, by default."""
+    quality: int = 95
+    """Of the JPEG pictures."""
     streams: str | None = None
     """What is kept of each frame, with commas between: rgb, its picture; flow, the optical flow to
     the next one; imagenet, the last maps of ImageNet's network. What the recipe's network sees by
@@ -81,18 +85,18 @@ class Kept:
 
     def given(self) -> dict[str, Any]:
         """These as keyword arguments."""
+        size = None if self.size is None else _height_and_width(self.size)
         streams = None if self.streams is None else options.names(self.streams)
-        return {**vars(self), "streams": streams}
+        return {**vars(self), "size": size, "streams": streams}
 
 
 def prepare(
     dataset: DatasetPath,
     *,
     out: Path,
+    shared: str | None = None,  # no path: of `s3://bucket` a `Path` makes `s3:/bucket`
     recipe: Recipe | None = None,
     clips: Literal["whole", "five"] | None = None,
-    size: str | None = None,
-    quality: int = 95,
     kept: Kept = Kept(),
     seed: int = 0,
     labels: Labels = Labels(),
@@ -106,10 +110,12 @@ def prepare(
 
     Args:
         out: File to write.
-        recipe: What the clips are for; it decides over the next two, if they are not named.
+        shared: Share the videos with other processes, on any machines, that are started with the
+            same command: a folder that all see, or its URL, as s3://bucket/folder, where the clips
+            of each video lie until every process has written its own --out.
+        recipe: What the clips are for; it decides over clips, size and streams, if they are not
+            named.
         clips: All frames of each video, or (Sports-1M's scheme) five times two seconds at random.
-        size: Height x width of the frames, as the network wants them; 128x171, C3D's, by default.
-        quality: Of the JPEG pictures.
         seed: Of the random clips.
     """
     from kinema.training.prepare import prepare
@@ -117,10 +123,9 @@ def prepare(
     report = prepare(
         dataset,
         out=out,
+        shared=shared,
         recipe=recipe,
         clips=clips,
-        size=None if size is None else _height_and_width(size),
-        quality=quality,
         seed=seed,
         threads=threads,
         progress=True,

@@ -114,7 +114,13 @@ def extract(
 
 
 def status(
-    out: Annotated[str, Parameter(help="Folder or URL of `kinema extract --shared`.")],
+    out: Annotated[
+        str,
+        Parameter(
+            help="Folder or URL that is shared: --out of `kinema extract --shared`, "
+            "PLACE of `kinema prepare --shared PLACE`."
+        ),
+    ],
     /,
     *,
     json: Switch = False,

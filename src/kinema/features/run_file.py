@@ -49,6 +49,8 @@ def check(
     there: bytes,
     content: Mapping[str, Any],
     check_not_newer_beside: Callable[[], None] = lambda: None,
+    *,
+    name: str = "out",
 ) -> list[str]:
     """Refuse a folder of other settings.
 
@@ -57,41 +59,52 @@ def check(
         there: its run.json.
         content: of this run.
         check_not_newer_beside: raises `NewerFormat` for what lies beside run.json.
+        name: of the argument, for messages.
 
     Returns:
         Notes: which versions are others now.
 
     Raises:
-        ValueError: it was made with other settings, or is no folder of features.
+        ValueError: it was made with other settings, or is a folder of something else.
     """
     try:
         found = json.loads(there.decode())
-        check_not_newer(dict(found).get("format"), FORMAT)
+        format = dict(found).get("format")
+        check_not_newer(format, content["format"])
+        if format is not None and _kind(format) != _kind(content["format"]):
+            raise ValueError
         check_not_newer_beside()
         before, used = dict(found["settings"]), dict(found["versions"])
     except NewerFormat as error:
         raise NewerFormat(
-            f"`out` {out} cannot be gone on with ({error}): update Kinema, or choose another "
+            f"`{name}` {out} cannot be gone on with ({error}): update Kinema, or choose another "
             "folder."
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{out}/run.json is not of an extraction; choose another `out`.") from None
+        raise ValueError(
+            f"{out}/run.json is not of a run of this kind; choose another `{name}`."
+        ) from None
     settings = content["settings"]
-    for name in dict.fromkeys([*settings, *before]):  # what is recorded where it is given
-        value = settings.get(name)
-        may_be = [before[name]] if name in before else _DEFAULTS_SINCE.get(name, [None])
+    for key in dict.fromkeys([*settings, *before]):  # what is recorded where it is given
+        value = settings.get(key)
+        may_be = [before[key]] if key in before else _DEFAULTS_SINCE.get(key, [None])
         if value not in may_be:
             was, now = " or ".join(map(_told, may_be)), _told(value)
             raise ValueError(
-                f"`out` {out} was made with {name} {was}{_renamed(name, found)}, now it is {now}: "
+                f"`{name}` {out} was made with {key} {was}{_renamed(key, found)}, now it is {now}: "
                 "choose another folder, or the same settings."
             )
     return [
-        f"{out} was begun with {name} {used.get(name)}, now it is {version}: new rows may differ "
-        "from the older ones in rounding."
-        for name, version in content["versions"].items()
-        if used.get(name) != version
+        f"{out} was begun with {of} {used.get(of)}, now it is {version}: what is new may differ "
+        "from what is older in rounding."
+        for of, version in content["versions"].items()
+        if used.get(of) != version
     ]
+
+
+def _kind(format: object) -> str:
+    """Of a format, without the number of its version."""
+    return str(format).rpartition("-")[0]
 
 
 def _told(value: Any) -> str:

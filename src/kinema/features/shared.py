@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,11 @@ def extract_shared(
     listed = any(isinstance(video, Source) and video.starts for video in videos.values())
     if listed:
         settings["plan"].check_listed()
-    _check_names(videos, FORMATS[format].ending)
+    check_names(videos, FORMATS[format].ending)
     store.check()
     run = {"format": format, "keep_partial": keep_partial, "listed": listed}
     job = SharedExtraction(os.fspath(out), videos, settings, run)
-    with Progress(enabled=progress) as bar, _stopped_by_sigterm():
+    with Progress(enabled=progress) as bar, stopped_by_sigterm():
         found = _on_ray(ray, store, job, bar) if ray else job(bar)
         report = ExtractionReport(store.address, len(videos), shared=True)
         report.num_done, report.num_clips = found.num_done, found.num_clips
@@ -118,7 +118,7 @@ class SharedExtraction:
         with (
             Child(self.settings, self.run, video_seconds=video_seconds) as child,
             tempfile.TemporaryDirectory(prefix="kinema-fetched-") as fetched,
-            _stopped_by_sigterm(),
+            stopped_by_sigterm(),
         ):
             there = store.settle("run.json", run_file.to_bytes(child.content))
             notes = run_file.check(store.address, there, child.content)
@@ -178,10 +178,16 @@ def _find(
     return {source.name: source for source in sources}, [*sources.notes]
 
 
-def _check_names(videos: Mapping[str, Any], ending: str) -> None:
+def check_names(videos: Iterable[str], ending: str) -> None:
+    """Refuse names of videos whose files would not lie in the store, or in the place of another.
+
+    Args:
+        videos: their names.
+        ending: of the files' names.
+    """
     for name in videos:
         if ".." in name.split("/"):
-            raise ValueError(f"a video called `{name}` would leave `out`: rename it.")
+            raise ValueError(f"a video called `{name}` would leave the folder: rename it.")
         if f"{name}{ending}" == "run.json" or name.startswith("_shared/"):
             raise ValueError(
                 f"a video called `{name}` would take the place of a file of the run: rename it."
@@ -214,7 +220,7 @@ def _bringing(video: Source | RemoteVideo, folder: Path) -> Callable[[], Source]
 
 
 @contextlib.contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
+def stopped_by_sigterm() -> Iterator[None]:
     """Schedulers end a job by SIGTERM: its chunk is given back, as with Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():  # no signal comes here
         yield

@@ -139,5 +139,5 @@ def _what_changed(store: Store, found: Chunks, names: Sequence[str]) -> str:
     return (
         f"the list changed: {store} was begun with {number_of(len(found.names), 'video')}, now "
         f"there are {len(names)} ({'; '.join(what) or 'with other clips'}). Give the same list, "
-        "with the same `root`, or another `out`."
+        "with names from the same folder on, or share in another place."
     )

@@ -212,7 +212,7 @@ def _commit(store: Store, name: str, data: bytes) -> None:
         raise EngineError(
             f"{store}/{name} is there with other bytes (sha256 {theirs}..., here {ours}...): the "
             "video was changed, or the machines of this run have other versions or processors. "
-            "Delete the file, or make them the same; `kinema extract` says which versions differ."
+            "Delete the file, or make them the same; the same command says which versions differ."
         )
 
 

@@ -5,38 +5,19 @@ See Note [The format of prepared clips] in `streams`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from kinema.files import NewerFormat, check_not_newer
-from kinema.training.streams import FIRST_FORMAT, FORMAT, MAPS_FORMAT, RGB, Stream, format_of
-
-_PAGE_BYTES = 2048
-"""Of the database: a picture takes whole pages, so that half a page of each is lost."""
-
-_TABLES = """
-    CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-    CREATE TABLE videos (
-        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, labels TEXT NOT NULL,
-        grouping TEXT NOT NULL, fingerprint TEXT NOT NULL, reason TEXT
-    );
-    CREATE TABLE segments (
-        id INTEGER PRIMARY KEY, video INTEGER NOT NULL, start_seconds REAL NOT NULL,
-        num_frames INTEGER NOT NULL, first_picture INTEGER NOT NULL
-    );
-    CREATE TABLE pictures (id INTEGER PRIMARY KEY, jpeg BLOB NOT NULL);
-"""
+from kinema.training.streams import FIRST_FORMAT, FORMAT, MAPS_FORMAT, RGB, Stream
 
 
 @dataclass(frozen=True, slots=True)  # Sports-1M has millions
@@ -96,8 +77,8 @@ class ClipStore:
             raise FileNotFoundError(f"{self.path}: no such file.")
         self._threads = threading.local()
         try:
-            about = _read_about(self._connection)
-            _check_not_newer(self.path, about)
+            about = read_about(self._connection)
+            check_format(self.path, about)
             if about.get("format") not in (FIRST_FORMAT, FORMAT, MAPS_FORMAT):
                 of = f" that this version reads ({name})" if (name := about.get("format")) else ""
                 raise ValueError(f"{self.path} holds no prepared clips{of}.")
@@ -250,175 +231,14 @@ def is_clip_store(path: Path) -> bool:
         return file.read(16) == b"SQLite format 3\0"
 
 
-class ClipWriter:
-    """Writes a store, video by video; a killed run's file is taken up where it stands.
-
-    Args:
-        path: the file.
-        about: its settings: JSON values. A store that is there must have been begun with the same.
-            "streams" names what is kept of each frame, rgb alone without it.
-        patience_seconds: how long to wait for another run that has the file.
-
-    Raises:
-        ValueError: the file holds something else, or clips that were prepared otherwise.
-        OSError: it cannot be written.
-    """
-
-    def __init__(
-        self, path: Path, about: Mapping[str, Any], *, patience_seconds: float = 1.0
-    ) -> None:
-        self.path = path
-        described = {name: dict(each) for name, each in about.get("streams", RGB).items()}
-        for name in described:
-            if not re.fullmatch("[a-z][a-z0-9_]*", name):
-                raise ValueError(f"a stream must be named in small letters, as flow; got {name!r}.")
-        size = about.get("size", (0, 0))
-        self._streams = {name: Stream.of(name, each, size) for name, each in described.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() or (path.exists() and path.stat().st_size and not is_clip_store(path)):
-            raise ValueError(f"{path} is there already and holds no prepared clips.")
-        with _sorted_errors(path):
-            self._database = sqlite3.connect(path, timeout=patience_seconds)
-            self._database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            # Nobody else may write, or read what is not whole yet.
-            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            try:
-                format = format_of(described.values())
-                self._begin({"format": format, **about, "streams": described})
-            except BaseException:
-                self._database.close()
-                raise
-
-    def _begin(self, about: Mapping[str, Any]) -> None:
-        with self._database as database:
-            database.execute("BEGIN EXCLUSIVE")
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-            if tables and "about" not in tables:
-                raise ValueError(f"{self.path} is there already and holds no prepared clips.")
-            if not tables:
-                for statement in _TABLES.split(";")[:-1]:
-                    database.execute(statement)
-                for stream in self._streams.values():
-                    database.execute(
-                        f"CREATE TABLE IF NOT EXISTS {stream.table} "
-                        f"(id INTEGER PRIMARY KEY, {stream.column} BLOB NOT NULL)"
-                    )
-                database.executemany(
-                    "INSERT INTO about VALUES (?, ?)",
-                    [(key, json.dumps(value)) for key, value in about.items()],
-                )
-                return
-            before = _read_about(database)
-            _check_not_newer(self.path, before)
-            wanted = json.loads(json.dumps(dict(about)))
-            if before.get("format") == FIRST_FORMAT:  # it is gone on with as what it is
-                wanted["format"], before["streams"] = FIRST_FORMAT, dict(RGB)
-            for key in ("streams", *wanted):  # which tell more than the format that follows
-                value = wanted[key]
-                if before.get(key) != value:
-                    shown = f" ({before.get(key)!r}, not {value!r})" if _is_short(value) else ""
-                    raise ValueError(
-                        f"{self.path} was begun with other {key}{shown}: choose another file, or "
-                        "the same settings."
-                    )
-            database.execute("DELETE FROM about WHERE key = 'finished'")
-            # What could not be read is tried again.
-            database.execute("DELETE FROM videos WHERE reason IS NOT NULL")
-
-    def fingerprints(self) -> dict[str, str]:
-        """Of each video that is there already, by name."""
-        return dict(self._database.execute("SELECT name, fingerprint FROM videos"))
-
-    def __contains__(self, name: str) -> bool:
-        """Whether a video of this name is there already."""
-        rows = self._database.execute("SELECT 1 FROM videos WHERE name = ?", (name,))
-        return rows.fetchone() is not None
-
-    def add(
-        self,
-        name: str,
-        labels: Sequence[int],
-        group: str,
-        fingerprint: str,
-        segments: Iterable[tuple[float, Iterable[bytes] | Mapping[str, Iterable[bytes]]]],
-    ) -> None:
-        """Keep a video: of each segment when it starts, in seconds, and its frames, JPEG or maps.
-
-        The frames are those of the stream rgb, or of each stream by its name, as many of each.
-
-        Raises:
-            ValueError: streams that the store does not have, or of different numbers of frames.
-        """
-        with _sorted_errors(self.path), self._database as database:
-            video = self._add_video(name, labels, group, fingerprint, None)
-            for start_seconds, pictures in segments:
-                streams = pictures if isinstance(pictures, Mapping) else {"rgb": pictures}
-                if streams.keys() != self._streams.keys():
-                    raise ValueError(
-                        f"{self.path} keeps the streams {', '.join(self._streams)}; {name} has "
-                        f"{', '.join(streams)}."
-                    )
-                first = self._next_picture(self._streams[next(iter(streams))].table)
-                counts = {
-                    stream: database.executemany(
-                        f"INSERT INTO {self._streams[stream].table} VALUES (?, ?)",
-                        enumerate(each, first),
-                    ).rowcount
-                    for stream, each in streams.items()
-                }
-                if len(set(counts.values())) > 1:
-                    raise ValueError(f"the streams of {name} differ in their frames: {counts}.")
-                num_frames = max(counts.values())
-                database.execute(
-                    "INSERT INTO segments (video, start_seconds, num_frames, first_picture) "
-                    "VALUES (?, ?, ?, ?)",
-                    (video, start_seconds, num_frames, first),
-                )
-
-    def _next_picture(self, table: str) -> int:
-        (last,) = self._database.execute(f"SELECT max(id) FROM {table}").fetchone()
-        return 0 if last is None else int(last) + 1
-
-    def add_skipped(self, name: str, labels: Sequence[int], group: str, reason: str) -> None:
-        """Note that a video could not be read, and why."""
-        with _sorted_errors(self.path), self._database:
-            self._add_video(name, labels, group, "", reason)
-
-    def _add_video(
-        self, name: str, labels: Sequence[int], group: str, fingerprint: str, reason: str | None
-    ) -> int:
-        cursor = self._database.execute(
-            "INSERT INTO videos (name, labels, grouping, fingerprint, reason) "
-            "VALUES (?, ?, ?, ?, ?)",
-            (name, json.dumps(list(labels)), group, fingerprint, reason),
-        )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
-
-    def finish(self) -> None:
-        """Mark the store as whole: only then can it be read."""
-        with _sorted_errors(self.path), self._database as database:
-            database.execute("INSERT INTO about VALUES ('finished', 'true')")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._database.close()
-
-
-def _read_about(database: sqlite3.Connection) -> dict[str, Any]:
+def read_about(database: sqlite3.Connection) -> dict[str, Any]:
+    """The settings of a store."""
     rows = database.execute("SELECT key, value FROM about")
     return {key: json.loads(value) for key, value in rows}
 
 
-def _check_not_newer(path: Path, about: Mapping[str, Any]) -> None:
+def check_format(path: Path, about: Mapping[str, Any]) -> None:
+    """Refuse a store that a newer version wrote."""
     try:
         check_not_newer(about.get("format"), MAPS_FORMAT)
     except NewerFormat as error:
@@ -426,20 +246,3 @@ def _check_not_newer(path: Path, about: Mapping[str, Any]) -> None:
             f"{path} holds no prepared clips that this version reads ({error}): update Kinema, or "
             "choose another file."
         ) from None
-
-
-def _is_short(value: object) -> bool:
-    return len(repr(value)) <= 40
-
-
-@contextlib.contextmanager
-def _sorted_errors(path: Path) -> Iterator[None]:
-    """A full or forbidden disk is an OSError, as everywhere else; another user a ValueError."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise ValueError(f"{path} is in use by another run.") from None
-        raise OSError(f"{path} cannot be written ({error}).") from None
-    except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} holds no prepared clips, or is damaged: {error}.") from None

@@ -28,7 +28,8 @@ from sklearn.base import BaseEstimator
 from kinema.files import cache_file, check_out, exclusively
 from kinema.skipped import Skipped, VideoError
 from kinema.threads import num_usable_cores
-from kinema.training.clip_store import ClipStore, ClipWriter, StoredVideo
+from kinema.training.clip_store import ClipStore, StoredVideo
+from kinema.training.clip_writer import ClipWriter
 from kinema.training.recording import QUALITY, Pictures, Recording
 from kinema.video.loop import Reading
 from kinema.video.reader import Frame, VideoInfo
