@@ -12,7 +12,10 @@ from kinema.cli.app import main
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["extract", "videos"], "extract needs --out: folder to write to; its URL, with --shared."),
+        (
+            ["extract", "videos"],
+            "extract needs --out: folder to write to; its URL, with --shared or --ray.",
+        ),
         (["extract", "v", "--out"], "--out needs a value, see `kinema extract --help`."),
         (["transfer"], "transfer needs DATASET: a folder or CSV file, see `kinema dataset info`."),
         (["weights", "info"], "weights info needs FILE, see `kinema weights info --help`."),

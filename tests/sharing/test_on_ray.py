@@ -127,6 +127,24 @@ def test_videos_while_a_machine_goes(cluster, tmp_path, capsys):
     assert not [*(out / "_shared" / "probes").iterdir()]
 
 
+def test_clips_for_training(cluster, tmp_path, capsys):
+    pytest.importorskip("torch")
+    for number in range(20):
+        folder = tmp_path / "dataset" / ("up" if number % 2 else "down")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_video(folder / f"{number:02d}.mp4", 16, first_index=20 * number)
+    single, out = tmp_path / "single", tmp_path / "out"
+    arguments = ["prepare", str(tmp_path / "dataset"), "--size", "16x16"]
+    assert main([*arguments, "--out", str(single)]) == 0
+    assert main([*arguments, "--out", str(out), "--ray", cluster.address]) == 2
+    assert "--ray needs --shared" in capsys.readouterr().err
+    place = str(tmp_path / "place")
+    by_actors = [*arguments, "--shared", place, "--ray", cluster.address]
+    assert main([*by_actors, "--out", str(out)]) == 0, capsys.readouterr().err
+    assert "20 of 20 videos prepared" in capsys.readouterr().out
+    assert out.read_bytes() == single.read_bytes()
+
+
 def test_a_second_run_looks_at_the_settings_first(ray, tmp_path, monkeypatch):
     job = DrawnJob(str(tmp_path), 40)
     found = run(ray, job)

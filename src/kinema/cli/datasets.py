@@ -90,11 +90,22 @@ class Kept:
         return {**vars(self), "size": size, "streams": streams}
 
 
+@options.flags(options.SHARING)
+class Sharing:
+    """How the videos are shared among machines."""
+
+    shared: str | None = None  # no path: of `s3://bucket` a `Path` makes `s3:/bucket`
+    """Share the videos with other processes, on any machines, that are started with the same
+    command: a folder that all see, or its URL, as s3://bucket/folder, where the clips of each video
+    lie until every process has written its own --out."""
+    ray: options.Ray = False
+
+
 def prepare(
     dataset: DatasetPath,
     *,
     out: Path,
-    shared: str | None = None,  # no path: of `s3://bucket` a `Path` makes `s3:/bucket`
+    sharing: Sharing = Sharing(),
     recipe: Recipe | None = None,
     clips: Literal["whole", "five"] | None = None,
     kept: Kept = Kept(),
@@ -110,9 +121,6 @@ def prepare(
 
     Args:
         out: File to write.
-        shared: Share the videos with other processes, on any machines, that are started with the
-            same command: a folder that all see, or its URL, as s3://bucket/folder, where the clips
-            of each video lie until every process has written its own --out.
         recipe: What the clips are for; it decides over clips, size and streams, if they are not
             named.
         clips: All frames of each video, or (Sports-1M's scheme) five times two seconds at random.
@@ -123,12 +131,12 @@ def prepare(
     report = prepare(
         dataset,
         out=out,
-        shared=shared,
         recipe=recipe,
         clips=clips,
         seed=seed,
         threads=threads,
         progress=True,
+        **vars(sharing),
         **kept.given(),
         **vars(labels),
         **vars(reading),

@@ -113,7 +113,7 @@ Ray = Annotated[
     bool | str,
     Parameter(
         negative=(),
-        help="Let actors of a Ray cluster share the list: its address follows, or nothing for this "
+        help="Let actors of a Ray cluster share the work: its address follows, or nothing for this "
         "machine's; --threads are those of an actor.",
     ),
 ]

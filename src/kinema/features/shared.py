@@ -24,8 +24,8 @@ from kinema.progress import Progress
 from kinema.sharing import chunks
 from kinema.sharing.loop import Begun, Shared, share
 from kinema.sharing.manifests import Row, check_parquet
-from kinema.sharing.on_ray import run_on_ray
-from kinema.sharing.ray_cluster import connected, everywhere, room_for
+from kinema.sharing.on_ray import share_on_ray
+from kinema.sharing.ray_cluster import Room
 from kinema.skipped import Skipped
 from kinema.store import Store, is_url, open_store
 from kinema.video.sources import Source, find_videos, size_in_bytes
@@ -147,19 +147,27 @@ class SharedExtraction:
         return found
 
 
-def _on_ray(address: str | bool, store: Store, job: SharedExtraction, bar: Progress) -> Shared:
-    """Let actors of a Ray cluster do it, see `sharing.on_ray`."""
-    settings = dict(job.settings)
-    with connected(address) as ray:
-        room = room_for(ray, settings["threads"], settings["device"])
+def _on_ray(cluster: str | bool, store: Store, job: SharedExtraction, bar: Progress) -> Shared:
+    """Let actors of a Ray cluster do it."""
+    settings = job.settings
+    out = job.out if is_url(job.out) else os.path.abspath(job.out)
+    videos = {name: _absolute(video) for name, video in job.videos.items()}
+
+    def job_of(room: Room) -> SharedExtraction:
         # All actors compute with the same, or their bytes differ.
-        settings |= {"threads": room.cpus, "device": "cuda" if room.gpus else "cpu"}
-        out = job.out if is_url(job.out) else os.path.abspath(job.out)
-        videos = {name: _absolute(video) for name, video in job.videos.items()}
-        paths = [str(video.path) for video in videos.values() if isinstance(video, Source)]
-        job = replace(job, out=out, videos=videos, settings=settings)
-        with everywhere(store, out, paths, job) as checked:
-            return run_on_ray(ray, store, checked, room, progress=bar)
+        own = {"threads": room.cpus, "device": "cuda" if room.gpus else "cpu"}
+        return replace(job, out=out, videos=videos, settings={**settings, **own})
+
+    return share_on_ray(
+        cluster,
+        store,
+        out,
+        job_of,
+        paths=[str(video.path) for video in videos.values() if isinstance(video, Source)],
+        threads=settings["threads"],
+        device=settings["device"],
+        progress=bar,
+    )
 
 
 def _absolute(video: Source | RemoteVideo) -> Source | RemoteVideo:

@@ -19,7 +19,7 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -29,7 +29,14 @@ from kinema.sharing import chunks, claims, manifests
 from kinema.sharing.chunks import Chunks
 from kinema.sharing.claims import Seen
 from kinema.sharing.loop import Shared, look
-from kinema.sharing.ray_cluster import Job, Room, first_line
+from kinema.sharing.ray_cluster import (
+    Job,
+    Room,
+    connected,
+    everywhere,
+    first_line,
+    room_for,
+)
 from kinema.sharing.ray_metrics import Metered, Shown, gauge
 from kinema.skipped import EngineError
 from kinema.store import Store
@@ -52,6 +59,37 @@ STRAGGLER = 2.0
 
 IS_THE_SAME_EVERYWHERE = (ValueError, TypeError, ImportError, EngineError)
 """Errors of a job that other actors would meet too."""
+
+
+def share_on_ray(
+    cluster: str | bool,
+    store: Store,
+    address: str,
+    job_of: Callable[[Room], Job],
+    *,
+    paths: Sequence[str],
+    threads: int | None,
+    device: str,
+    progress: Progress,
+) -> Shared:
+    """Connect to a cluster, and let actors there do a shared run.
+
+    Args:
+        cluster: its address, or True, see `connected`.
+        store, address: where all is shared.
+        job_of: what each actor does in the room that it has.
+        paths: files here that all machines must see.
+        threads, device: what an actor asks for, see `room_for`.
+        progress: is told what is done.
+
+    Raises:
+        ImportError, ValueError: see `connected`.
+        ValueError, ImportError, EngineError, OSError: see `run_on_ray`.
+    """
+    with connected(cluster) as ray:
+        room = room_for(ray, threads, device)
+        with everywhere(store, address, paths, job_of(room)) as job:
+            return run_on_ray(ray, store, job, room, progress=progress)
 
 
 def run_on_ray(

@@ -48,6 +48,7 @@ def prepare(
     colours: str = "file",
     video_seconds: float | None = None,
     shared: str | os.PathLike[str] | None = None,
+    ray: str | bool = False,
     progress: bool = False,
 ) -> PrepareReport:
     """Prepare the videos of a dataset for training, in one file.
@@ -73,6 +74,9 @@ def prepare(
         shared: a folder that several machines see, or its URL (s3://bucket/folder): the videos are
             shared with other processes that are started with the same, and each writes its own
             `out`, with the bytes of a single run; see `prepare_shared`.
+        ray: let actors of a Ray cluster make the clips, by way of `shared`: its address, or True
+            for the one that this machine is part of, or else for one that is started here.
+            `threads` are those of an actor.
         progress: whether to show a progress bar on standard error.
 
     Raises:
@@ -98,13 +102,15 @@ def prepare(
     maker = ClipMaker(recording=recording, clips=clips, seed=seed)
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}.")
+    if ray and shared is None:
+        raise ValueError("`ray` needs `shared`: a folder that all machines see, or its URL.")
     reading = Reading(colours, video_seconds)
     recording.check()
     if not isinstance(dataset, Dataset):
         dataset = load(dataset, kind=kind, lists=lists)
     preparation = Preparation(dataset, Path(out), maker, reading, threads)
     if shared is not None:
-        return prepare_shared(preparation, shared, progress=progress)
+        return prepare_shared(preparation, shared, ray=ray, progress=progress)
     return _prepare(preparation, progress=progress)
 
 

@@ -13,6 +13,7 @@ Note [Bytes of a shared preparation]
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
@@ -33,6 +34,7 @@ from kinema.progress import Progress
 from kinema.sharing import chunks
 from kinema.sharing.loop import Begun, Shared, read_manifests, share
 from kinema.sharing.manifests import DamagedManifest, Row, check_parquet
+from kinema.sharing.on_ray import share_on_ray
 from kinema.skipped import EngineError, Skipped
 from kinema.store import Store, is_url, open_store
 from kinema.threads import num_usable_cores
@@ -91,7 +93,11 @@ class SharedPreparation:
 
 
 def prepare_shared(
-    preparation: Preparation, place: str | os.PathLike[str], *, progress: bool = False
+    preparation: Preparation,
+    place: str | os.PathLike[str],
+    *,
+    ray: str | bool = False,
+    progress: bool = False,
 ) -> PrepareReport:
     """Prepare the videos of a dataset, together with other processes that do the same.
 
@@ -99,6 +105,7 @@ def prepare_shared(
         preparation: what is prepared, and into which file; that one is this process's own, or one
             that it shares with others of its machine: then one of them writes it.
         place: a folder that all see, or its URL.
+        ray: see `prepare`.
         progress: whether to show a progress bar on standard error.
 
     Raises:
@@ -112,7 +119,7 @@ def prepare_shared(
     job, notes = begin(preparation, place)
     report.notes += notes
     with Progress(enabled=progress) as bar:
-        found = take_part(job, bar)
+        found = _by_actors(ray, job, bar) if ray else take_part(job, bar)
         seconds = bar.seconds
     report.notes += found.notes
     with Progress(enabled=progress) as bar:
@@ -213,6 +220,21 @@ def take_part(job: SharedPreparation, progress: Progress | None = None) -> Share
 
     with stopped_by_sigterm():
         return share(store, chunks.load(store), work, ending=clip_part.ENDING, progress=progress)
+
+
+def _by_actors(cluster: str | bool, job: SharedPreparation, bar: Progress) -> Shared:
+    """Let actors of a Ray cluster do it."""
+    with stopped_by_sigterm():
+        return share_on_ray(
+            cluster,
+            job.store(),
+            job.address,
+            lambda room: functools.partial(take_part, replace(job, threads=room.cpus)),
+            paths=[str(source.path) for source in job.sources.values()],
+            threads=job.threads,
+            device="cpu",
+            progress=bar,
+        )
 
 
 def _each(
