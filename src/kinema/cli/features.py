@@ -44,13 +44,23 @@ class Rows:
         return {name: value for name, value in own.items() if name != "model"}
 
 
+@options.flags(options.MACHINES)
+class Sharing:
+    """How a list is shared with other processes."""
+
+    shared: Switch = False
+    """Share the list with other processes, on any machines, that are started with the same command;
+    then paths, --list, --root and --out may be URLs, as s3://bucket/folder."""
+    shards: Switch = False
+    """With --shared: one Parquet file for 16 to 256 videos in place of a file a video."""
+
+
 # Texts, not paths: of `s3://bucket` a `Path` makes `s3:/bucket`.
 def extract(
     *paths: Annotated[str, options.VIDEO_PATH],
     out: Annotated[str, Parameter(help="Folder to write to; its URL, with --shared.")],
     list: str | None = None,
     root: str | None = None,
-    shared: Switch = False,
     format: Literal["safetensors", "npy", "parquet", "hdf5", "c3d"] = "safetensors",
     rows: Rows = Rows(),
     compute: PreciseCompute = PreciseCompute(),
@@ -58,6 +68,7 @@ def extract(
     reading: Reading = Reading(),
     max_skipped: MaxSkipped = 0,
     keep_partial: Annotated[Switch, Parameter(group=options.VIDEOS)] = False,
+    sharing: Sharing = Sharing(),
 ) -> Done:
     """Extract features of videos into a folder, one file a video.
 
@@ -68,8 +79,6 @@ def extract(
         list: Text file with more videos: one path a line, or C3D's `path start label` lines.
         root: Folder that the names of the files start from, so that parts of a list give the same
             names as the whole; the deepest one that holds all videos by default.
-        shared: Share the list with other processes, on any machines, that are started with the same
-            command; then paths, --list, --root and --out may be URLs, as s3://bucket/folder.
         format: Kind of file; c3d is the original's.
         batch: Clips that go through the network at once.
         keep_partial: Keep the rows before the frame at which a video breaks, marked as partial.
@@ -81,7 +90,6 @@ def extract(
         out=out,
         list=list,
         root=root,
-        shared=shared,
         format=format,
         batch=batch,
         max_skipped=max_skipped,
@@ -90,6 +98,7 @@ def extract(
         **rows.given(),
         **vars(compute),
         **vars(reading),
+        **vars(sharing),
     )
     notes = [
         *report.notes,

@@ -55,6 +55,7 @@ PROTOCOL = Group("Protocol", sort_key=3)
 LEARNING = Group("Learning, of rows that are networks", sort_key=4)
 COMPUTING = Group("Computing", sort_key=5)
 VIDEOS = Group("Videos", sort_key=6)
+MACHINES = Group("Many machines", sort_key=7)
 
 # Kinds of flags.
 Switch = Annotated[bool, Parameter(negative=())]

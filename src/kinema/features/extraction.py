@@ -69,6 +69,7 @@ def extract(
     colours: str = "file",
     video_seconds: float | None = None,
     shared: bool = False,
+    shards: bool = False,
     progress: bool = False,
 ) -> ExtractionReport:
     """Extract features of videos into a folder, one file a video.
@@ -107,6 +108,9 @@ def extract(
         shared: share the list with other processes, on any machines, that are started with the same
             arguments: `out` is a folder that all of them see, or a URL (s3://bucket/folder), and
             paths and `list` may be or hold URLs. See Note [Shared work] of `sharing`.
+        shards: write a Parquet file for 16 to 256 videos (`shards/000012.parquet`) in place of a
+            file a video; with `shared` only. `ExtractedTables` reads them. See Note [One file a
+            chunk] of `sharing.shards`.
         progress: whether to show a progress bar on standard error.
 
     Returns:
@@ -130,6 +134,8 @@ def extract(
     if max_skipped < 0:
         raise ValueError(f"`max_skipped` must not be negative, got {max_skipped}.")
     check_format(format)
+    if shards and not shared:
+        raise ValueError("`shards` are written by shared runs alone; give `shared` (--shared).")
     plan = _plan(
         stride, sampling_rate=sampling_rate, short=short, fps=fps, clips=clips, every=every
     )
@@ -166,6 +172,7 @@ def extract(
             root=root,
             settings=settings,
             format=format,
+            shards=shards,
             keep_partial=keep_partial,
             progress=progress,
         )

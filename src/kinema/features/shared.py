@@ -17,6 +17,7 @@ from kinema.features import run_file
 from kinema.features.child import Child
 from kinema.features.extraction_report import ExtractionReport
 from kinema.features.remote import RemoteVideo, find_remote, has_urls, sizes
+from kinema.features.shards import PACKING
 from kinema.features.table_files import FORMATS
 from kinema.files import remove_partial_files
 from kinema.progress import Progress
@@ -40,13 +41,14 @@ def extract_shared(
     root: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any],
     format: str = "safetensors",
+    shards: bool = False,
     keep_partial: bool = False,
     progress: bool = False,
 ) -> ExtractionReport:
     """Extract features, together with other processes that do the same.
 
     Args:
-        paths, list_file, root, format, keep_partial, progress: see `extract`.
+        paths, list_file, root, format, shards, keep_partial, progress: see `extract`.
         out: a folder that all processes see, or its URL.
         settings: the arguments of `Extractor`.
 
@@ -54,6 +56,10 @@ def extract_shared(
         ValueError, ImportError, FileNotFoundError, OSError: see `extract`.
         EngineError: two processes made different features of the same video.
     """
+    if shards and format != "safetensors":
+        raise ValueError(
+            f"`shards` are Parquet files of many videos: leave `format` {format} out, or `shards`."
+        )
     if format not in SHARED_FORMATS:
         raise ValueError(
             f"`format` of a shared run must be one of {', '.join(SHARED_FORMATS)}, of which a "
@@ -69,7 +75,7 @@ def extract_shared(
     ending = FORMATS[format].ending
     _check_names(videos, ending)
     store.check()
-    run = {"format": format, "keep_partial": keep_partial, "listed": bool(starts)}
+    run = {"format": format, "keep_partial": keep_partial, "listed": bool(starts), "shards": shards}
     with (
         Progress(enabled=progress) as bar,
         Child(settings, run, video_seconds=settings["reading"].video_seconds) as child,
@@ -91,7 +97,8 @@ def extract_shared(
                         fewer.append(f"{row.name} ({row.num_clips})")
                     yield row, data
 
-        found = share(store, cut, work, ending=ending, progress=bar)
+        packing = PACKING if shards else None
+        found = share(store, cut, work, ending=ending, packing=packing, progress=bar)
         report = ExtractionReport(store.address, len(videos), shared=True)
         report.num_done, report.num_clips = found.num_done, found.num_clips
         report.skipped = [Skipped(row.name, row.reason) for row in found.skipped]

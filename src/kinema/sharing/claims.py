@@ -106,8 +106,15 @@ def look(store: Store) -> dict[int, Seen]:
     return found
 
 
-def claim(store: Store, chunk: int, last: int = 0) -> Claim | None:
-    """Claim a chunk after its last generation; None where another process was quicker."""
+def claim(store: Store, chunk: int, last: int = 0, *, kept: bool = True) -> Claim | None:
+    """Claim a chunk after its last generation; None where another process was quicker.
+
+    Args:
+        store, chunk: where, and which.
+        last: its last generation; 0 if there was none.
+        kept: whether what earlier generations made is in the store; else only what they skipped
+            counts as done.
+    """
     generation = last + 1
     about = {
         "host": socket.gethostname(),
@@ -122,7 +129,7 @@ def claim(store: Store, chunk: int, last: int = 0) -> Claim | None:
     deaths: Counter[str] = Counter()
     for before in range(1, generation):
         beat = read_beat(store, key_of(chunk, before))
-        done |= {row.name: row for row in beat.rows}
+        done |= {row.name: row for row in beat.rows if kept or row.reason}
         if not beat.released:
             deaths.update(beat.running)
     # What was done after all killed nobody.
