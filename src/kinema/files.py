@@ -299,9 +299,9 @@ _BLOCK = 1 << 20
 """Bytes that are read at once."""
 
 
-def buffered(read: Callable[[int, int], bytes], size: int) -> IO[bytes]:
-    """A file to read, of what gives its bytes from a start to a stop."""
-    return io.BufferedReader(_Parts(read, size), _BLOCK)
+def buffered(read: Callable[[int, int], bytes], size: int, num_ahead: int = _BLOCK) -> IO[bytes]:
+    """A file to read, of what gives its bytes from a start to a stop, `num_ahead` of them."""
+    return io.BufferedReader(_Parts(read, size), num_ahead)
 
 
 def same_bytes(one: IO[bytes], other: IO[bytes]) -> bool:
