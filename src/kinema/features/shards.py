@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +47,7 @@ from kinema.words import first_of
 def write_shard(path: Path, rows: Sequence[Row], files: Mapping[str, Path]) -> None:
     """Write the shard of some videos; equal rows and files give equal bytes.
 
-    No more than two tables are in memory at once.
+    One table at a time is in memory.
 
     Args:
         path: where to.
@@ -57,27 +56,30 @@ def write_shard(path: Path, rows: Sequence[Row], files: Mapping[str, Path]) -> N
     """
     from pyarrow import parquet
 
-    read = FORMATS["safetensors"].read
-    names = [row.name for row in rows if row.name in files]
-    tables = (_arrow(name, read(files[name])) for name in names)
-    first = next(tables)
-    metadata = _metadata(rows, {name: _about(read(files[name])) for name in names})
-    with parquet.ParquetWriter(
-        path,
-        first.schema.with_metadata({"kinema": metadata}),
-        compression="zstd",
-        use_dictionary=["video"],
-        write_statistics=[name for name in first.column_names if name != "features"],
-    ) as writer:
-        for arrow in itertools.chain([first], tables):
-            writer.write_table(arrow, row_group_size=max(len(arrow), 1))
+    with_table = [row for row in rows if row.name in files]
+    metadata = _metadata(rows, {row.name: _about(_content(row, files)) for row in with_table})
+    schema = _arrow(with_table[0], files).schema
+    how = {
+        "compression": "zstd",
+        "use_dictionary": ["video"],
+        "write_statistics": [name for name in schema.names if name != "features"],
+    }
+    schema = schema.with_metadata({"kinema": metadata})
+    # A file, not its name: Arrow takes only names that are UTF-8.
+    with open(path, "wb") as file, parquet.ParquetWriter(file, schema, **how) as writer:
+        for row in with_table:
+            writer.write_table(_arrow(row, files), row_group_size=max(row.num_clips, 1))
 
 
-def _arrow(name: str, content: Content) -> Any:
+def _content(row: Row, files: Mapping[str, Path]) -> Content:
+    return FORMATS["safetensors"].read(files[row.name])
+
+
+def _arrow(row: Row, files: Mapping[str, Path]) -> Any:
     import pyarrow as pa
 
-    rows = to_arrow(content)
-    return rows.add_column(0, "video", pa.array([name] * len(rows), pa.string()))
+    rows = to_arrow(_content(row, files))
+    return rows.add_column(0, "video", pa.array([row.name] * len(rows), pa.string()))
 
 
 def _about(content: Content) -> dict[str, str]:
