@@ -73,6 +73,7 @@ def serve(monkeypatch):
 def s3(monkeypatch):
     """A real S3 server on this machine, and the environment that leads to it; needs moto."""
     with stores.s3_server(monkeypatch) as server:
-        yield server
         s3fs = pytest.importorskip("s3fs")
+        s3fs.S3FileSystem.clear_instance_cache()  # one of before may have no credentials
+        yield server
         s3fs.S3FileSystem.clear_instance_cache()  # the next one has another port

@@ -347,6 +347,25 @@ def test_clips_that_are_shared_are_put_together(tmp_path, capsys):
     assert len(err.splitlines()) == 1
 
 
+def test_a_shard_is_read():
+    """Two rows of one video and one of another; what stands between them was skipped."""
+    pytest.importorskip("pyarrow")
+    features = (np.arange(24).reshape(3, 8) / 8 - 1).astype(np.float32)
+    for name, some in (("folder/0.mp4", slice(2)), ("folder/2.mp4", slice(2, None))):
+        table = kinema.FeatureTable.load(FILES / "shard-1.parquet", video=name)
+        np.testing.assert_array_equal(table.features, features[some])
+        assert table.start_frame.tolist() == [0, 8, 16][some]
+        assert table.stop_frame.tolist() == [16, 24, 30][some]
+        np.testing.assert_array_equal(table.start_seconds, np.array([0.0, 0.5, np.nan])[some])
+        np.testing.assert_array_equal(table.stop_seconds, np.array([1.0, 1.5, np.nan])[some])
+        assert table.num_padded_frames.tolist() == [0, 0, 2][some]
+        assert table.about == {
+            "video": name, "layer": "conv5b", "layer_shape": [2, 1, 2, 2], "partial": None,
+        }  # fmt: skip
+    with pytest.raises(ValueError, match=r"shard-1\.parquet: folder/1\.mp4 was skipped: a formula"):
+        kinema.FeatureTable.load(FILES / "shard-1.parquet", video="folder/1.mp4")
+
+
 def test_an_extraction_that_kept_no_engine_was_of_torch(grey, capsys, monkeypatch):
     """run.json of before 3a55533 does not say which engine made the rows: there was one."""
     out = copied("extraction-80234fe", grey)
@@ -717,6 +736,16 @@ def test_a_newer_table_is_refused_by_its_version(tmp_path, name):
     with pytest.raises(ValueError, match="is not a feature table") as error:
         kinema.FeatureTable.load(file)
     assert_one_clear_line(error.value, file, "kinema-features-9")
+
+
+def test_a_newer_shard_is_refused_by_its_version(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(FILES / "shard-1.parquet")
+    newer = table.schema.metadata[b"kinema"].replace(b"kinema-shard-1", b"kinema-shard-9")
+    parquet.write_table(table.replace_schema_metadata({"kinema": newer}), tmp_path / "new.parquet")
+    with pytest.raises(ValueError, match="no shard that this version reads") as error:
+        kinema.FeatureTable.load(tmp_path / "new.parquet", video="folder/0.mp4")
+    assert_one_clear_line(error.value, tmp_path / "new.parquet", "kinema-shard-9")
 
 
 @pytest.mark.parametrize("name", ["run.json", "grey.safetensors"])

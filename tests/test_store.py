@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import threading
 import time
@@ -45,6 +46,28 @@ def test_the_first_one_counts(store):
     with pytest.raises(FileNotFoundError):
         store.read("a/none")
     assert store.times("none") == {}
+
+
+def test_a_file_is_put_down_once_and_read_in_parts(store, tmp_path):
+    data = random.Random(0).randbytes((5 << 20) + 7)
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.write_bytes(data)
+    other.write_bytes(data[:-1] + b"x")
+    assert store.settle_file("a/b.1", path)
+    assert store.settle_file("a/b.1", path)
+    assert not store.settle_file("a/b.1", other)
+    with store.open("a/b.1") as file:
+        assert file.seek(-9, os.SEEK_END) == len(data) - 9
+        assert file.read() == data[-9:]
+        assert file.read(3) == b""
+        file.seek(1 << 20)
+        assert file.read(3) + file.read(2 << 20) == data[1 << 20 : (3 << 20) + 3]
+        file.seek(0)
+        assert file.read() == data
+    assert path.read_bytes() == data
+    assert set(store.times("a")) == {"b.1"}
+    with pytest.raises(FileNotFoundError):
+        store.open("a/none")
 
 
 def test_one_of_many_is_first(store):

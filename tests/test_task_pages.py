@@ -74,9 +74,18 @@ def test_features(folder):
 
 def test_many_machines(folder, capsys):
     pytest.importorskip("pyarrow")
+    pytest.importorskip("pandas")
     run("many-machines.md")
-    assert "4 of 4 videos (100.0 %), 0 of them skipped" in capsys.readouterr().out
-    assert len(FeatureTable.load("features/hen.mp4.safetensors")) == 1
+    printed = capsys.readouterr().out
+    assert "4 of 4 videos (100.0 %), 0 of them skipped" in printed
+    table = FeatureTable.load("features/hen.mp4.safetensors")
+    assert len(table) == 1
+    np.testing.assert_array_equal(
+        table.features, kinema.ExtractedTables("features-shards")["hen.mp4"].features
+    )
+    cat = repr(FeatureTable.load("features/cat.mp4.safetensors"))
+    assert f"4 ['cat.mp4', 'cow.mp4', 'dog.mp4'] {cat}\n{cat}\n" in printed
+    assert re.search(r"start_seconds +features\n0 +0\.0  \[", printed)  # by pandas
 
 
 def test_datasets(folder, capsys):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kinema.evaluation.runtime import runtime
     from kinema.evaluation.transfer import transfer
     from kinema.features.estimators import C3DFeatures
+    from kinema.features.extracted import ExtractedTables
     from kinema.features.extraction import extract
     from kinema.features.table import FeatureTable
     from kinema.features.trajectory_files import write_trajectories
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # room of optical flow, so the command `flow` is `draw_flow`.
 _PUBLIC = {
     "C3DFeatures": "kinema.features.estimators",
+    "ExtractedTables": "kinema.features.extracted",
     "FeatureTable": "kinema.features.table",
     "ablation": "kinema.evaluation.ablation",
     "classify": "kinema.finding.classify",
@@ -64,6 +66,7 @@ _ROOMS = ("datasets", "engine", "estimators", "features", "network", "reference"
 
 __all__ = [
     "C3DFeatures",
+    "ExtractedTables",
     "FeatureTable",
     "__version__",
     "ablation",

@@ -20,6 +20,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import io
 import json
 import os
 import re
@@ -27,7 +28,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -267,6 +268,50 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+class _Parts(io.RawIOBase):
+    """A file of which parts are asked for."""
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self._read, self._size, self._place = read, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = begin + offset
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._place + len(buffer), self._size)
+        if self._place >= stop:
+            return 0
+        data = self._read(self._place, stop)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+
+_BLOCK = 1 << 20
+"""Bytes that are read at once."""
+
+
+def buffered(read: Callable[[int, int], bytes], size: int, num_ahead: int = _BLOCK) -> IO[bytes]:
+    """A file to read, of what gives its bytes from a start to a stop, `num_ahead` of them."""
+    return io.BufferedReader(_Parts(read, size), num_ahead)
+
+
+def same_bytes(one: IO[bytes], other: IO[bytes]) -> bool:
+    """Whether the same bytes follow in two files."""
+    while (ours := one.read(_BLOCK)) == other.read(_BLOCK):
+        if not ours:
+            return True
+    return False
+
+
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
 ) -> None:
@@ -337,14 +382,20 @@ def read_tensors(
         raise ValueError(f"it is not a safetensors file, or damaged: {error}") from None
 
 
-def read_parquet(file: IO[bytes]) -> Any:
-    """The table of Arrow in a Parquet file. Needs pyarrow.
+def open_parquet(file: IO[bytes]) -> Any:
+    """Arrow's `ParquetFile`. Needs pyarrow.
 
-    Without Arrow's own threads: a program that ends while they start is aborted.
+    Read it without Arrow's own threads (`use_threads=False`): a program that ends while they start
+    is aborted.
     """
     from pyarrow import parquet
 
-    return parquet.ParquetFile(file, pre_buffer=False).read(use_threads=False)
+    return parquet.ParquetFile(file, pre_buffer=False)
+
+
+def read_parquet(file: IO[bytes]) -> Any:
+    """The table of Arrow in a Parquet file. Needs pyarrow."""
+    return open_parquet(file).read(use_threads=False)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

@@ -20,14 +20,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
-from kinema.files import partial_name
+from kinema.files import buffered, partial_name, same_bytes
 
 T = TypeVar("T")
 
@@ -97,6 +98,43 @@ class Store:
                 raise error
 
         return self._patiently(once, f"write {name}")
+
+    def settle_file(self, name: str, path: Path) -> bool:
+        """Put the bytes of a file of this machine at a name unless something is there.
+
+        It may be larger than the memory.
+
+        Returns:
+            Whether its bytes are there then.
+        """
+
+        def once() -> bool:
+            try:
+                self._create(name, path)
+                return True
+            except Exception as error:  # as in `settle`
+                with (
+                    contextlib.suppress(FileNotFoundError),
+                    self.open(name) as there,
+                    open(path, "rb") as ours,
+                ):
+                    return same_bytes(ours, there)
+                raise error
+
+        return self._patiently(once, f"write {name}")
+
+    def open(self, name: str) -> IO[bytes]:
+        """What is at a name, to read parts of; a part that does not come is asked for again.
+
+        Raises:
+            FileNotFoundError: there is nothing.
+        """
+        size = self._patiently(lambda: self._size(name), f"read {name}")
+
+        def part(start: int, stop: int) -> bytes:
+            return self._patiently(lambda: self._read(name, start, stop), f"read {name}")
+
+        return buffered(part, size)
 
     def write(self, name: str, data: bytes) -> None:
         """Put bytes at a name, in place of what may be there."""
@@ -190,13 +228,16 @@ class Store:
 
     # --- what each kind of store does, once ---
 
-    def _create(self, name: str, data: bytes) -> None:
+    def _create(self, name: str, data: bytes | Path) -> None:
         raise NotImplementedError
 
     def _write(self, name: str, data: bytes) -> None:
         raise NotImplementedError
 
-    def _read(self, name: str) -> bytes:
+    def _read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        raise NotImplementedError
+
+    def _size(self, name: str) -> int:
         raise NotImplementedError
 
     def _delete(self, name: str) -> None:
@@ -217,13 +258,19 @@ class LocalStore(Store):
         self._folder = Path(folder)
 
     @contextlib.contextmanager
-    def _partial(self, name: str, data: bytes, *, flush: bool) -> Iterator[tuple[Path, Path]]:
+    def _partial(
+        self, name: str, data: bytes | Path, *, flush: bool
+    ) -> Iterator[tuple[Path, Path]]:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(partial_name(path.name))
         try:
             with open(partial, "wb") as file:
-                file.write(data)
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    with open(data, "rb") as ours:
+                        shutil.copyfileobj(ours, file)
                 if flush:
                     file.flush()
                     os.fsync(file.fileno())
@@ -231,7 +278,7 @@ class LocalStore(Store):
         finally:
             partial.unlink(missing_ok=True)
 
-    def _create(self, name: str, data: bytes) -> None:
+    def _create(self, name: str, data: bytes | Path) -> None:
         with self._partial(name, data, flush=True) as (partial, path):
             try:
                 os.link(partial, path)
@@ -249,8 +296,13 @@ class LocalStore(Store):
         with self._partial(name, data, flush=False) as (partial, path):
             os.replace(partial, path)
 
-    def _read(self, name: str) -> bytes:
-        return (self._folder / name).read_bytes()
+    def _read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        with open(self._folder / name, "rb") as file:
+            file.seek(start)
+            return file.read(-1 if stop is None else stop - start)
+
+    def _size(self, name: str) -> int:
+        return (self._folder / name).stat().st_size
 
     def _delete(self, name: str) -> None:
         (self._folder / name).unlink()
@@ -284,15 +336,26 @@ class RemoteStore(Store):
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _create(self, name: str, data: bytes) -> None:
-        self._files.pipe_file(self._at(name), data, mode="create")
+    def _create(self, name: str, data: bytes | Path) -> None:
+        at = self._at(name)
+        if isinstance(data, bytes):
+            self._files.pipe_file(at, data, mode="create")
+        elif self._files.exists(at):  # `put_file` of some does not ask; and it is sent in vain
+            raise FileExistsError(name)
+        else:
+            self._files.put_file(os.fspath(data), at, mode="create")
 
     def _write(self, name: str, data: bytes) -> None:
         self._files.pipe_file(self._at(name), data)
 
-    def _read(self, name: str) -> bytes:
-        content: bytes = self._files.cat_file(self._at(name))
+    def _read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        part = {} if stop is None else {"start": start, "end": stop}
+        content: bytes = self._files.cat_file(self._at(name), **part)
         return content
+
+    def _size(self, name: str) -> int:
+        self._files.invalidate_cache()
+        return int(self._files.info(self._at(name))["size"])
 
     def _delete(self, name: str) -> None:
         self._files.rm_file(self._at(name))

@@ -31,10 +31,12 @@ TINY = random_weights(
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Nine videos of three classes, and a shared run over them."""
+    """Nine videos of three classes, and two shared runs over them, one of them with shards."""
     folder = tmp_path_factory.mktemp("extracted") / "kept"
     write_folder(folder / "videos", num_videos=3, num_frames=20)
-    extract(folder / "videos", out=folder / "out", weights=TINY, shared=True, threads=1)
+    for out, shards in (("out", False), ("shards", True)):
+        given = {"weights": TINY, "shared": True, "threads": 1}
+        extract(folder / "videos", out=folder / out, shards=shards, **given)
     return folder
 
 
@@ -56,14 +58,15 @@ def asked(**options):
     return [(one.settings(), one.engine_name)]
 
 
+@pytest.mark.parametrize("out", ["out", "shards"])
 @pytest.mark.parametrize("where", ["folder", "url"])
-def test_a_video_of_another_name_is_found(kept, tmp_path, runs, where):
-    place = kept / "out"
+def test_a_video_of_another_name_is_found(kept, tmp_path, runs, where, out):
+    place = kept / out
     if where == "url":
         store = memory_store()
-        for path in (kept / "out").rglob("*"):
+        for path in place.rglob("*"):
             if path.is_file():
-                store.write(path.relative_to(kept / "out").as_posix(), path.read_bytes())
+                store.write(path.relative_to(place).as_posix(), path.read_bytes())
         place = store.address
     shutil.copy(kept / "videos" / "red" / "red_1.mp4", tmp_path / "other.mp4")
     take_from(place, tmp_path / "cache", asked())
@@ -85,6 +88,18 @@ def test_what_is_damaged_or_of_other_settings_is_made_anew(kept, tmp_path, runs)
     assert len(runs) == 2
 
 
+def test_what_a_damaged_or_lost_shard_held_is_made_anew(kept, tmp_path, runs):
+    out = shutil.copytree(kept / "shards", tmp_path / "out")
+    videos, (shard,) = kept / "videos", [*(out / "shards").iterdir()]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    take_from(out, tmp_path / "cache", asked())
+    kinema.C3DFeatures(TINY, cache=tmp_path / "cache").table(videos / "blue" / "blue_0.mp4")
+    assert len(runs) == 1
+    shard.unlink()
+    kinema.C3DFeatures(TINY, cache=tmp_path / "cache").table(videos / "blue" / "blue_1.mp4")
+    assert len(runs) == 2
+
+
 def test_what_is_refused(kept, tmp_path):
     with pytest.raises(ValueError, match="was made with stride 8, asked for is 4"):
         take_from(kept / "out", tmp_path / "cache", asked(stride=4))
@@ -93,8 +108,9 @@ def test_what_is_refused(kept, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_transfer_compare_and_search_take_them(kept, tmp_path, runs):
-    videos, given = kept / "videos", {"weights": TINY, "extracted": kept / "out"}
+@pytest.mark.parametrize("out", ["out", "shards"])
+def test_transfer_compare_and_search_take_them(kept, tmp_path, runs, out):
+    videos, given = kept / "videos", {"weights": TINY, "extracted": kept / out}
     made = kinema.transfer(videos, cost=1.0, folds=3, timed=False, **given)
     assert made.result is not None
     result = kinema.compare(videos, methods=["c3d"], cost=1.0, folds=3, timed=False, **given)

@@ -169,6 +169,26 @@ def tables(name: str, *formats: str) -> None:
         table.save(HERE / f"{name}{FORMATS[format]}", format)
 
 
+def shard() -> None:
+    """Of two videos, with the table's first two rows and its last one; one between was skipped."""
+    from kinema.features.shards import write_shard
+    from kinema.features.table import FeatureTable
+    from kinema.sharing.manifests import Row
+
+    about = {"layer": "conv5b", "layer_shape": [2, 1, 2, 2], "partial": None}
+    with tempfile.TemporaryDirectory() as folder:
+        rows, files = [], {}
+        for number, some in ((0, slice(2)), (2, slice(2, None))):
+            columns = {key: column[some] for key, column in table_columns().items()}
+            name, mark = f"folder/{number}.mp4", f"{number:064x}"
+            table = FeatureTable(**columns, about={**about, "video": name})
+            table.save(Path(folder, f"{number}.safetensors"))
+            files[name] = Path(folder, f"{number}.safetensors")
+            rows.append(Row(name, mark, len(table), mark[::-1]))
+        rows.insert(1, Row("folder/1.mp4", reason="a formula"))
+        write_shard(HERE / "shard-1.parquet", rows, files)
+
+
 def features_twice_33ec907() -> None:
     """Since 3a55533 clips of a list may start at the same frame: they share an original file."""
     from kinema.features.table import FeatureTable
@@ -491,8 +511,8 @@ def remove(path: Path) -> None:
 
 
 PRESENT = (
-    weights, features, original, extraction, shared, shared_clips, classifier, clips, training,
-    result, means, pickles, targets,
+    weights, features, shard, original, extraction, shared, shared_clips, classifier, clips,
+    training, result, means, pickles, targets,
 )  # fmt: skip
 
 if __name__ == "__main__":

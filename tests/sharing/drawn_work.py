@@ -1,17 +1,19 @@
 """One process of a shared run with drawn work: a file for each name, after a moment.
 
-process.py OUT NUM_NAMES SECONDS_A_NAME [--deadly NAME] [--one-in N]
+process.py OUT NUM_NAMES SECONDS_A_NAME [--deadly NAME] [--one-in N] [--shards]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import time
 
 from kinema.sharing import chunks, claims, loop
 from kinema.sharing.manifests import Row
+from kinema.sharing.shards import DamagedShard, Packing
 from kinema.store import open_store
 
 from stores import Failing
@@ -27,6 +29,22 @@ def names_of(count: int) -> list[str]:
     return [f"folder/{number:04d}.mp4" for number in range(count)]
 
 
+def pack(path, rows, files) -> None:
+    """A shard of JSON."""
+    contents = {row.name: files[row.name].read_text() for row in rows if row.name in files}
+    path.write_text(json.dumps([[vars(row) for row in rows], contents]))
+
+
+def unpack(file) -> list[Row]:
+    try:
+        return [Row(**row) for row in json.loads(file.read())[0]]
+    except ValueError:
+        raise DamagedShard("it is no JSON") from None
+
+
+PACKING = Packing(pack, unpack)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out")
@@ -34,6 +52,7 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--deadly")
     parser.add_argument("--one-in", type=int)
+    parser.add_argument("--shards", action="store_true")
     given = parser.parse_args()
     claims.BEAT_SECONDS, claims.SOON_SECONDS, claims.STALE_SECONDS = 0.1, 0.02, 1.5
     loop.POLL_SECONDS = 0.2
@@ -55,7 +74,8 @@ def main() -> None:
 
     store.check()
     parts = chunks.begin(store, names_of(given.num_names), lambda name: 1 << 20)
-    found = loop.share(store, parts, work, ending=".txt")
+    packing = PACKING if given.shards else None
+    found = loop.share(store, parts, work, ending=".txt", packing=packing)
     print(found.num_done, len(found.skipped), flush=True)
 
 

@@ -51,6 +51,8 @@ class Sharing:
     shared: Switch = False
     """Share the list with other processes, on any machines, that are started with the same command;
     then paths, --list, --root and --out may be URLs, as s3://bucket/folder."""
+    shards: Switch = False
+    """Beside it: one Parquet file for 16 to 256 videos in place of a file a video."""
     ray: options.Ray = False
 
 
@@ -94,10 +96,10 @@ def extract(
         max_skipped=max_skipped,
         keep_partial=keep_partial,
         progress=True,
-        **vars(sharing),
         **rows.given(),
         **vars(compute),
         **vars(reading),
+        **vars(sharing),
     )
     notes = [
         *report.notes,

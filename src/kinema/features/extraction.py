@@ -69,6 +69,7 @@ def extract(
     colours: str = "file",
     video_seconds: float | None = None,
     shared: bool = False,
+    shards: bool = False,
     ray: str | bool = False,
     progress: bool = False,
 ) -> ExtractionReport:
@@ -108,6 +109,9 @@ def extract(
         shared: share the list with other processes, on any machines, that are started with the same
             arguments: `out` is a folder that all of them see, or a URL (s3://bucket/folder), and
             paths and `list` may be or hold URLs. See Note [Shared work] of `sharing`.
+        shards: write a Parquet file for 16 to 256 videos (`shards/000012.parquet`) in place of a
+            file a video; with `shared` or `ray` only. `ExtractedTables` reads them. See Note [One
+            file a chunk] of `sharing.shards`.
         ray: let actors of a Ray cluster share the list: its address, or True for the one that this
             machine is part of, or else for one that is started here. `threads` are those of an
             actor. See Note [Actors that are replaced] of `sharing.on_ray`.
@@ -134,6 +138,8 @@ def extract(
     if max_skipped < 0:
         raise ValueError(f"`max_skipped` must not be negative, got {max_skipped}.")
     check_format(format)
+    if shards and not (shared or ray):
+        raise ValueError("`shards` are written by shared runs alone; give `shared` or `ray`.")
     plan = _plan(
         stride, sampling_rate=sampling_rate, short=short, fps=fps, clips=clips, every=every
     )
@@ -170,6 +176,7 @@ def extract(
             root=root,
             settings=settings,
             format=format,
+            shards=shards,
             keep_partial=keep_partial,
             ray=ray,
             progress=progress,

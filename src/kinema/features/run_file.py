@@ -22,17 +22,21 @@ _DEFAULTS_SINCE: Mapping[str, Sequence[Any]] = {
 
 
 def content(
-    extractor: Extractor, *, format: str, keep_partial: bool, listed: bool
+    extractor: Extractor, *, format: str, keep_partial: bool, listed: bool, shards: bool = False
 ) -> dict[str, Any]:
-    """What a folder is made with, JSON values; `listed` if a list names the clips."""
+    """What a folder is made with, JSON values; `listed` if a list names the clips.
+
+    Tables of `format` that lie in shards are Parquet there.
+    """
     return {
         "format": FORMAT,
         "settings": {
             **extractor.settings(),
             "engine": extractor.engine_name,
-            "format": format,
+            "format": "parquet" if shards else format,
             "keep_partial": keep_partial,
             "clips": "listed" if listed else extractor.plan.clips or "all",
+            **({"shards": True} if shards else {}),
         },
         "weights": extractor.weights_metadata(),
         "versions": versions(),

@@ -18,6 +18,7 @@ from kinema.features import run_file
 from kinema.features.child import Child
 from kinema.features.extraction_report import ExtractionReport
 from kinema.features.remote import RemoteVideo, find_remote, has_urls, sizes
+from kinema.features.shards import PACKING
 from kinema.features.table_files import FORMATS
 from kinema.files import remove_partial_files
 from kinema.progress import Progress
@@ -43,6 +44,7 @@ def extract_shared(
     root: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any],
     format: str = "safetensors",
+    shards: bool = False,
     keep_partial: bool = False,
     ray: str | bool = False,
     progress: bool = False,
@@ -50,7 +52,7 @@ def extract_shared(
     """Extract features, together with other processes that do the same.
 
     Args:
-        paths, list_file, root, format, keep_partial, ray, progress: see `extract`.
+        paths, list_file, root, format, shards, keep_partial, ray, progress: see `extract`.
         out: a folder that all processes see, or its URL.
         settings: the arguments of `Extractor`.
 
@@ -58,6 +60,10 @@ def extract_shared(
         ValueError, ImportError, FileNotFoundError, OSError: see `extract`.
         EngineError: two processes made different features of the same video.
     """
+    if shards and format != "safetensors":
+        raise ValueError(
+            f"`shards` are Parquet files of many videos: leave `format` {format} out, or `shards`."
+        )
     if format not in SHARED_FORMATS:
         raise ValueError(
             f"`format` of a shared run must be one of {', '.join(SHARED_FORMATS)}, of which a "
@@ -71,7 +77,7 @@ def extract_shared(
         settings["plan"].check_listed()
     check_names(videos, FORMATS[format].ending)
     store.check()
-    run = {"format": format, "keep_partial": keep_partial, "listed": listed}
+    run = {"format": format, "keep_partial": keep_partial, "listed": listed, "shards": shards}
     job = SharedExtraction(os.fspath(out), videos, settings, run)
     with Progress(enabled=progress) as bar, stopped_by_sigterm():
         found = _on_ray(ray, store, job, bar) if ray else job(bar)
@@ -136,7 +142,8 @@ class SharedExtraction:
                         yield row, data
 
             ending = FORMATS[self.run["format"]].ending
-            found = share(store, cut, work, ending=ending, progress=progress)
+            packing = PACKING if self.run["shards"] else None
+            found = share(store, cut, work, ending=ending, packing=packing, progress=progress)
             found.partial = child.partial
         found.notes = [*notes, *found.notes]
         if fewer:
@@ -166,6 +173,7 @@ def _on_ray(cluster: str | bool, store: Store, job: SharedExtraction, bar: Progr
         paths=[str(video.path) for video in videos.values() if isinstance(video, Source)],
         threads=settings["threads"],
         device=settings["device"],
+        sheds=not job.run["shards"],
         progress=bar,
     )
 

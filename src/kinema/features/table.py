@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kinema.features.shards import load_content
 from kinema.features.table_files import FORMATS, ROW_COLUMNS, check_format
 from kinema.files import NewerFormat
 from kinema.notebook import MOST_ROWS, as_html, data_frame
@@ -143,17 +144,24 @@ class FeatureTable:
         FORMATS[format].write(content, Path(path))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> FeatureTable:
+    def load(cls, path: str | os.PathLike[str], *, video: str | None = None) -> FeatureTable:
         """Read a table in any of `FORMATS`; a folder is read as original feature files.
 
-        A URL (s3://bucket/features/cat.mp4.safetensors) is of a table that is one file.
+        Args:
+            path: of the file or folder; a URL (s3://bucket/features/cat.mp4.safetensors) is of a
+                table that is one file, or of a shard.
+            video: which one, of a shard (features/shards/000012.parquet); the others are not read.
+                All that a run made: `ExtractedTables`.
 
         Raises:
             FileNotFoundError: there is nothing at `path`.
             ImportError: a package that the URL takes is not installed.
             NewerFormat: a newer version of Kinema wrote it.
-            ValueError: it is no feature table; the message names the file.
+            ValueError: it is no feature table, or holds none of `video`; the message names the
+                file.
         """
+        if video is not None:
+            return cls(**load_content(path, video))
         if is_url(path):
             folder, _, name = os.fspath(path).rpartition("/")
             return cls._from_store(open_store(folder, "path"), name)

@@ -25,9 +25,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kinema.files import atomic_path, check_not_newer, read_parquet, read_tensors, write_tensors
+from kinema.files import atomic_path, check_not_newer, open_parquet, read_tensors, write_tensors
 
 FORMAT = "kinema-features-1"
+
+SHARD = "kinema-shard-1"
+"""Of a file that holds the tables of many videos, see `shards`."""
 
 ROW_COLUMNS: Mapping[str, Any] = {
     "start_frame": np.int64,
@@ -114,16 +117,10 @@ def _with_rows(features: np.ndarray, about: dict[str, Any]) -> Content:
 
 
 def _write_parquet(content: Content, path: Path) -> None:
-    import pyarrow as pa
     from pyarrow import parquet
 
-    width = content["features"].shape[1]
-    columns = {"clip_index": pa.array(np.arange(len(content["features"])))}
-    columns |= {name: pa.array(column) for name, column in _columns(content).items()}
-    columns["features"] = pa.FixedSizeListArray.from_arrays(content["features"].reshape(-1), width)
-    arrow = pa.table(columns).replace_schema_metadata(
-        {"kinema": _to_json(_versioned(content["about"]))}
-    )
+    metadata = {"kinema": _to_json(_versioned(content["about"]))}
+    arrow = to_arrow(content).replace_schema_metadata(metadata)
     # A file, not its name: Arrow takes only names that are UTF-8.
     with atomic_path(path) as partial, open(partial, "wb") as file:
         parquet.write_table(arrow, file)
@@ -131,13 +128,28 @@ def _write_parquet(content: Content, path: Path) -> None:
 
 def _read_parquet(path: Path) -> Content:
     with open(path, "rb") as file:
-        arrow = read_parquet(file)
-    about = _checked(json.loads((arrow.schema.metadata or {})[b"kinema"]))
+        opened = open_parquet(file)
+        about = _checked(json.loads((opened.schema_arrow.metadata or {})[b"kinema"]))
+        return {**of_arrow(opened.read(use_threads=False)), "about": about}
+
+
+def to_arrow(content: Content) -> Any:
+    """The rows as a table of Arrow."""
+    import pyarrow as pa
+
+    width = content["features"].shape[1]
+    columns = {"clip_index": pa.array(np.arange(len(content["features"])))}
+    columns |= {name: pa.array(column) for name, column in _columns(content).items()}
+    columns["features"] = pa.FixedSizeListArray.from_arrays(content["features"].reshape(-1), width)
+    return pa.table(columns)
+
+
+def of_arrow(arrow: Any) -> Content:
+    """What `to_arrow` was given, without `about`."""
     features = arrow["features"].combine_chunks()
     return {
         "features": features.flatten().to_numpy().reshape(len(features), -1),
         **{name: arrow[name].to_numpy() for name in ROW_COLUMNS},
-        "about": about,
     }
 
 
@@ -253,6 +265,8 @@ def _checked(about: Any) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise ValueError("what its rows share is no JSON object")
     check_not_newer(name := about.pop("format", FORMAT), FORMAT)
+    if name == SHARD:
+        raise ValueError('it is a shard, of many videos: name one of them, as video="cat.mp4"')
     if name != FORMAT:
         raise ValueError(f"it is of the format {name}, not {FORMAT}")
     return about

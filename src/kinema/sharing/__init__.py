@@ -8,6 +8,8 @@ Note [Shared work]
         beats/000012.1           is rewritten while that one lives: what runs, what is done
         manifests/000012.parquet what became of each name; then the chunk is done   `manifests`
 
+    Beside it lies what is made: a file a name, or one a chunk (shards/000012.parquet, `shards`).
+
     Each process runs the same `loop`: claim a chunk, do it, put down its manifest, go on. A claim
     is made by `Store.settle`, so one process gets it. Where no beat came for a while, by the
     store's clock, the next generation is claimed; it goes on from what the last beat says was done.

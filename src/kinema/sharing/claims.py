@@ -111,8 +111,15 @@ def look(store: Store) -> dict[int, Seen]:
     return found
 
 
-def claim(store: Store, chunk: int, last: int = 0) -> Claim | None:
-    """Claim a chunk after its last generation; None where another process was quicker."""
+def claim(store: Store, chunk: int, last: int = 0, *, kept: bool = True) -> Claim | None:
+    """Claim a chunk after its last generation; None where another process was quicker.
+
+    Args:
+        store, chunk: where, and which.
+        last: its last generation; 0 if there was none.
+        kept: whether what earlier generations made is in the store; else only what they skipped
+            counts as done.
+    """
     generation = last + 1
     about = {
         "host": socket.gethostname(),
@@ -129,7 +136,7 @@ def claim(store: Store, chunk: int, last: int = 0) -> Claim | None:
     for before in range(1, generation):
         key = key_of(chunk, before)
         beat = read_beat(store, key)
-        done |= {row.name: row for row in beat.rows}
+        done |= {row.name: row for row in beat.rows if kept or row.reason}
         if not beat.released and not _lived(store, key):
             deaths.update(beat.running)
             alone = True

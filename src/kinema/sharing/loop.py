@@ -17,6 +17,7 @@ from kinema.sharing import claims, manifests
 from kinema.sharing.chunks import Chunks
 from kinema.sharing.claims import Claim, Heartbeat, Seen
 from kinema.sharing.manifests import DamagedManifest, Row
+from kinema.sharing.shards import Packing, Pieces
 from kinema.skipped import EngineError
 from kinema.store import Store
 from kinema.words import first_of
@@ -99,6 +100,7 @@ def share(
     work: Work,
     *,
     ending: str,
+    packing: Packing | None = None,
     progress: Progress | None = None,
 ) -> Shared:
     """Do chunks until all are done, by this process or another one.
@@ -108,6 +110,7 @@ def share(
         chunks: of the list, see `chunks.begin`.
         work: does some names.
         ending: of the files' names.
+        packing: makes one file of those of a chunk; see Note [One file a chunk] of `shards`.
         progress: is told what is done, by whomever.
 
     Raises:
@@ -130,10 +133,11 @@ def share(
             time.sleep(POLL_SECONDS)
         for chunk in free:
             last = seen[chunk].generation if chunk in seen else 0
-            held = claims.claim(store, chunk, last)
+            held = claims.claim(store, chunk, last, kept=packing is None)
             if held is None:  # another process is quicker, and may be so again
                 break
-            _do(store, chunks, held, work, ending, found, progress)
+            pieces = None if packing is None else Pieces(store, chunk, packing)
+            _do(store, chunks, held, work, ending, found, progress, pieces)
 
 
 def look(
@@ -163,18 +167,22 @@ def _do(
     ending: str,
     found: Shared,
     progress: Progress,
+    pieces: Pieces | None = None,
 ) -> None:
     """One chunk, from its claim to its manifest."""
     names = chunks[claim.chunk]
     size = chunks.sizes[claim.chunk] / len(names)
-    with Heartbeat(store, claim) as heart:
+    with Heartbeat(store, claim) as heart, pieces or contextlib.nullcontext():
         for name in sorted(claim.quarantined):
             heart.ended(Row(name, reason=_QUARANTINED))
         left = [name for name in names if name not in heart.rows]
         for row, data in _rows(work, left, heart):
             if data is not None:
                 row = dataclasses.replace(row, sha256=hashlib.sha256(data).hexdigest())
-                _commit(store, f"{row.name}{ending}", data)
+                if pieces is None:
+                    _commit(store, f"{row.name}{ending}", data)
+                else:
+                    pieces.put(row.name, data)
                 found.num_done += 1
                 found.num_clips += row.num_clips
                 progress.advance(num_clips=row.num_clips, size=size)
@@ -187,7 +195,9 @@ def _do(
         progress.finish_video(
             size=size * (len(names) - len(left)), found=True, num_videos=len(names) - len(left)
         )
-    rows = [heart.rows[name] for name in names]
+        rows = [heart.rows[name] for name in names]
+        if pieces is not None:  # while the heart beats: a large one takes its time
+            rows = pieces.put_down(rows)
     found.rows[claim.chunk] = ChunkTotals.of(_commit_manifest(store, claim.chunk, names, rows))
     claims.clear(store, claim)
 

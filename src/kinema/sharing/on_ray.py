@@ -54,6 +54,9 @@ NUM_FAILURES = 5
 MOST_WAIT_SECONDS = 60.0
 """Before an actor that failed is replaced, at most; it doubles from half a second."""
 
+DEATH_SECONDS = 5.0
+"""Until actors that are ended are gone."""
+
 STRAGGLER = 2.0
 """So many times as long as the median chunk, and a chunk is given to another, idle actor."""
 
@@ -70,6 +73,7 @@ def share_on_ray(
     paths: Sequence[str],
     threads: int | None,
     device: str,
+    sheds: bool = True,
     progress: Progress,
 ) -> Shared:
     """Connect to a cluster, and let actors there do a shared run.
@@ -80,7 +84,7 @@ def share_on_ray(
         job_of: what each actor does in the room that it has.
         paths: files here that all machines must see.
         threads, device: what an actor asks for, see `room_for`.
-        progress: is told what is done.
+        sheds, progress: see `run_on_ray`.
 
     Raises:
         ImportError, ValueError: see `connected`.
@@ -89,11 +93,17 @@ def share_on_ray(
     with connected(cluster) as ray:
         room = room_for(ray, threads, device)
         with everywhere(store, address, paths, job_of(room)) as job:
-            return run_on_ray(ray, store, job, room, progress=progress)
+            return run_on_ray(ray, store, job, room, sheds=sheds, progress=progress)
 
 
 def run_on_ray(
-    ray: ModuleType, store: Store, job: Job, room: Room, *, progress: Progress
+    ray: ModuleType,
+    store: Store,
+    job: Job,
+    room: Room,
+    *,
+    sheds: bool = True,
+    progress: Progress,
 ) -> Shared:
     """Do a shared run by actors, until all chunks are done.
 
@@ -102,6 +112,7 @@ def run_on_ray(
         store: where all is shared.
         job: what each actor does.
         room: what it asks of its machine.
+        sheds: whether slow chunks are given to idle actors; not where those begin them anew.
         progress: is told what is done.
 
     Returns:
@@ -131,7 +142,8 @@ def run_on_ray(
                     shown.show(parts, found, {})
                     break
                 crew.give_chunks_of_the_dead(found, seen)
-                crew.shed(parts, found, seen)
+                if sheds:
+                    crew.shed(parts, found, seen)
                 if shown.show(parts, found, seen):
                     crew.num_failures = 0
             crew.fill(1 if parts is None else max(len(parts) - len(found.rows), 1))
@@ -240,12 +252,12 @@ class _Crew:
         if not awaited:
             time.sleep(min(seconds, 0.5))
             return
-        ready, _ = self.ray.wait(awaited, timeout=seconds)
+        ready, _ = self._wait(awaited, seconds)
         while ready:
             for actor in [each for each in self._actors if set(ready) & set(_awaited(each))]:
                 self._take(actor, ready)
             awaited = [one for actor in self._actors for one in _awaited(actor)]
-            ready, _ = self.ray.wait(awaited, timeout=0) if awaited else ([], [])
+            ready, _ = self._wait(awaited, 0.0)
         if self._actors_gauge:
             self._actors_gauge.set(len(self._there()))
 
@@ -301,13 +313,24 @@ class _Crew:
         self.kill()
 
     def kill(self) -> None:
-        """End all actors."""
+        """End all actors, and see them end, so that they claim nothing more."""
+        ready, _ = self._wait([actor.is_there for actor in self._actors if not actor.host], 0.0)
         for actor in self._actors:
+            with contextlib.suppress(Exception):
+                if actor.is_there in ready:
+                    actor.host, actor.process = self.ray.get(actor.is_there)
             if actor.host:
                 self._dead.add((actor.host, actor.process))
             with contextlib.suppress(Exception):
                 self.ray.kill(actor.handle)
+        results = [actor.result for actor in self._actors if actor.host]
+        self._wait(results, DEATH_SECONDS, number=len(results))
         self._actors.clear()
+
+    def _wait(self, awaited: list[Any], seconds: float, number: int = 1) -> Any:
+        if not awaited:
+            return [], []
+        return self.ray.wait(awaited, timeout=seconds, num_returns=number)
 
     # --- whose chunks others take ---
 
