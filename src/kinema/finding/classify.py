@@ -259,8 +259,6 @@ def _others(
 ) -> tuple[list[Source], list[str]]:
     """The videos of `rest` that are not labelled, and notes."""
     found = find_videos([rest] if isinstance(rest, str | os.PathLike) else rest)
-    if not any(source.path.exists() for source in found):
-        raise ValueError(f"`rest` {found[0].path}: no such file.")
     notes = [*found.notes]
     labelled = _labelled_parts(dataset)
     whole, partly, others = [], [], []

@@ -340,6 +340,7 @@ def predict(
 
     Raises:
         ValueError: a setting is wrong, or no video was found.
+        FileNotFoundError: one of `videos`, the list, the weights or the classifier are missing.
     """
     if top < 1:
         raise ValueError(f"`top` must be at least 1, got {top}.")
