@@ -17,8 +17,12 @@ from kinema.cli.app import main
         (["transfer"], "transfer needs DATASET: a folder or CSV file, see `kinema dataset info`."),
         (["weights", "info"], "weights info needs FILE, see `kinema weights info --help`."),
         (["--verison"], "Unknown option: --verison. Did you mean --version?"),
-        (["predict"], "VIDEOS must name at least one video."),
-        (["search", "v.mp4"], "FOLDERS must name at least one folder to search."),
+        (["predict"], "VIDEOS must name at least one video, or --list a file with some."),
+        (
+            ["search", "v.mp4"],
+            "search needs FOLDERS: videos, folders of pictures (000001.jpg, ...), and folders to "
+            "search.",
+        ),
     ],
 )
 def test_what_is_missing_or_unknown(arguments: list[str], line: str, capsys):

@@ -14,7 +14,7 @@ from cyclopts import Parameter, validators
 
 from kinema.cli import options
 from kinema.cli.end import Done
-from kinema.cli.options import Labels, PreciseCompute, Reading, Switch, VideoPath
+from kinema.cli.options import Labels, PreciseCompute, Reading, Switch, Videos
 
 if TYPE_CHECKING:
     from kinema.finding.answer import Answer
@@ -121,7 +121,7 @@ def search(
         ),
     ],
     /,
-    *folders: VideoPath,
+    *folders: Videos,
     videos: Switch = False,
     top: int = 10,
     suppress: Annotated[bool, Parameter(negative="--every-clip")] = True,
@@ -193,7 +193,7 @@ def classify(
         ),
     ],
     /,
-    *rest: VideoPath,
+    *videos: Videos,
     out: Path | None = None,
     suggest: int = 0,
     told: Told = Told(),
@@ -218,12 +218,10 @@ def classify(
 
     if suggest and out is None:
         raise ValueError("--suggest writes suggestions.csv to a folder: name it with --out.")
-    if not rest:
-        raise ValueError("`rest` must name the videos or folders that are to be classified.")
-    told.check(labelled, *rest)
+    told.check(labelled, *videos)
     answer = classify(
         labelled,
-        rest,
+        videos,
         out=out,
         suggest=suggest,
         cost=cost,
@@ -283,7 +281,7 @@ def _one_line(text: str) -> str:
 
 
 def duplicates(
-    *folders: options.VideoPath,
+    *folders: Videos,
     scenes: Switch = False,
     similarity: float = 0.85,
     told: Told = Told(),
