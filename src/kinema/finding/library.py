@@ -31,6 +31,7 @@ from kinema.progress import Progress
 from kinema.skipped import Skipped
 from kinema.video.clips import NO_FRAME, ClipPlan
 from kinema.video.loop import Reading
+from kinema.video.reader import VideoReader
 from kinema.video.sources import Source, Sources, size_in_bytes
 from kinema.weights.several import AnyWeights, resolve_all
 
@@ -89,8 +90,10 @@ def query_table(extractor: Extractor, tables: TableCache, source: Source) -> Fea
     """
     table = _table(extractor, tables, source)
     if isinstance(table, Skipped) and source.is_part and table.reason == NO_FRAME:
+        known = VideoReader(source.path).info.duration_seconds
+        length = "" if known is None else f", it is {known:.3g} s long"
         raise ValueError(
-            f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s; name "
+            f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s{length}; name "
             "a time within the video."
         )
     if isinstance(table, Skipped):

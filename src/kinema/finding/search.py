@@ -21,7 +21,7 @@ from kinema.finding.library import (
     query_table,
     tables_in,
 )
-from kinema.finding.query import parse, picture_table
+from kinema.finding.query import parse, past_the_end, picture_table
 from kinema.skipped import VideoError
 from kinema.video.folders import is_picture
 from kinema.video.loop import Reading
@@ -202,6 +202,7 @@ def search(
         table = picture_table(extractor, source)
     else:
         table = query_table(extractor, tables_in(cache, extractor), source)
+    cut = past_the_end(source, extractor.reading)
     library = open_library(named, searched, extractor, cache=cache, progress=progress)
     found = _Search(library, source, table)
     rows = found.of_videos(top) if videos else found.moments(top, suppress)
@@ -210,7 +211,7 @@ def search(
     return Hits(
         rows=rows,
         skipped=library.skipped,
-        notes=library.notes,
+        notes=[*([] if cut is None else [cut]), *library.notes],
         query=os.fspath(query),
         query_source=source,
         videos=videos,
