@@ -28,7 +28,9 @@ app = App(
     suppress_keyboard_interrupt=False,  # exit_code() says what to do next
 )
 commands: tuple[Callable[..., Done | None], ...] = (
+    features.extract,
     features.status,
+    features.predict,
     finding.search,
     finding.classify,
     datasets.prepare,
@@ -43,16 +45,19 @@ commands: tuple[Callable[..., Done | None], ...] = (
     rivals.trajectories,
     rivals.flow,
     rivals.runtime,
+    inside.convolve,
     inside.kernels,
     inside.excite,
     inside.demo,
 )
 # What need not be named (videos may be by --list alone) cyclopts would call ARGS.
-app.command(features.extract, usage="Usage: kinema extract --out STR [OPTIONS] [PATHS...]")
-app.command(features.predict, usage="Usage: kinema predict [OPTIONS] [VIDEOS...]")
-app.command(inside.convolve, usage="Usage: kinema convolve [OPTIONS] [EXAMPLE]")
+_usages = {
+    features.extract: "Usage: kinema extract --out STR [OPTIONS] [PATHS...]",
+    features.predict: "Usage: kinema predict [OPTIONS] [VIDEOS...]",
+    inside.convolve: "Usage: kinema convolve [OPTIONS] [EXAMPLE]",
+}
 for command in commands:
-    app.command(command)
+    app.command(command, usage=_usages.get(command))
 
 weights_app = App(name="weights", help="List, inspect, convert and fetch network weights.")
 weights_app.command(weights.known, name="list")
