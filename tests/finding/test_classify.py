@@ -156,6 +156,14 @@ def test_what_can_be_refused_is_refused_before_a_video_is_read(place, tmp_path, 
             told(place, **options)
 
 
+def test_fewer_suggestions_than_asked_for_are_told(place):
+    answer = told(place, suggest=500)
+    few = f"{len(answer.suggestions)} parts are suggested, not 500: it is sure of all others"
+    assert 1 < len(answer.suggestions) < 500
+    assert any(note.startswith(few) for note in answer.notes)
+    assert not any("suggested" in note for note in told(place, suggest=1).notes)
+
+
 HOSTILE = {
     "utf-16": "path,label\na.mp4,x\n".encode("utf-16"),
     "latin-1 label": b"path,label\na.mp4,caf\xe9\n",

@@ -212,7 +212,8 @@ def classify(
         out: Folder for classifier.safetensors (for `kinema predict --classifier`), videos.csv,
             segments.csv, classified.json and suggestions.csv.
         suggest: Write N parts of videos, those whose labels would help most, to suggestions.csv,
-            below what is labelled: fill in the column label, and name the file as LABELLED.
+            below what is labelled: fill in the column label, and name the file as LABELLED. Parts
+            that it is sure of are left out, even if there are fewer than N then.
     """
     from kinema.finding.classify import classify
 

@@ -42,7 +42,7 @@ from kinema.video.loop import Reading
 from kinema.video.sources import Source, find_videos
 from kinema.video.steps import Made, Step, distinct, walk
 from kinema.weights.several import AnyWeights, parts, resolve_all
-from kinema.words import some
+from kinema.words import number_of, some
 
 NUM_EXAMPLES = 3
 """Labelled videos of each class that the page shows."""
@@ -178,7 +178,8 @@ def classify(
         videos: videos, folders of pictures, and folders to search. Those that are labelled as a
             whole are left out.
         out: a folder for the classifier, the tables and the suggestions; None writes nothing.
-        suggest: how many parts of `videos` are suggested for labels.
+        suggest: how many parts of `videos` are suggested for labels; fewer, if it is sure of the
+            others. See Note [What helps most] of `suggest`.
         weights, layer, stride, mean, device, engine, precision, threads: see `Extractor`; features
             of "A+B" stand side by side.
         cost: C of the SVM; None for cross-validation on the labelled videos.
@@ -227,6 +228,9 @@ def classify(
         learned = learn(dataset, vectors, named, cost=cost, cache=folder, progress=progress)
         steps = _steps(extractors, folder)
         found = _told(dataset, learned, sources, steps, reading, suggest, progress)
+        if len(found.suggestions) < suggest:
+            few = number_of(len(found.suggestions), "part is", "parts are")
+            notes.append(f"{few} suggested, not {suggest}: it is sure of all others, if any.")
         answer = dataclasses.replace(
             found,
             skipped=(*skipped, *found.skipped),
