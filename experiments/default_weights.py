@@ -33,6 +33,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from needed import needs
+
+needs("torch")
+
 import cv2
 import numpy as np
 import torch

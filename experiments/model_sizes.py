@@ -13,6 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from needed import needs
+
+needs("torch")
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 

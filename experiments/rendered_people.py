@@ -29,6 +29,10 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from needed import needs
+
+needs("pybullet")
+
 import cv2
 import numpy as np
 import pybullet

@@ -12,6 +12,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from needed import needs
+
+needs("playwright")
+
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent

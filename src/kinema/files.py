@@ -26,6 +26,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -115,10 +116,10 @@ def _started(pid: int) -> int:
 
 
 def check_out(out: str | os.PathLike[str], name: str = "out") -> None:
-    """Make a folder, and prove that files can be written to it.
+    """Prove that files can be written to a folder; one that is not there is not made yet.
 
     Args:
-        out: the folder.
+        out: the folder, which may be missing: then the one is tried that it would be made in.
         name: of the argument, for the message.
 
     Raises:
@@ -128,7 +129,7 @@ def check_out(out: str | os.PathLike[str], name: str = "out") -> None:
     folder = Path(out)
     probe = folder / partial_name("probe")  # if this process dies now, others clear it away
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        probe = _deepest_there(folder) / probe.name
         probe.write_bytes(b"kinema")
         probe.unlink()
     except (FileExistsError, NotADirectoryError):
@@ -143,6 +144,19 @@ def check_out(out: str | os.PathLike[str], name: str = "out") -> None:
         raise ValueError(
             f"`{name}` {folder} cannot be written to ({error.strerror}): name another folder."
         ) from None
+
+
+def _deepest_there(folder: Path) -> Path:
+    """A folder, or else the deepest one above it that is there."""
+    for place in (folder, *Path(os.path.abspath(folder)).parents):
+        try:
+            if stat.S_ISDIR(os.stat(place).st_mode):
+                return place
+        except FileNotFoundError:
+            if not place.is_symlink():  # to nothing: no folder can be made there
+                continue
+        break
+    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
 @contextlib.contextmanager
@@ -160,6 +174,7 @@ def locked_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
         ValueError: it is in use by another run, or see `check_out`.
     """
     check_out(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_locked(folder, shared=shared, wait=False))

@@ -94,6 +94,7 @@ def test_more_skipped_than_allowed_exits_with_1(capsys, video, weights, tmp_path
 )
 def test_wrong_use_is_one_line_and_exits_with_2(capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    Path("v.mp4").touch()
     code, _, err = run(capsys, *arguments)
     assert code == 2
     assert err.startswith("kinema: ")
@@ -117,11 +118,11 @@ def test_predict_prints_a_timeline_or_json(capsys, video, weights):
 
 def test_predict_goes_on_after_a_bad_video(capsys, video, weights, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"x")
-    bad = [tmp_path / "bad.mp4", tmp_path / "gone.mp4"]
-    code, out, err = run(capsys, "predict", *bad, video, "--weights", weights, "--json")
+    code, out, err = run(
+        capsys, "predict", tmp_path / "bad.mp4", video, "--weights", weights, "--json"
+    )
     assert code == 1
     assert "bad.mp4: it cannot be read" in err
-    assert "gone.mp4: no such file" in err
     assert json.loads(out)["video"] == str(video)
 
 

@@ -185,6 +185,27 @@ def test_help_of_commands_says_what_each_does(capsys, monkeypatch, words):
             assert first in out
 
 
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_usage_names_what_stands_without_a_flag(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main([*name.split(), "--help"]) == 0
+    usage = capsys.readouterr().out.partition("\n")[0]
+    expected = ["Usage:", "kinema", *name.split()]
+    for flag in flags(commands()[name]):
+        if flag.required and not flag.field_info.is_positional:
+            expected += [flag.name, "PATH" if flag.hint is Path else "STR"]
+    if any(
+        not flag.required and not flag.field_info.is_positional for flag in flags(commands()[name])
+    ):
+        expected.append("[OPTIONS]")
+    for flag in flags(commands()[name]):
+        if flag.field_info.is_positional:
+            several = flag.field_info.kind is inspect.Parameter.VAR_POSITIONAL
+            shown = flag.field_info.name.upper() + "..." * several
+            expected.append(shown if flag.required else f"[{shown}]")
+    assert usage.split() == expected
+
+
 def test_help_shows_panels_in_order_and_defaults(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert main(["transfer", "--help"]) == 0

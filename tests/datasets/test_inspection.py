@@ -47,6 +47,18 @@ def test_inspect_counts_what_is_in_the_files(filmed):
     json.dumps(facts)
 
 
+def test_parts_past_the_end_of_their_video_are_told(filmed, tmp_path):
+    rows = [("a.mp4", 0, 1), ("a.mp4", 1, 2.5), ("a.mp4", 1, 3.5), ("c.mp4", 5, 6)]
+    places = {"a.mp4": filmed / "train" / "walk", "c.mp4": filmed / "test" / "walk"}
+    lines = [f"{places[name] / name},walk,{start},{stop}" for name, start, stop in rows]
+    (tmp_path / "l.csv").write_text("\n".join(["path,label,start_seconds,stop_seconds", *lines]))
+    report = inspect(load(tmp_path / "l.csv"))
+    names = report.as_mapping()["past_the_end"]
+    assert [name.rpartition("/")[2] for name in names] == ["c.mp4", "a.mp4#t=1,3.5"]
+    assert "too long    2 parts stop (" in report.text()
+    assert "too long" not in inspect(load(filmed)).text()
+
+
 def test_decoding_finds_damage_in_the_middle(filmed):
     dataset = load(filmed)
     report = inspect(dataset, decode=True)

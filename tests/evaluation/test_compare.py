@@ -347,7 +347,7 @@ def test_other_methods_are_refused_before_a_video_is_read(tmp_path, capsys, no_v
 )
 def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch, number, kind, message):
     check_out(tmp_path / "a" / "b")
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # it may be refused for something else
 
     def write(path: Path, data: bytes) -> int:
         raise OSError(number, os.strerror(number), str(path))

@@ -37,10 +37,10 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def told(place: Path, labelled="labelled", rest="rest", **options) -> Classified:
+def told(place: Path, labelled="labelled", videos="rest", **options) -> Classified:
     how = {"weights": place / "0.safetensors", "cache": place / "cache", "cost": 1.0, **options}
-    rest = [place / rest] if isinstance(rest, str) else rest
-    return kinema.classify(place / labelled, rest, **how)
+    videos = [place / videos] if isinstance(videos, str) else videos
+    return kinema.classify(place / labelled, videos, **how)
 
 
 def by_name(answer: Classified) -> dict[str, str]:
@@ -112,7 +112,7 @@ def test_what_is_like_nothing_labelled_is_none_of_these(place, tmp_path):
     stripes[:, ::4] = 255
     write_video(tmp_path / "stripes.mp4", stripes)
     write_video(tmp_path / "red.mp4", draw("red", 3, 40))
-    rows = {Path(row.path).stem: row for row in told(place, rest=[tmp_path]).rows}
+    rows = {Path(row.path).stem: row for row in told(place, videos=[tmp_path]).rows}
     assert (rows["stripes"].none_of_these, rows["stripes"].label) == (True, "")
     assert rows["stripes"].best_class
 
@@ -121,11 +121,11 @@ def test_videos_that_are_labelled_are_left_out_but_not_those_of_labelled_parts(p
     whole, part = place / "labelled/red/red_0.mp4", place / "rest" / "red then green.mp4"
     rows = [f"{whole},red,,", f"{place}/labelled/green/green_1.mp4,green,,"]
     listed = labels(tmp_path / "l.csv", *rows, f"{part},red,,2", f"{part},green,3,")
-    answer = told(place, labelled=listed, rest=[whole, part])
+    answer = told(place, labelled=listed, videos=[whole, part])
     assert [row.path for row in answer.rows] == [str(part)]
     assert any("left out, since they are labelled: 1 video" in note for note in answer.notes)
-    with pytest.raises(ValueError, match=r"`rest`: 1 video \(red_0.mp4\) labelled already"):
-        told(place, labelled=listed, rest=[whole])
+    with pytest.raises(ValueError, match=r"`videos`: 1 video \(red_0.mp4\) labelled already"):
+        told(place, labelled=listed, videos=[whole])
 
 
 def test_one_video_a_class_is_trained_and_said(place, tmp_path):
@@ -147,14 +147,21 @@ def test_what_can_be_refused_is_refused_before_a_video_is_read(place, tmp_path, 
     (tmp_path / "file").touch()
     for message, options in (
         (r"one has videos of one class \(red\)", {"labelled": one}),
-        ("no video found in", {"rest": [tmp_path / "empty"]}),
-        ("gone.mp4: no such file", {"rest": [tmp_path / "gone.mp4"]}),
+        ("no video found in", {"videos": [tmp_path / "empty"]}),
         ("`suggest` must be at least 0", {"suggest": -1}),
         ("`cost` must be more than 0", {"cost": -1.0}),
         ("a file is there, where a folder is needed", {"out": tmp_path / "file"}),
     ):
         with pytest.raises(ValueError, match=message):
             told(place, **options)
+
+
+def test_fewer_suggestions_than_asked_for_are_told(place):
+    answer = told(place, suggest=500)
+    few = f"{len(answer.suggestions)} parts are suggested, not 500: it is sure of all others"
+    assert 1 < len(answer.suggestions) < 500
+    assert any(note.startswith(few) for note in answer.notes)
+    assert not any("suggested" in note for note in told(place, suggest=1).notes)
 
 
 HOSTILE = {

@@ -311,4 +311,6 @@ def test_the_order_of_folders_plays_no_part(tmp_path):
 
 def test_no_folder_is_one_line(capsys):
     assert main(["duplicates"]) == 2
-    assert "must name at least one folder" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("kinema: duplicates needs FOLDERS: videos, folders")
+    with pytest.raises(ValueError, match="`folders` must name at least one folder"):
+        kinema.duplicates([])

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -288,7 +289,8 @@ def test_a_query_is_a_video_a_moment_or_a_clip(tmp_path):
         ("{0}@x", "START-STOP"),
         ("{0}@3-2", "stop after it starts"),
         ("{0}@1-", "START-STOP"),
-        ("{0}@90", "shows nothing at 90 s"),
+        ("{0}@90", "shows nothing at 90 s, it is 1.6 s long; name a time within"),
+        ("{0}@1.6-99", "shows nothing at 1.6 s, it is 1.6 s long; name a time within"),
     ],
 )
 def test_wrong_queries_are_one_line(folder, cache, capsys, query, said):
@@ -298,6 +300,36 @@ def test_wrong_queries_are_one_line(folder, cache, capsys, query, said):
     assert said in told
     assert "\n" not in told
     assert "QUERY" in told
+
+
+@pytest.mark.parametrize(
+    ("moment", "there"),
+    [("@0.4-99", "0:00.4-1:39.0 that is asked for, there is 0:00.4-0:01.6."),
+     ("@1.4", "0:01.4-0:02.0 that is asked for, there is 0:01.4-0:01.6."),
+     ("@0.4-1.6", None), ("@0.4-1.65", None), ("@0.4", None), ("", None)],
+)  # fmt: skip
+@pytest.mark.parametrize("ending", ["mp4", "h264"])  # the second has no header that tells a length
+def test_a_moment_past_the_end_is_told(cache, folder, tmp_path, capsys, moment, there, ending):
+    video = tmp_path / f"q.{ending}"
+    if ending == "mp4":
+        shutil.copy(folder / "red" / "red_0.mp4", video)
+    else:
+        _as_raw(folder / "red" / "red_0.mp4", video)
+    assert main(["search", f"{video}{moment}", str(folder), "--cache", str(cache)]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "ends at" in line]
+    said = f"{video} ends at 0:01.6: of the moment {there}"
+    assert told == ([] if there is None else [said])
+
+
+def _as_raw(video, target):
+    """The frames of an MP4 file as a bare H.264 stream."""
+    with av.open(str(video)) as source, av.open(str(target), "w", format="h264") as file:
+        stream = file.add_stream("libx264", rate=25, width=source.streams.video[0].width,
+                                 height=source.streams.video[0].height)  # fmt: skip
+        for frame in source.decode(video=0):
+            frame.pts = None
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
 
 
 def test_wrong_settings_are_refused_before_a_video_is_read(folder, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from kinema.datasets.loaders import load
 from kinema.features.table import FeatureTable
 from kinema.finding.suggest import Pool, Suggestion, parts_of, path_in, write_suggestions
 from kinema.methods.classifier import Classifier, Net
+from kinema.methods.seen import Seen
 from kinema.video.sources import Source
 
 CLIPS = {"length": 16, "stride": 8, "sampling_rate": 1, "short": "pad"}
@@ -63,6 +65,33 @@ def test_the_uncertain_and_unlike_are_suggested(classifier):
     assert sorted(number % 8 == 0 for number in numbers) == [False, True]
     assert {one.why for one in found} == {"y or x"}
     assert {one.label for one in found} == {""}
+
+
+def test_what_it_is_sure_of_is_not_suggested_even_if_there_are_fewer_then(classifier):
+    """A label that it foretells with certainty changes nothing: outside all margins, and known."""
+    wide = dataclasses.replace(classifier, coefficients=np.array([[3.0, -3, 0], [-3, 3.0, 0]]))
+    rows = {"sure": [1.0, 0.1, 0.0], "within": [1.0, 0.75, 0.0], "torn": [1.0, 1.01, 0.0]}
+    distances = {name: wide.scores(np.array([row]))[0].round(2) for name, row in rows.items()}
+    assert {name: max(each) for name, each in distances.items()} == {
+        "sure": 2.69, "within": 0.6, "torn": 0.02,
+    }  # fmt: skip
+    pool = Pool(wide, 3, len(rows), {})
+    for name, row in rows.items():
+        pool.add(Source(Path(f"/v/{name}.mp4"), ""), [table([row] * 5)])
+    assert [Path(one.path).stem for one in pool.suggestions()] == ["torn", "within"]
+    far = dataclasses.replace(wide, seen=Seen(np.array([[0.0, 1.0, 0.0]]), 0.1))
+    pool = Pool(far, 3, len(rows), {})
+    pool.add(Source(Path("/v/sure.mp4"), ""), [table([rows["sure"]] * 5)])
+    assert [one.why for one in pool.suggestions()] == ["x or y, or none of these"]
+
+
+def test_of_few_videos_the_unsurer_half_is_looked_at(classifier):
+    """Clusters of all would take odd ones that it is nearly sure of."""
+    pool = Pool(classifier, 2, 8, {})
+    for number in range(8):
+        row = [1.0, 1.0 - 0.1 * number, 0.5 * number]
+        pool.add(Source(Path(f"/v/{number}.mp4"), ""), [table([row] * 5)])
+    assert {int(Path(one.path).stem) for one in pool.suggestions()} <= {0, 1, 2, 3}
 
 
 def test_what_is_labelled_is_not_suggested_again(classifier, tmp_path):

@@ -283,7 +283,12 @@ def test_rows_stand_in_the_comparison_and_say_what_they_are(videos, tmp_path, sm
     reused = "C is cross-validated on codebooks of all training videos."
     (line,) = [line for line in text.splitlines() if reused in line]
     assert line.count("iDT + Fisher vectors + linear SVM") == 2  # of two rows
-    assert "\\* SIFT for SURF in the camera's motion." in text
+    numbers = {row.name: re.search(rf"^\| {re.escape(row.title)} \[(\d)\] ", text, re.MULTILINE)
+               for row in result.rows if row.stands_in}  # fmt: skip
+    assert {name: found[1] for name, found in numbers.items()} == {
+        "idt-bow": "1", "idt-fisher": "2", "mifs": "1", "c3d+idt-fisher": "2",
+    }  # fmt: skip
+    assert "- [1] SIFT for SURF in the camera's motion.\n- [2] SIFT for SURF" in text
     kept = json.loads(json.dumps(as_mapping(result)))["rows"][1]["splits"][0]["notes"]
     assert reused.removesuffix(".") in kept
     page.write(result, tmp_path / "page.html", cache=tmp_path / "cache")

@@ -50,8 +50,14 @@ commands: tuple[Callable[..., Done | None], ...] = (
     inside.excite,
     inside.demo,
 )
+# What need not be named (videos may be by --list alone) cyclopts would call ARGS.
+_usages = {
+    features.extract: "Usage: kinema extract --out STR [OPTIONS] [PATHS...]",
+    features.predict: "Usage: kinema predict [OPTIONS] [VIDEOS...]",
+    inside.convolve: "Usage: kinema convolve [OPTIONS] [EXAMPLE]",
+}
 for command in commands:
-    app.command(command)
+    app.command(command, usage=_usages.get(command))
 
 weights_app = App(name="weights", help="List, inspect, convert and fetch network weights.")
 weights_app.command(weights.known, name="list")

@@ -50,12 +50,12 @@ def say(line: str) -> None:
 def exit_code(command: Callable[[], Done | None], words: Callable[[Exception], str] = str) -> int:
     """Run a command, print its end, and return the exit code; an error is one line.
 
-    `words` gives what an error says; its own words by default.
+    `words` gives what an error says, or a note; its own words by default.
 
     With KINEMA_DEBUG set, an unexpected error comes with its traceback.
     """
     try:
-        return _end(command() or Done())
+        return _end(command() or Done(), words)
     except (CycloptsError, ValueError, TypeError, FileNotFoundError, ImportError) as error:
         if isinstance(error, FileNotFoundError) and error.strerror:  # the system's words
             error = ValueError(f"{error.filename}: {error.strerror}.")
@@ -85,14 +85,14 @@ def exit_code(command: Callable[[], Done | None], words: Callable[[Exception], s
         return 3
 
 
-def _end(done: Done) -> int:
+def _end(done: Done, words: Callable[[Exception], str]) -> int:
     if not done.named:
         for entry in done.skipped[:NAMED]:
-            say(f"skipped {entry}")
+            say(words(ValueError(f"skipped {entry}")))
         if len(done.skipped) > NAMED:
             say(f"... and {len(done.skipped) - NAMED} more skipped.")
     for note in done.notes:
-        say(note)
+        say(words(ValueError(note)))
     for line in done.lines:
         print(line)
     return 1 if done.max_skipped is not None and len(done.skipped) > done.max_skipped else 0

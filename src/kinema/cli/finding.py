@@ -14,7 +14,7 @@ from cyclopts import Parameter, validators
 
 from kinema.cli import options
 from kinema.cli.end import Done
-from kinema.cli.options import Labels, PreciseCompute, Reading, Switch, VideoPath
+from kinema.cli.options import Labels, PreciseCompute, Reading, Switch, Videos
 
 if TYPE_CHECKING:
     from kinema.finding.answer import Answer
@@ -121,7 +121,7 @@ def search(
         ),
     ],
     /,
-    *folders: VideoPath,
+    *folders: Videos,
     videos: Switch = False,
     top: int = 10,
     suppress: Annotated[bool, Parameter(negative="--every-clip")] = True,
@@ -193,7 +193,7 @@ def classify(
         ),
     ],
     /,
-    *rest: VideoPath,
+    *videos: Videos,
     out: Path | None = None,
     suggest: int = 0,
     told: Told = Told(),
@@ -212,18 +212,17 @@ def classify(
         out: Folder for classifier.safetensors (for `kinema predict --classifier`), videos.csv,
             segments.csv, classified.json and suggestions.csv.
         suggest: Write N parts of videos, those whose labels would help most, to suggestions.csv,
-            below what is labelled: fill in the column label, and name the file as LABELLED.
+            below what is labelled: fill in the column label, and name the file as LABELLED. Parts
+            that it is sure of are left out, even if there are fewer than N then.
     """
     from kinema.finding.classify import classify
 
     if suggest and out is None:
         raise ValueError("--suggest writes suggestions.csv to a folder: name it with --out.")
-    if not rest:
-        raise ValueError("`rest` must name the videos or folders that are to be classified.")
-    told.check(labelled, *rest)
+    told.check(labelled, *videos)
     answer = classify(
         labelled,
-        rest,
+        videos,
         out=out,
         suggest=suggest,
         cost=cost,
@@ -283,7 +282,7 @@ def _one_line(text: str) -> str:
 
 
 def duplicates(
-    *folders: options.VideoPath,
+    *folders: Videos,
     scenes: Switch = False,
     similarity: float = 0.85,
     told: Told = Told(),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from kinema.cli import options
 from kinema.cli.end import Done
-from kinema.cli.options import MaxSkipped, OutFolder, Reading, Several, Switch, VideoPath
+from kinema.cli.options import MaxSkipped, OutFolder, Reading, Several, Switch, Videos
 
 
 def convolve(
@@ -84,7 +84,7 @@ def kernels(
 
 
 def excite(
-    *paths: VideoPath,
+    *paths: Videos,
     out: Path,
     weights: options.WeightsName = "c3d-mini",
     layer: str = "conv5a",

@@ -64,6 +64,7 @@ Several = Parameter(negative=())  # named several times, once for each value
 # Single options.
 VIDEO_PATH = Parameter(help="Videos, folders of pictures (000001.jpg, ...), and folders to search.")
 VideoPath = Annotated[Path, VIDEO_PATH]
+Videos = Annotated[Path, VIDEO_PATH, Parameter(required=True)]  # of several: at least one
 DatasetPath = Annotated[Path, Parameter(help="A folder or CSV file, see `kinema dataset info`.")]
 OutFolder = Annotated[Path, Parameter(help="Folder to write to.")]
 WeightsName = Annotated[

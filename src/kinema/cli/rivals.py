@@ -93,7 +93,7 @@ def flow(
 
 
 def runtime(
-    *videos: options.VideoPath,
+    *videos: options.Videos,
     out: options.OutFolder,
     systems: Annotated[
         str,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kinema.cli.end import Done
-from kinema.cli.options import MaxSkipped, OwnModel, Reading, Switch, loaded
+from kinema.cli.options import MaxSkipped, OwnModel, Reading, Switch, Videos, loaded
 
 
 def known() -> Done:
@@ -114,7 +114,7 @@ def pull(name: str) -> Done:
 
 
 def mean(
-    *videos: Path,
+    *videos: Videos,
     out: Path,
     length: int = 16,
     reading: Reading = Reading(),
@@ -126,7 +126,6 @@ def mean(
     """Compute the mean volume of videos.
 
     Args:
-        videos: Videos and folders to search for videos.
         out: File to write: *.npy, *.npz or *.binaryproto.
         length: Frames in a clip.
     """

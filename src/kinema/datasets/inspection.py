@@ -20,7 +20,10 @@ from kinema.threads import num_usable_cores
 from kinema.video.loop import PLAIN, Reading, Video, each_video
 from kinema.video.reader import VideoInfo
 from kinema.video.sources import as_source
-from kinema.words import number_of
+from kinema.words import number_of, some
+
+_ROUNDED_SECONDS = 1.0
+"""A part that is so much too long is one whose end was rounded, or the header's."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,6 +57,16 @@ class DatasetReport:
         stops = [seconds for seconds in (whole, sample.stop_seconds) if seconds is not None]
         return max(min(stops) - sample.start_seconds, 0.0)
 
+    def _past_the_end(self) -> list[str]:
+        """Names of the parts that stop, or even start, after their video ends."""
+        names = []
+        for sample in self.dataset.samples:
+            info = self.infos.get(sample.name)
+            whole = None if info is None else _duration(info)
+            if whole is not None and (sample.stop_seconds or 0.0) > whole + _ROUNDED_SECONDS:
+                names.append(sample.name)
+        return names
+
     def as_mapping(self) -> dict[str, Any]:
         """All of the report as JSON values."""
         dataset = self.dataset
@@ -83,6 +96,7 @@ class DatasetReport:
                 for (width, height), count in sizes.most_common()
             ],
             "frame_rates": [{"fps": fps, "videos": count} for fps, count in rates.most_common()],
+            "past_the_end": self._past_the_end(),
             "missing": list(dataset.missing),
             "unreadable": [
                 {"name": name, "reason": reason} for name, reason in self.unreadable.items()
@@ -160,6 +174,9 @@ class DatasetReport:
                 left = len(values[max_names:]) if max_names is not None else 0
                 more = f" and {left} others" if left else ""
                 say(f"{title:<11} {shown}{more}")
+        if facts["past_the_end"]:
+            parts = some(facts["past_the_end"], "part stops", "parts stop")
+            say(f"too long    {parts} after the end of the video; what is there of them is taken")
         for title, names in (
             ("missing", facts["missing"]),
             ("unreadable", [f"{u['name']}: {u['reason']}" for u in facts["unreadable"]]),

@@ -314,7 +314,7 @@ def _resolve(kind: str, device: str, precision: str) -> tuple[str, str]:
         if not imitated and (device == "cpu" or not _torch_sees_cuda()):
             raise ValueError(
                 f'`precision` "{precision}" is for a CUDA device, and there is none: leave it out. '
-                '(`engine` "torch" and `device` "cpu" imitate it, slowly.)'
+                '(The engine "torch" imitates it on the device "cpu", slowly.)'
             )
     if device == "auto":
         device = "cuda" if kind != "native" and _torch_sees_cuda() else "cpu"

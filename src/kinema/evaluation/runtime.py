@@ -309,7 +309,7 @@ def _known(
 
 def _missing(needs: str) -> str:
     if needs and not importlib.util.find_spec("torch"):
-        return "it needs PyTorch (pip install '.[torch]')."
+        return "it needs PyTorch (pip install 'kinema[torch]')."
     if needs == "gpu":
         from kinema.flow.torch_brox import gpu_name
 

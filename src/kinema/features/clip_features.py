@@ -331,7 +331,8 @@ def with_mean(weights: Weights, mean: Any) -> Weights:
     if weights.mean is None:
         raise ValueError(
             f"weights {weights.name!r} carry no mean, and subtracting none would give other "
-            "features: give `mean`, a file (.binaryproto, .npy, .npz) or three numbers B,G,R."
+            "features: give `mean`, a file (.binaryproto, .npy, .npz) or three numbers B,G,R; or "
+            "keep it with the weights, by `kinema weights convert --mean`."
         )
     return weights
 

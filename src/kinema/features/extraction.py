@@ -122,7 +122,8 @@ def extract(
 
     Raises:
         ValueError: a setting is wrong, no video was found, or `out` was made with other settings.
-        FileNotFoundError: the list, weights or mean are missing. (A missing video is skipped.)
+        FileNotFoundError: one of `paths`, the list, weights or mean are missing. (A video that a
+            list names is skipped.)
         OSError: the disk is full, or `out` cannot be written.
 
     Example:

@@ -14,7 +14,7 @@ from typing import Any
 
 from kinema.store import IS_NO_PASSING_FAULT, WAIT_SECONDS, StoreError, file_system, is_url
 from kinema.video.folders import has_video_ending
-from kinema.video.sources import Source
+from kinema.video.sources import Source, check_there
 
 _NUM_ASKED = 32
 """Sizes that are asked for at once."""
@@ -88,12 +88,15 @@ def find_remote(
 
     Raises:
         ValueError: some are URLs and some are not, one lies outside `root`, or none is found.
-        FileNotFoundError: the list is missing.
+        FileNotFoundError: one of `paths` or the list is missing.
     """
     urls: dict[str, None] = {}
-    for given in paths:
-        path = os.fspath(given)
-        urls |= dict.fromkeys([path] if has_video_ending(path) else _below(path))
+    named = [os.fspath(path) for path in paths]
+    with ThreadPoolExecutor(_NUM_ASKED) as pool:
+        there = pool.map(_is_there, named)
+        check_there([url for url, found in zip(named, there, strict=True) if not found])
+    for url in named:
+        urls |= dict.fromkeys([url] if has_video_ending(url) else _below(url))
     if list_file is not None:
         lines = filter(None, map(str.strip, _text(os.fspath(list_file)).splitlines()))
         urls |= dict.fromkeys(re.sub(r"(\s+-?\d+)+$", "", line) for line in lines)
@@ -135,6 +138,20 @@ def _text(list_file: str) -> str:
     except FileNotFoundError:
         raise FileNotFoundError(f"`list` {list_file}: no such file.") from None
     return content.decode("utf-8-sig", errors="surrogateescape")
+
+
+def _is_there(url: str) -> bool:
+    """Whether a video is behind a URL; of what is no URL, and of folders, others tell."""
+    if not (is_url(url) and has_video_ending(url)):
+        return True
+    files, path = file_system(url, "paths")
+    try:
+        files.info(path)
+    except FileNotFoundError:
+        return False
+    except Exception:  # it is told when it is brought
+        pass
+    return True
 
 
 def _below(url: str) -> list[str]:

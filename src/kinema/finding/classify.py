@@ -1,7 +1,7 @@
 """`classify`: from a few labelled videos to the classes of the others, by video and over time.
 
     LABELLED --features--> vectors --learn--> classifier
-    REST     --features--> what the classifier tells of each --> rows, segments, suggestions
+    VIDEOS   --features--> what the classifier tells of each --> rows, segments, suggestions
 
 Features and sketches are kept in a cache, so a stopped run goes on, and labels can be changed.
 """
@@ -42,7 +42,7 @@ from kinema.video.loop import Reading
 from kinema.video.sources import Source, find_videos
 from kinema.video.steps import Made, Step, distinct, walk
 from kinema.weights.several import AnyWeights, parts, resolve_all
-from kinema.words import some
+from kinema.words import number_of, some
 
 NUM_EXAMPLES = 3
 """Labelled videos of each class that the page shows."""
@@ -147,7 +147,7 @@ class Classified(Answer):
 
 def classify(
     labelled: str | os.PathLike[str] | Dataset,
-    rest: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     out: str | os.PathLike[str] | None = None,
     suggest: int = 0,
@@ -175,10 +175,11 @@ def classify(
     Args:
         labelled: a dataset or its path, see `datasets.load`: a folder per class, or a CSV file with
             path, label and, if wanted, start_seconds, stop_seconds.
-        rest: videos, folders of pictures, and folders to search. Those that are labelled as a whole
-            are left out.
+        videos: videos, folders of pictures, and folders to search. Those that are labelled as a
+            whole are left out.
         out: a folder for the classifier, the tables and the suggestions; None writes nothing.
-        suggest: how many parts of `rest` are suggested for labels.
+        suggest: how many parts of `videos` are suggested for labels; fewer, if it is sure of the
+            others. See Note [What helps most] of `suggest`.
         weights, layer, stride, mean, device, engine, precision, threads: see `Extractor`; features
             of "A+B" stand side by side.
         cost: C of the SVM; None for cross-validation on the labelled videos.
@@ -203,7 +204,7 @@ def classify(
     _check_classes(dataset)
     if suggest and out is not None:
         check_labels_kept(Path(out) / "suggestions.csv", dataset)
-    sources, notes = _others(dataset, rest)
+    sources, notes = _others(dataset, videos)
     folder = kept_in(cache)
     check_out(folder, "cache")
     asked = {"layer": layer, "mean": mean, "device": device}
@@ -227,6 +228,9 @@ def classify(
         learned = learn(dataset, vectors, named, cost=cost, cache=folder, progress=progress)
         steps = _steps(extractors, folder)
         found = _told(dataset, learned, sources, steps, reading, suggest, progress)
+        if len(found.suggestions) < suggest:
+            few = number_of(len(found.suggestions), "part is", "parts are")
+            notes.append(f"{few} suggested, not {suggest}: it is sure of all others, if any.")
         answer = dataclasses.replace(
             found,
             skipped=(*skipped, *found.skipped),
@@ -255,12 +259,10 @@ def _check_classes(dataset: Dataset, skipped: Sequence[Skipped] = ()) -> None:
 
 
 def _others(
-    dataset: Dataset, rest: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+    dataset: Dataset, videos: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 ) -> tuple[list[Source], list[str]]:
-    """The videos of `rest` that are not labelled, and notes."""
-    found = find_videos([rest] if isinstance(rest, str | os.PathLike) else rest)
-    if not any(source.path.exists() for source in found):
-        raise ValueError(f"`rest` {found[0].path}: no such file.")
+    """The videos of `videos` that are not labelled, and notes."""
+    found = find_videos([videos] if isinstance(videos, str | os.PathLike) else videos)
     notes = [*found.notes]
     labelled = _labelled_parts(dataset)
     whole, partly, others = [], [], []
@@ -273,7 +275,7 @@ def _others(
         if known:
             partly.append(source.name)
     if not others:
-        raise ValueError(f"`rest`: {some(whole, 'video')} labelled already; name others.")
+        raise ValueError(f"`videos`: {some(whole, 'video')} labelled already; name others.")
     if whole:
         notes.append(f"left out, since they are labelled: {some(whole, 'video')}.")
     if partly:
@@ -394,7 +396,7 @@ def _told(
         told[prediction.video] = source
         pool.add(source, tables)
     if not rows:
-        raise ValueError(f"`rest`: no video can be read ({skipped[0]}).")
+        raise ValueError(f"`videos`: no video can be read ({skipped[0]}).")
     examples: dict[str, list[Source]] = {name: [] for name in dataset.classes}
     for sample in dataset.samples:
         mine = examples[dataset.classes[sample.labels[0]]]

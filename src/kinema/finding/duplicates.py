@@ -152,6 +152,7 @@ def duplicates(
 
     Raises:
         ValueError: an argument is wrong, or there is no video.
+        FileNotFoundError: one of `folders` is not there.
     """
     if not 0 < similarity <= 1:
         raise ValueError(f"`similarity` must be more than 0 and at most 1, got {similarity}.")

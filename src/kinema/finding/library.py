@@ -31,7 +31,8 @@ from kinema.progress import Progress
 from kinema.skipped import Skipped
 from kinema.video.clips import NO_FRAME, ClipPlan
 from kinema.video.loop import Reading
-from kinema.video.sources import Source, find_videos, size_in_bytes
+from kinema.video.reader import VideoReader
+from kinema.video.sources import Source, Sources, size_in_bytes
 from kinema.weights.several import AnyWeights, resolve_all
 
 _TOO_LONG = "`video_seconds`"
@@ -89,8 +90,10 @@ def query_table(extractor: Extractor, tables: TableCache, source: Source) -> Fea
     """
     table = _table(extractor, tables, source)
     if isinstance(table, Skipped) and source.is_part and table.reason == NO_FRAME:
+        known = VideoReader(source.path).info.duration_seconds
+        length = "" if known is None else f", it is {known:.3g} s long"
         raise ValueError(
-            f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s; name "
+            f"`query` {source.path}: it shows nothing at {source.start_seconds:g} s{length}; name "
             "a time within the video."
         )
     if isinstance(table, Skipped):
@@ -128,29 +131,29 @@ def extractor_for(
 
 def open_library(
     folders: Iterable[str | os.PathLike[str]],
+    found: Sources,
     extractor: Extractor,
     *,
     cache: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Library:
-    """Find the videos of folders, extract what is new, and bring their index up to date.
+    """Extract what is new, and bring their index up to date.
 
     See Note [What is kept of a folder].
 
     Args:
-        folders: or videos.
+        folders: or videos, by which the index is found again.
+        found: the videos of these.
         extractor: what makes rows.
         cache: where everything is kept; None for a folder of the user's own.
         progress: whether to show progress on standard error.
 
     Raises:
-        ValueError: there is no video, or none that can be used.
+        ValueError: none of the videos can be used.
     """
-    named = [*folders]
-    found = find_videos(named)
     kept = kept_in(cache)
     tables = tables_in(cache, extractor)
-    places = sorted({os.path.abspath(folder) for folder in named})
+    places = sorted({os.path.abspath(folder) for folder in folders})
     file = cache_file(kept / "index", {"folders": places, "key": str(tables.what)})
     notes = [*found.notes]
     before = Index([], None, np.zeros((0, 0), np.int8), {})

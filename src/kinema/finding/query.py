@@ -15,11 +15,16 @@ from kinema.features.extractor import Extractor
 from kinema.features.table import FeatureTable
 from kinema.skipped import Skipped, VideoError
 from kinema.video.clips import ClipPlan
-from kinema.video.reader import Frame, VideoInfo, VideoReader
+from kinema.video.loop import Reading
+from kinema.video.reader import Allowance, Frame, VideoInfo, VideoReader
 from kinema.video.sources import Source, as_source, fingerprint
+from kinema.words import clock
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)")
 """12.5, 1:30, 1:02:03.5: hours, minutes and seconds."""
+
+_ROUNDED_SECONDS = 0.1
+"""A moment that is so much too long is one whose end was rounded."""
 
 FPS = 25.0
 """Frames in a second of a video that does not say how many it has: UCF101's."""
@@ -75,6 +80,30 @@ def parse(query: str | os.PathLike[str], plan: ClipPlan) -> Source:
         stop = start + plan.span / (_reader(path).info.fps or FPS)
     source = as_source(Path(os.path.abspath(path)))
     return replace(source, start_seconds=start, stop_seconds=stop)
+
+
+def past_the_end(source: Source, reading: Reading) -> str | None:
+    """A line that says so, of a moment that stops after its video; None of others."""
+    if source.stop_seconds is None:
+        return None
+    allowance = Allowance(reading.video_seconds)
+    try:
+        reader = VideoReader(source.path, images=False, allowance=allowance)
+        known = reader.info.duration_seconds
+        if known is not None and source.stop_seconds <= known:
+            return None
+        # A clock need not begin at 0, and not every header tells a length: the frames do.
+        shown = reader.between(source.start_seconds, source.stop_seconds)
+        end = max((frame.stop_seconds for frame in shown), default=math.inf)
+    except VideoError:
+        return None
+    if end > source.stop_seconds - _ROUNDED_SECONDS:
+        return None
+    asked = f"{clock(source.start_seconds)}-{clock(source.stop_seconds)}"
+    return (
+        f"{source.path} ends at {clock(end)}: of the moment {asked} that is asked for, there is "
+        f"{clock(source.start_seconds)}-{clock(end)}."
+    )
 
 
 def picture_table(extractor: Extractor, source: Source) -> FeatureTable:

@@ -21,11 +21,11 @@ from kinema.finding.library import (
     query_table,
     tables_in,
 )
-from kinema.finding.query import parse, picture_table
+from kinema.finding.query import parse, past_the_end, picture_table
 from kinema.skipped import VideoError
 from kinema.video.folders import is_picture
 from kinema.video.loop import Reading
-from kinema.video.sources import Source, fingerprint
+from kinema.video.sources import Source, find_videos, fingerprint
 from kinema.weights.several import AnyWeights
 from kinema.words import number_of
 
@@ -159,7 +159,7 @@ def search(
         progress: whether to show progress on standard error.
 
     Raises:
-        FileNotFoundError: the query is not there.
+        FileNotFoundError: the query or one of `folders` is not there.
         ValueError: a setting is wrong, the query cannot be read, or no video can be searched.
 
     Example:
@@ -196,12 +196,14 @@ def search(
     if extracted is not None:
         asked = [(extractor.settings(), extractor.engine_name)]
         take_from(extracted, kept_in(cache) / "features", asked)
+    searched = find_videos(named)
     # First, so that a query that cannot be read is told before hours of extraction.
     if is_picture(source.path):
         table = picture_table(extractor, source)
     else:
         table = query_table(extractor, tables_in(cache, extractor), source)
-    library = open_library(named, extractor, cache=cache, progress=progress)
+    cut = past_the_end(source, extractor.reading)
+    library = open_library(named, searched, extractor, cache=cache, progress=progress)
     found = _Search(library, source, table)
     rows = found.of_videos(top) if videos else found.moments(top, suppress)
     rows = _marked(rows, found, kept_in(cache) / "footage")
@@ -209,7 +211,7 @@ def search(
     return Hits(
         rows=rows,
         skipped=library.skipped,
-        notes=library.notes,
+        notes=[*([] if cut is None else [cut]), *library.notes],
         query=os.fspath(query),
         query_source=source,
         videos=videos,

@@ -5,7 +5,13 @@ Note [What helps most]
     each other. So parts of about two seconds, long enough for a person to judge, are ranked by the
     gap between their two best classes. The 20 N with the smallest gaps, a few of each video, are
     parted into N clusters (k-means of their vectors of length 1), and of each the part nearest to
-    its centre is suggested.
+    its centre is suggested. Of few videos the 20 N are no more than the unsurer half, as long as
+    that is N.
+
+    A part is left out, even if there are fewer than N then, where the classifier is sure: it lies
+    outside the margin of every SVM (a distance of 1 or more to its class, of -1 or less to all
+    others), so that the label which is foretold would change nothing, and is near to what was
+    learned from.
 
     Measured with three labelled videos a class and ten suggestions (three classes of UCF101, see
     experiments/classify.py), while this was made: the farthest from those already taken, in place
@@ -100,6 +106,8 @@ class Pool:
             means = [t.features[rows].mean(axis=0, dtype=np.float64)[None] for t in tables]
             scores = self.classifier.shown(*means)[0]
             none = self.classifier.is_none(*means)
+            if _is_sure(self.classifier.scores(*means)[0]) and (none is None or not none[0]):
+                continue
             mine.append(self._candidate(source, start, stop, scores, means, none))
         mine.sort(key=lambda one: one.gap)
         self._candidates += mine[: self._most]
@@ -140,7 +148,8 @@ class Pool:
         wanted = self.num_suggestions
         if not wanted:
             return []
-        ranked = sorted(self._candidates, key=lambda one: one.gap)[: POOL * wanted]
+        unsure = max(wanted, min(POOL * wanted, math.ceil(len(self._candidates) / 2)))
+        ranked = sorted(self._candidates, key=lambda one: one.gap)[:unsure]
         if len(ranked) <= wanted:
             return [one.suggestion for one in ranked]
         vectors = np.stack([one.vector for one in ranked]).astype(np.float64)
@@ -152,6 +161,12 @@ class Pool:
         while len(chosen) < wanted:  # parts that are all alike
             chosen.add(next(rest))
         return [ranked[index].suggestion for index in sorted(chosen)]
+
+
+def _is_sure(distances: np.ndarray) -> bool:
+    """Whether (K,) signed distances lie outside all margins. See Note [What helps most]."""
+    *others, best = np.sort(distances)
+    return bool(best >= 1 and others[-1] <= -1)
 
 
 def parts_of(table: FeatureTable) -> list[tuple[float, float, np.ndarray]]:

@@ -340,12 +340,13 @@ def predict(
 
     Raises:
         ValueError: a setting is wrong, or no video was found.
+        FileNotFoundError: one of `videos`, the list, the weights or the classifier are missing.
     """
     if top < 1:
         raise ValueError(f"`top` must be at least 1, got {top}.")
     named = [videos] if isinstance(videos, str | os.PathLike) else [*videos]
     if not named and list is None:
-        raise ValueError("`videos` must name at least one video.")
+        raise ValueError("`videos` must name at least one video, or `list` a file with some.")
     sources = find_videos(named, list)
     folder = None if out is None else Path(out)
     predictor = Predictor(

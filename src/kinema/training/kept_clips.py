@@ -185,6 +185,7 @@ class _Kept:
         self.file, self._about = file, about
         self._lock = threading.Lock()
         check_out(file.parent, "cache")
+        file.parent.mkdir(parents=True, exist_ok=True)
         with exclusively(file.parent), self._opened() as writer:
             self._names = set(writer.fingerprints())
             writer.finish()  # also what a killed run left

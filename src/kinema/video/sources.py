@@ -1,4 +1,12 @@
-"""Which videos: paths, folders and lists to `Source`s, each named below a common root."""
+"""Which videos: paths, folders and lists to `Source`s, each named below a common root.
+
+Note [What is not there]
+    A path that is named itself and leads nowhere is a mistake, a misspelt name or a pattern that
+    matches nothing, and is refused before anything is done, whatever else is named. A line of a
+    list costs a line: the list may be older than what is on the disk, and has millions of lines
+    that nobody wants to run again for one. Folders that hold no video are refused if nothing else
+    that is named does, and told otherwise: `*` names folders of results, too.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +96,7 @@ def find_videos(
     *,
     root: str | os.PathLike[str] | None = None,
 ) -> Sources:
-    """The videos that `extract` is asked for, each once.
+    """The videos that are asked for, each once. See Note [What is not there].
 
     Args:
         paths: video files, folders of pictures, and folders that are searched for videos; see
@@ -102,8 +110,10 @@ def find_videos(
     Raises:
         ValueError: no video is named or found, one lies outside `root`, or the list cannot be
             understood.
-        FileNotFoundError: the list or `root` is missing.
+        FileNotFoundError: one of `paths`, the list or `root` is missing.
     """
+    paths = [*paths]
+    check_there([os.fspath(given) for given in paths if not _is_there(given)])
     top = None if root is None else _checked_root(root)
     starts: dict[Path, list[int] | None] = {}
     roots: list[Path] = []
@@ -152,6 +162,23 @@ def find_videos(
             raise ValueError(f"`root` {top} is no folder above {path}; name one above all videos.")
         sources.append(Source(path, name, None if clips is None else tuple(clips)))
     return Sources(tuple(sources), (*empty, *passed.notes(), *notes))
+
+
+def check_there(missing: Sequence[str]) -> None:
+    """Refuse paths that lead nowhere, if there are any. See Note [What is not there]."""
+    if missing:
+        more = f" (nor at {number_of(len(missing) - 1, 'more path')})" if len(missing) > 1 else ""
+        raise FileNotFoundError(f"{missing[0]}: no such file or folder{more}.")
+
+
+def _is_there(path: str | os.PathLike[str]) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):  # what cannot be reached is told in its turn
+        pass
+    return True
 
 
 def _checked_root(root: str | os.PathLike[str]) -> Path:

@@ -120,6 +120,7 @@ def excite(
 
     Raises:
         ValueError: no such layer or map, no video was found, or none can be read.
+        FileNotFoundError: one of `paths` is not there.
     """
     for name, value in (("count", count), ("per_video", per_video)):
         if value < 1:

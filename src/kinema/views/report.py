@@ -145,6 +145,12 @@ def row_notes(result: Result) -> list[str]:
     return [f"{'; '.join(rows)}: {note}." for note, rows in found.items()]
 
 
+def footnotes(result: Result) -> dict[str, int]:
+    """What stands in for parts of published methods, numbered from 1 in the order of the rows."""
+    told = dict.fromkeys(row.stands_in for row in result.rows if row.stands_in)
+    return {text: number for number, text in enumerate(told, start=1)}
+
+
 def not_above_chance(result: Result) -> list[str]:
     """Of which rows the accuracy proves nothing."""
     return [
@@ -167,7 +173,7 @@ def as_markdown(result: Result) -> str:
     notes = [f"**{note}**" if note in result.warnings else note for note in result.notes]
     notes += [*map(_cell, result.leaks)]
     notes += [f"{_cell(text)}." for text in not_above_chance(result)]
-    notes += [f"\\* {text}." for text in dict.fromkeys(r.stands_in for r in result.rows) if text]
+    notes += [f"[{number}] {text}." for text, number in footnotes(result).items()]
     notes += [*map(_cell, row_notes(result)), *how(result)]
     lines = [f"# {result.dataset}", "", summary(result), "", *_table(result), ""]
     lines += [f"- {note}" for note in notes]
@@ -226,6 +232,7 @@ def _margin(value: float) -> str:
 
 def _table(result: Result) -> list[str]:
     paper = any(row.paper is not None for row in result.rows)
+    numbers = footnotes(result)
     lines = [
         f"| method | {' | '.join(result.splits)} | mean | interval | difference | dimensions | "
         "frames/s | C |" + f" {THE_PAPERS} |" * paper,
@@ -242,7 +249,8 @@ def _table(result: Result) -> list[str]:
             d = row.difference
             difference = f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
         speed = "" if row.frames_per_second is None else f"{row.frames_per_second:.0f}"
-        title = _cell(row.title) + (" (!)" if row.leaked else "") + (" *" if row.stands_in else "")
+        note = f" [{numbers[row.stands_in]}]" if row.stands_in else ""
+        title = _cell(row.title) + (" (!)" if row.leaked else "") + note
         lines.append(
             f"| {title} | {accuracies} | {mean} | {interval} | {difference} | "
             f"{row.num_dimensions or ''} | {speed} | {costs(row)} |"

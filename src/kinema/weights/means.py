@@ -125,6 +125,7 @@ def mean_volume(
 
     Raises:
         ValueError: no clip could be read.
+        FileNotFoundError: one of `paths` is not there.
     """
     reading = Reading(colours, video_seconds)
     sources = find_videos(paths)
