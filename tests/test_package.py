@@ -73,6 +73,7 @@ NAMED_FOR = {
     ("cli/training.py", "train"): "torch",
     ("store.py", "shared"): "fsspec",
     ("sharing/manifests.py", "shared"): "pyarrow",
+    ("sharing/ray_cluster.py", "ray"): "ray",
     **{
         ("features/table_files.py", one.extra): one.module
         for one in FORMATS.values()

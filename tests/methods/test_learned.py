@@ -291,5 +291,5 @@ def test_a_row_that_says_nothing_is_named(folder, cache):
     assert by_name["last"].paper is None
     text = as_markdown(result)
     assert "always the last class: not above the largest training class by more than its " in text
-    assert re.search(r"\| temporal stream \\?\* .*\| 83.7 \|", text)
+    assert re.search(r"\| temporal stream \\?\[\d+\\?\] .*\| 83.7 \|", text)
     assert "1 steps of 16 clips" in text
