@@ -94,6 +94,14 @@ def test_a_path_that_leads_nowhere_is_refused(capsys, command, beside):
     assert refused(capsys, arguments) == "kinema: nothere: no such file or folder.\n"
 
 
+@pytest.fixture
+def learned(command: str) -> None:
+    """Commands that learn say first that PyTorch is not installed."""
+    if command in ("train", "ablation"):
+        pytest.importorskip("torch")
+
+
+@pytest.mark.usefixtures("learned")
 @pytest.mark.parametrize("command", ONE)
 def test_the_only_path_leads_nowhere(capsys, command):
     line = refused(capsys, f"{command} {ONE[command].format('nothere')}".split())
@@ -107,6 +115,7 @@ def test_a_folder_without_a_video_is_refused(capsys, command):
     assert line == f"kinema: no video found in {Path('empty').resolve()}.\n"
 
 
+@pytest.mark.usefixtures("learned")
 @pytest.mark.parametrize("command", ONE)
 def test_the_only_folder_has_no_video(capsys, command):
     line = refused(capsys, f"{command} {ONE[command].format('empty')}".split())
