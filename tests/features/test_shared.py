@@ -166,11 +166,11 @@ def test_videos_that_hang_or_crash_are_killed_in_their_child(kept, few, tmp_path
     monkeypatch.setattr(child, "PROGRAM", CHILD)
     monkeypatch.setattr(child, "GRACE_SECONDS", 3.0)
     report = extract(
-        few, out=tmp_path / "out", weights=TINY, video_seconds=5, shared=True, threads=1
+        few, out=tmp_path / "out", weights=TINY, video_seconds=9, shared=True, threads=1
     )
     assert {each.path: each.reason for each in report.skipped} == {
         "01.mp4": "the process that read it died (SIGSEGV).",
-        "03.mp4": "it gave nothing for 8 s, and its process was killed.",
+        "03.mp4": "it gave nothing for 12 s, and its process was killed.",
     }
     assert report.num_done == 3
     for name in ("00.mp4", "02.mp4", "04.mp4"):
