@@ -248,15 +248,15 @@ class _Crew:
 
     def hear(self, seconds: float) -> None:
         """Wait for news of actors, and take them in."""
-        awaited = [one for actor in self._actors for one in _awaited(actor)]
+        awaited = [_awaited(actor) for actor in self._actors]
         if not awaited:
             time.sleep(min(seconds, 0.5))
             return
         ready, _ = self._wait(awaited, seconds)
         while ready:
-            for actor in [each for each in self._actors if set(ready) & set(_awaited(each))]:
+            for actor in [each for each in self._actors if _awaited(each) in ready]:
                 self._take(actor, ready)
-            awaited = [one for actor in self._actors for one in _awaited(actor)]
+            awaited = [_awaited(actor) for actor in self._actors]
             ready, _ = self._wait(awaited, 0.0)
         if self._actors_gauge:
             self._actors_gauge.set(len(self._there()))
@@ -353,8 +353,8 @@ class _Crew:
         held = [chunk for chunk in left if chunk in seen and not seen[chunk].is_free(now)]
         if len(held) < len(left) or len(held) >= len(self._there()):
             return  # there is something to do, or nobody to do it
-        begun = _begun(self.store)
-        typical = _typical_seconds(self.store, parts, begun)
+        begun = self.store.times(claims.CLAIMS)
+        typical = _typical_seconds(self.store, parts, seen, begun)
         for chunk in held:
             key = claims.key_of(chunk, seen[chunk].generation)
             size = parts.sizes[chunk]
@@ -368,23 +368,21 @@ class _Crew:
                 claims.release(self.store, key, alive=True)
 
 
-def _awaited(actor: _Actor) -> list[Any]:
-    return [actor.result] if actor.host else [actor.is_there]
+def _awaited(actor: _Actor) -> Any:
+    return actor.result if actor.host else actor.is_there
 
 
-def _begun(store: Store) -> dict[str, float]:
-    """When each claim was made, by its name."""
-    return store.times(claims.CLAIMS)
-
-
-def _typical_seconds(store: Store, parts: Chunks, begun: Mapping[str, float]) -> float | None:
+def _typical_seconds(
+    store: Store, parts: Chunks, seen: Mapping[int, Seen], begun: Mapping[str, float]
+) -> float | None:
     """Median seconds that a byte of a chunk took; None if no chunk is done."""
-    last = {int(key.partition(".")[0]): seconds for key, seconds in sorted(begun.items())}
     spans = []
     for name, ended in store.times(manifests.FOLDER).items():
         chunk = manifests.chunk_of(name)
-        if chunk is not None and chunk in last and chunk < len(parts):
-            spans.append((ended - last[chunk]) / max(parts.sizes[chunk], 1))
+        if chunk is not None and chunk in seen and chunk < len(parts):
+            key = claims.key_of(chunk, seen[chunk].generation)
+            if key in begun:
+                spans.append((ended - begun[key]) / max(parts.sizes[chunk], 1))
     return statistics.median(spans) if spans else None
 
 
