@@ -156,7 +156,7 @@ class FastForward:
         self._parameters = {name: self._laid_out(tensor) for name, tensor in parameters.items()}
         self._compiled: Any = None
         if compiled:
-            _allow_shapes(128)
+            allow_shapes(128)
             try:
                 self._compiled = torch.compile(self._layers, dynamic=False)
             except RuntimeError as error:  # of a Python that it does not know yet
@@ -224,7 +224,7 @@ class FastForward:
         return tensor.to(self._dtype)
 
 
-def _allow_shapes(number: int) -> None:
+def allow_shapes(number: int) -> None:
     """Let PyTorch compile for so many sizes, nets and layers; by itself it gives up after eight."""
     from torch._dynamo import config  # takes a second
 
