@@ -172,7 +172,8 @@ class FastForward:
                 network,
                 self._parameters,
                 precision,
-                plain=lambda x: self._run(x, (network.layers[1].name,), 0)[0],
+                # Laid out as the rest is compiled for, whatever a compiler made of it.
+                plain=lambda x: self._laid_out(self._run(x, (network.layers[1].name,), 0)[0]),
                 ways=ways,
                 try_plain=fused is None,
             )
