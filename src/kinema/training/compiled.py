@@ -34,10 +34,10 @@ LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 """How far the loss and a parameter's gradient may be off.
 
-Compiled for a CPU, `c3d-mini` does not differ; a net of C3D's depth with batch normalisation does by
-0.15 in bf16 and 0.0013 in fp32, in the gradient that is off most. What the format itself does to a
-net without norms is 0.27 in bf16 (conv1a), and 0.13 in fp16, whose numbers are as long as TF32's.
-A gradient that is zero is off by 1, an unrelated one by 1.4. Weights were random.
+Compiled for a CPU, `c3d-mini` does not differ; a net of C3D's depth with batch normalisation does
+by 0.15 in bf16 and 0.0013 in fp32, in the gradient that is off most. What the format itself does
+to a net without norms is 0.27 in bf16 (conv1a), and 0.13 in fp16, whose numbers are as long as
+TF32's. A gradient that is zero is off by 1, an unrelated one by 1.4. Weights were random.
 """
 
 SMALLEST_SHARE = 1e-3
