@@ -79,6 +79,8 @@ OWN = {
 }
 # The function asks for it, the command line has a folder to begin with.
 CHOSEN = {("demo", "out"): Path("demo")}
+# Not handed on unless it is named, so that a layer that weights do not have is refused.
+LEFT_OUT = {"layer": "fc6"}
 
 
 def commands(found: App = app, words: tuple[str, ...] = ()) -> dict[str, App]:
@@ -135,6 +137,9 @@ def test_a_flags_default_is_its_functions(name):
             continue
         if (name, keyword) in CHOSEN:
             assert flag.field_info.default == CHOSEN[name, keyword]
+            continue
+        if keyword in LEFT_OUT and flag.field_info.default is None:
+            assert {parameter.default for parameter in held} == {LEFT_OUT[keyword]}
             continue
         for parameter in held:
             if flag.required:

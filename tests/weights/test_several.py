@@ -71,6 +71,21 @@ def test_commands_tell_of_it(capsys, imagenet_is_random):
     assert "49 convolutions, layer pool of 1280" in said
 
 
+@pytest.mark.parametrize("command", ["extract", "search", "transfer"])
+def test_a_layer_that_is_named_is_not_taken_for_the_default(
+    command, capsys, imagenet_is_random, tmp_path
+):
+    video = tmp_path / "v.mp4"
+    write_video(video, draw("red", 0, 20))
+    own = [str(video)] if command == "search" else ["--out", str(tmp_path / "out")]
+    words = [command, *own, str(tmp_path)]
+    assert main([*words, "--weights", "imagenet", "--layer", "fc6"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--layer 'fc6': imagenet has one feature, its layer 'pool'; name none." in said
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -61,7 +61,7 @@ def transfer(
     Args:
         features.weights: Name or file; several nets' features are put side by side, also those of
             A+B, as c3d-mini+imagenet.
-        features.layer: Whose output is the feature: fc6, fc7, pool5, prob.
+        features.layer: Whose output is the feature: fc6, fc7, pool5, prob; fc6 by default.
     """
     from kinema.evaluation.transfer import transfer
     from kinema.files import check_out

@@ -18,8 +18,8 @@ class Rows:
     """Which clips of a video become rows, and what their feature is."""
 
     weights: options.WeightsName = "c3d-mini"
-    layer: str = "fc6"
-    """Whose output is the feature."""
+    layer: str | None = None
+    """Whose output is the feature; fc6 by default."""
     stride: int | None = None
     """Frames from the start of one clip to the start of the next; 8 by default."""
     sampling_rate: int = 1
@@ -41,7 +41,10 @@ class Rows:
     def given(self) -> dict[str, Any]:
         """These as keyword arguments; weights of a class of one's own are loaded by it."""
         own = vars(self) | {"weights": options.loaded(self.weights, self.model)}
-        return {name: value for name, value in own.items() if name != "model"}
+        named = options.of_layer(self.layer, self.weights)
+        return {
+            name: value for name, value in own.items() if name not in ("model", "layer")
+        } | named
 
 
 @options.flags(options.SHARING)

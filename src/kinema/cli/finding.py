@@ -44,8 +44,8 @@ class Clips:
     """What clips are compared by."""
 
     weights: options.WeightsName = "c3d-mini"
-    layer: str = "fc6"
-    """Whose output is the feature."""
+    layer: str | None = None
+    """Whose output is the feature; fc6 by default."""
     stride: int = 8
     """Frames from the start of one clip to the start of the next."""
     mean: options.Mean = None
@@ -56,7 +56,10 @@ class Clips:
     def given(self) -> dict[str, Any]:
         """These as keyword arguments; weights of a class of one's own are loaded by it."""
         own = vars(self) | {"weights": options.loaded(self.weights, self.model)}
-        return {name: value for name, value in own.items() if name != "model"}
+        named = options.of_layer(self.layer, self.weights)
+        return {
+            name: value for name, value in own.items() if name not in ("model", "layer")
+        } | named
 
 
 @options.flags(options.OWN)

@@ -154,8 +154,8 @@ class Features:
 
     weights: Annotated[tuple[str, ...], Several, Parameter(show_default=" ".join)] = ("c3d-mini",)
     """Name (c3d-mini, imagenet, ...) or file; may be named several times; A+B names two."""
-    layer: str = "fc6"
-    """Whose output is C3D's feature: fc6, fc7, pool5, prob."""
+    layer: str | None = None
+    """Whose output is C3D's feature: fc6, fc7, pool5, prob; fc6 by default."""
     stride: int = 8
     """Frames from clip to clip."""
     model: OwnModel = None
@@ -163,7 +163,10 @@ class Features:
     def given(self) -> dict[str, Any]:
         """These as keyword arguments; weights of a class of one's own are loaded by it."""
         own = vars(self) | {"weights": [loaded(each, self.model) for each in self.weights]}
-        return {name: value for name, value in own.items() if name != "model"}
+        named = of_layer(self.layer, *self.weights)
+        return {
+            name: value for name, value in own.items() if name not in ("model", "layer")
+        } | named
 
 
 @flags(FEATURES)
@@ -174,8 +177,8 @@ class GivenFeatures:
 
     weights: Annotated[tuple[str, ...], Several, Parameter(show_default=" ".join)] = ("c3d-mini",)
     """Name (c3d-mini, imagenet, ...) or file; may be named several times; A+B names two."""
-    layer: str = "fc6"
-    """Whose output is C3D's feature: fc6, fc7, pool5, prob."""
+    layer: str | None = None
+    """Whose output is C3D's feature: fc6, fc7, pool5, prob; fc6 by default."""
     stride: int = 8
     """Frames from clip to clip."""
     model: OwnModel = None
@@ -184,7 +187,10 @@ class GivenFeatures:
     def given(self) -> dict[str, Any]:
         """These as keyword arguments; weights of a class of one's own are loaded by it."""
         own = vars(self) | {"weights": [loaded(each, self.model) for each in self.weights]}
-        return {name: value for name, value in own.items() if name != "model"}
+        named = of_layer(self.layer, *self.weights)
+        return {
+            name: value for name, value in own.items() if name not in ("model", "layer")
+        } | named
 
 
 @flags(PROTOCOL)
@@ -301,6 +307,19 @@ def loaded(weights: str, model: str | None) -> Any:
     own = load_class(model)
     found = resolve_all(weights, {own.__name__: own})
     return found if len(found) > 1 else found[0]
+
+
+def of_layer(layer: str | None, *weights: str) -> dict[str, Any]:
+    """The layer as a keyword argument, where one is named.
+
+    Raises:
+        ValueError: it is fc6, and all weights are imagenet, which has none. Without a flag fc6 is
+            what functions ask for, so there it stands for the one feature that imagenet has.
+    """
+    named = [part for each in weights for part in each.split("+")]
+    if layer == "fc6" and set(named) == {"imagenet"}:
+        raise ValueError("`layer` 'fc6': imagenet has one feature, its layer 'pool'; name none.")
+    return {} if layer is None else {"layer": layer}
 
 
 def names(text: str) -> list[str]:
