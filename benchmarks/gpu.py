@@ -3,20 +3,23 @@
     python benchmarks/gpu.py --out benchmarks/gpu.json
     python benchmarks/gpu.py --out FILE --device cpu --quick      a toy, to see that it runs
 
-Fits into five minutes of a lent machine, what counts most first. Needs numpy and torch, and src/
-beside it; extraction needs all that Kinema needs, and what is missing is told in `failed`. The file
-is written after each step, so what was measured is there if the machine is taken away. Weights are
-random.
+Fits into five minutes of a lent machine, what counts most first. Needs numpy, safetensors and
+torch, and src/ beside it; frames and videos need all that Kinema needs, and what is missing is told
+in `failed`. The file is written after each step, so what was measured is there if the machine is
+taken away; what was warned of stands in `told`. Weights are random.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import os
 import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -33,7 +36,6 @@ from torch import Tensor
 
 from kinema.engine import first_layers as first_ways
 from kinema.engine.engine import Engine
-from kinema.engine.precision import PRECISIONS
 from kinema.engine.torch_forward import FastForward, forward_of, switches
 from kinema.network import Conv3d, Linear, MaxPool3d, Network, c3d
 from kinema.weights.initial import initial_arrays
@@ -62,29 +64,50 @@ class Bench:
             "machine": machine(self.device.type),
             "cudnn": torch.backends.cudnn.version(),
             "failed": [],
+            "told": [],
         }
 
-    def attempt(self, name: str, work: Callable[[], Any]) -> Any:
-        """Measure one thing, if there is time; a failure is told and the others go on."""
+    def attempt(self, name: str, place: Any, key: Any, work: Callable[[], Any]) -> Any:
+        """Measure one thing, if there is time, and write it; the others go on after a failure.
+
+        Args:
+            name: what it is called in `failed` and `told`.
+            place, key: a dict and where in it the value belongs, or a list and None.
+            work: measures it.
+        """
         value = None
         if time.perf_counter() - self._began > self._seconds:
             self.result["failed"].append({"what": name, "why": f"{self._seconds:g} s were over"})
         else:
             begun = time.perf_counter()
-            try:
-                value = work()
-            except Exception as error:
-                why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                self.result["failed"].append({"what": name, "why": why})
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("default")
+                try:
+                    value = work()
+                except Exception as error:
+                    why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                    self.result["failed"].append({"what": name, "why": why})
+            self.result["told"] += [
+                {"what": name, "warning": str(one.message)[:600]}
+                for one in told
+                if issubclass(one.category, UserWarning)
+            ]
             print(f"{name}: {time.perf_counter() - begun:.1f} s", flush=True)
             if self.on_gpu:
                 torch.cuda.empty_cache()
+        if key is None:
+            place.append(value)
+        else:
+            place[key] = value
         self.save()
         return value
 
     def save(self) -> None:
+        """Write the file, whole or not at all."""
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.out.write_text(json.dumps(self.result, indent=1) + "\n", encoding="utf-8")
+        beside = self.out.with_name(f"{self.out.name}.part")
+        beside.write_text(json.dumps(self.result, indent=1) + "\n", encoding="utf-8")
+        os.replace(beside, self.out)
 
     def seconds(self, work: Callable[[], object]) -> float:
         """The median time of some calls, after two that are not counted."""
@@ -115,7 +138,7 @@ class Bench:
             "frames_per_second": self.network.input_shape[1] * clips / seconds,
             "tflops": clips * self.gigaflop / seconds / 1e3,
         }
-        peak = self.result.get("peak", {}).get("bf16_tflops")
+        peak = (self.result.get("peak") or {}).get("bf16_tflops")
         return row if not peak else {**row, "share_of_bf16_peak": row["tflops"] / peak}
 
 
@@ -150,31 +173,34 @@ def peak(bench: Bench) -> dict[str, float]:
     return found
 
 
-def parity(bench: Bench) -> dict[str, Any]:
-    """Relative L2 error of each precision against strict fp32 on the CPU, by layer, worst clip."""
+def right_outputs(bench: Bench) -> tuple[str, dict[str, np.ndarray]]:
+    """What computes strict fp32 on the CPU, and its outputs of two clips by layer."""
     clips = bench.clips(2)
     layers = [name for name in ("conv5b", "fc6", "fc8") if name in bench.network.layer_names]
     try:
         engine = Engine(bench.network, bench.arrays, engine="native", device="cpu")
-        against = "native"
-    except ImportError:
-        engine = Engine(bench.network, bench.arrays, engine="torch", device="cpu")
-        against = "torch on the CPU"
-    right = engine.run(clips, layers)
-    found: dict[str, Any] = {"against": against}
-    for precision in PRECISIONS:
-        forward = forward_of(bench.network, bench.tensors(), bench.device, precision)
-        with torch.inference_mode(), switches(precision):
-            got = forward(torch.from_numpy(clips).to(bench.device), layers)
-        found[precision] = {
-            name: max(
-                float(np.linalg.norm(g - r) / np.linalg.norm(r))
-                for g, r in zip(got[name].cpu().numpy(), right[name], strict=True)
-            )
-            for name in layers
-        }
-        found[precision]["within_bound"] = found[precision]["fc6"] <= BOUNDS[precision]
-    return found
+        return "native", engine.run(clips, layers)
+    except ImportError:  # it was not built
+        tensors = {name: torch.from_numpy(array) for name, array in bench.arrays.items()}
+        with torch.inference_mode():
+            run = forward_of(bench.network, tensors, torch.device("cpu"))
+            found = run(torch.from_numpy(clips), layers)
+        return "torch on the CPU", {name: y.numpy() for name, y in found.items()}
+
+
+def parity(bench: Bench, precision: str, right: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Relative L2 error of a precision against strict fp32 on the CPU, by layer, worst clip."""
+    forward = forward_of(bench.network, bench.tensors(), bench.device, precision)
+    with torch.inference_mode(), switches(precision):
+        got = forward(torch.from_numpy(bench.clips(2)).to(bench.device), list(right))
+    found: dict[str, Any] = {
+        name: max(
+            float(np.linalg.norm(g - r) / np.linalg.norm(r))
+            for g, r in zip(got[name].cpu().numpy(), right[name], strict=True)
+        )
+        for name in right
+    }
+    return {**found, "within_bound": found["fc6"] <= BOUNDS[precision]}
 
 
 def first_layers(bench: Bench, batch: int) -> dict[str, Any]:
@@ -309,7 +335,9 @@ def training(
         bench.wait()
         first = time.perf_counter() - begun
         seconds = bench.seconds(lambda: learner.step(clips, labels, rate=1e-5))
-    row = {"precision": precision, "batch": batch, "compiled": compiled}
+    off = learner.compiled_difference
+    row = {"precision": precision, "batch": batch, "compiled": learner.is_compiled}
+    row["off_uncompiled_by"] = None if off is None else dataclasses.asdict(off)
     rate = bench.rate(3 * batch, seconds)  # the way back has two products for each one
     del rate["frames_per_second"]
     return {**row, "first_call_seconds": first, **rate, "clips_per_second": batch / seconds}
@@ -479,61 +507,74 @@ def main() -> None:
     bench = Bench(given.device, quick=given.quick, seconds=given.seconds, out=given.out)
     with tempfile.TemporaryDirectory() as folder:
         measure(bench, Path(folder))
-    bench.save()
     print(json.dumps(bench.result, indent=1))
 
 
 def measure(bench: Bench, folder: Path) -> None:
-    """What counts most first."""
+    """What counts most first: a figure for each of forward, training, errors and extraction."""
     result, attempt, quick = bench.result, bench.attempt, bench.quick
     most, *batches = (2,) if quick else BATCHES
-    result["peak"] = attempt("peak", lambda: peak(bench)) or {}
-    result["parity"] = attempt("parity", lambda: parity(bench))
-    compiled = not quick
-    rows = result["forward"] = []
+    many, few = (4, 2) if quick else TRAINED
+    rows, steps = result.setdefault("forward", []), result.setdefault("training", [])
+    errors, extracted = result.setdefault("parity", {}), result.setdefault("extraction", [])
 
     def run_forward(precision: str, batch: int, **how: Any) -> None:
-        name = f"forward {precision} {batch} {how or ''}"
-        rows.append(attempt(name, lambda: forward(bench, precision, batch, **how)))
+        how.setdefault("compiled", not quick)
+        name = f"forward {precision} {batch} {how}"
+        attempt(name, rows, None, lambda: forward(bench, precision, batch, **how))
 
-    run_forward("bf16", most, compiled=compiled)
-    result["first_layers"] = attempt("first layers", lambda: first_layers(bench, most))
-    for batch in batches:
-        run_forward("bf16", batch, compiled=compiled)
+    def run_training(precision: str, batch: int, compiled: bool | None = None) -> None:
+        name = f"training {precision} {batch} {compiled}"
+        attempt(name, steps, None, lambda: training(bench, precision, batch, compiled=compiled))
 
-    made = attempt("videos", lambda: write_videos(bench, folder))
+    def run_extraction(processes: int, batch: int) -> None:
+        name = f"extraction by {processes}, batch {batch}"
+        attempt(name, extracted, None, lambda: extraction(bench, *made, batch, processes))
+
+    attempt("peak", result, "peak", lambda: peak(bench))
+    run_forward("bf16", most)
+    run_training("bf16", many)
+    right: dict[str, np.ndarray] = {}
+
+    def computed() -> str:
+        against, found = right_outputs(bench)
+        right.update(found)
+        return against
+
+    attempt("right outputs", errors, "against", computed)
+    for precision in ("bf16", "fp32", "fp16", "tf32"):
+        if right:
+            what = f"parity {precision}"
+            attempt(what, errors, precision, lambda p=precision: parity(bench, p, right))
+    videos: dict[str, Any] = {}
+    made = attempt("videos", videos, "made", lambda: write_videos(bench, folder))
+    crowd = 2 if quick else 4
     if made:
-        alone = attempt("decoding alone", lambda: decoding_alone(bench, *made))
-        result["decoding_alone"] = alone
-        result["extraction"] = [
-            attempt(
-                f"extraction by {processes}, batch {batch}",
-                lambda b=batch, p=processes: extraction(bench, *made, b, p),
-            )
-            for processes, batch in ([(1, 4), (2, 4)] if quick else [(1, 32), (4, 32), (2, 32)])
-        ]
+        attempt("decoding alone", result, "decoding_alone", lambda: decoding_alone(bench, *made))
+        for processes in (1, crowd):
+            run_extraction(processes, 4 if quick else 32)
 
-    many, few = (4, 2) if quick else TRAINED
-    steps = result["training"] = []
-    cases: list[tuple[str, int, bool | None]] = [("bf16", many, None), ("fp32", few, None)]
+    attempt("first layers", result, "first_layers", lambda: first_layers(bench, most))
+    for batch in batches:
+        run_forward("bf16", batch)
     if bench.on_gpu:
-        cases[1:] = [("bf16", 2 * many, None), ("bf16", many, False)]
-        cases += [("tf32", few, None), ("fp32", few, None)]
-    for precision, batch, asked in cases:
-        name = f"training {precision} {batch} {asked}"
-        how: Any = {"compiled": asked}
-        steps.append(attempt(name, lambda p=precision, n=batch, h=how: training(bench, p, n, **h)))
-
-    run_forward("bf16", most, compiled=compiled, fused=False)
-    run_forward("fp16", most, compiled=compiled)
-    run_forward("tf32", most, compiled=compiled)
+        run_training("bf16", 2 * many)
+        run_training("bf16", many, compiled=False)
+    run_forward("bf16", most, fused=False)
+    run_forward("fp16", most)
+    run_forward("tf32", most)
     run_forward("fp32", 2 if quick else 8)
-    result["engine"] = [
-        attempt(f"engine {p} {n}", lambda p=p, n=n: whole_engine(bench, p, n))
-        for p, n in (("bf16", most), ("fp32", 2 if quick else 8))
-    ]
+    whole = result.setdefault("engine", [])
+    for precision, number in (("bf16", most), ("fp32", 2 if quick else 8)):
+        what = f"engine {precision} {number}"
+        attempt(what, whole, None, lambda p=precision, n=number: whole_engine(bench, p, n))
+    if bench.on_gpu:
+        run_training("tf32", few)
+    run_training("fp32", few)
+    if made and not quick:
+        run_extraction(2, 32)
     run_forward("bf16", most, compiled=False)
-    result["layers"] = attempt("layers", lambda: layers(bench, most))
+    attempt("layers", result, "layers", lambda: layers(bench, most))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ so an image that is turned, mirrored, in the wrong channel order or broken is no
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -110,6 +111,23 @@ _ENCODER_OPTIONS = {
 _SOUND_CODECS = {".webm": "libopus", ".avi": "pcm_s16le", ".mpg": "mp2"}
 
 
+@contextlib.contextmanager
+def scheduled_as_before() -> Iterator[None]:
+    """Take back what libsvtav1 gives whoever calls it as root: real-time priority, above all else.
+
+    Processes that are started later inherit it, and two that spin, as browsers do, stop a machine.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
+
+
+@scheduled_as_before()
 def write_video(
     path: Path | str,
     num_frames: int,

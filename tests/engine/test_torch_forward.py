@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import warnings
 
@@ -19,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 from first_layers_stand_in import stem  # noqa: E402
 
-from kinema.engine import torch_forward, torch_resize  # noqa: E402
+from kinema.engine import first_layers, torch_forward, torch_resize  # noqa: E402
 
 SHORT = ("tf32", "bf16", "fp16")
 NETWORK = Network(
@@ -175,6 +176,42 @@ def test_a_compiled_network_computes_the_same():
             got, expected = (each(x, ("conv1a", "fc6")) for each in (compiled, forward))
         for name in ("conv1a", "fc6"):
             torch.testing.assert_close(got[name], expected[name])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles by g++ on a CPU")
+def test_both_parts_of_a_compiled_network_are_compiled(monkeypatch):
+    """By the compiler that a GPU has, too: behind the kernel of the first layers, and whole."""
+    module = stem()
+    monkeypatch.setitem(sys.modules, "kinema.engine.triton_stem", module)
+    monkeypatch.setattr(first_layers, "_chosen", {})
+    tensors = {name: torch.from_numpy(WEIGHTS[name].copy()) for name in WEIGHTS}
+    how = {"precision": "bf16", "fused": True}
+    no_notes = warnings.catch_warnings(action="error", category=UserWarning)
+    with torch.inference_mode(), no_notes:
+        compiled = torch_forward.FastForward(NETWORK, tensors, **how)
+        plain = torch_forward.FastForward(NETWORK, tensors, **how, compiled=False)
+        begins, layers = [], compiled._compiled
+        compiled._compiled = lambda *given: begins.append(given[2]) or layers(*given)
+        for number, names, begin in (
+            (3, ("pool1", "conv2a", "prob"), 2),  # filled up to four
+            (4, ("pool1", "conv2a", "prob"), 2),
+            (3, ("conv1a", "fc6"), 0),
+            (1, ("fc6",), 2),
+        ):
+            x, calls = torch.from_numpy(clips(number)), len(module.calls)
+            got, expected = compiled(x, names), plain(x, names)
+            assert (begins.pop(), begins) == (begin, [])
+            assert len(module.calls) > calls or begin == 0
+            assert tuple(got) == names
+            for name in names:
+                assert got[name].shape == (number, *NETWORK.shapes()[name])
+                bound = 2 * BOUNDS["bf16"]
+                assert relative_error(got[name].numpy(), expected[name].numpy()) < bound, name
+        # What PyTorch's own way of the first layers is timed by.
+        y = compiled.first.plain(compiled.ready(x))
+        assert y.is_contiguous(memory_format=torch.channels_last_3d)
+        assert relative_error(y.float().numpy(), plain(x, ("pool1",))["pool1"].numpy()) < bound
+    assert compiled.is_compiled
 
 
 def test_triton_takes_the_place_of_two_layers(monkeypatch):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -178,94 +174,6 @@ def test_tf32_is_on_where_it_is_asked_for_alone(precision, monkeypatch):
         assert (cudnn.allow_tf32, products.allow_tf32) == before
     finally:
         cudnn.benchmark = searching
-
-
-# --- compiled -------------------------------------------------------------------------------------
-
-
-def test_it_is_compiled_where_it_pays(monkeypatch):
-    compiled = []
-    monkeypatch.setattr(torch, "compile", lambda module, **how: compiled.append(how) or module)
-    on_gpu = SimpleNamespace(native=False, size=1, device=torch.device("cpu"), kind="cuda")
-    for kind, precision, asked, expected in (
-        ("cuda", "bf16", None, True),
-        ("cuda", "tf32", None, True),
-        ("cuda", "fp32", None, False),
-        ("cuda", "fp32", True, True),
-        ("cuda", "bf16", False, False),
-        ("cpu", "bf16", None, False),
-    ):
-        compiled.clear()
-        on_gpu.kind, on_gpu.precision = kind, precision
-        Learner(NETWORK, on_gpu, compile=asked)
-        assert bool(compiled) == expected, (kind, precision, asked)
-
-
-def test_a_compiled_step_is_the_same_step(monkeypatch):
-    """By PyTorch's own compiler, with its plainest backend; names of parameters do not change."""
-    plainest = functools.partial(torch.compile, backend="aot_eager")
-    monkeypatch.setattr("kinema.training.learner.torch.compile", plainest)
-    compiled, plain = make(compile=True, dropout=0.0), make(dropout=0.0)
-    for seed in range(2):
-        clips, labels = batch(seed)
-        losses = [one.step(clips, labels, rate=0.01) for one in (compiled, plain)]
-        torch.testing.assert_close(*losses)
-    after = plain.parameters()
-    for name, array in compiled.parameters().items():
-        np.testing.assert_allclose(array, after[name], rtol=1e-5, atol=1e-7)
-    assert compiled.state().keys() == plain.state().keys()
-
-
-class FailsOnItsWayBack(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        raise RuntimeError("Cannot find a working triton installation.")
-
-
-@pytest.mark.parametrize("way", ["forward", "backward"])
-def test_what_cannot_be_compiled_learns_without_and_says_so_once(way, monkeypatch):
-    calls = []
-
-    def no_compiler(module, **how):
-        def run(*arguments):
-            calls.append(way)
-            if way == "forward":
-                raise RuntimeError("Cannot find a working triton installation.")
-            return tuple(FailsOnItsWayBack.apply(output) for output in module(*arguments))
-
-        return run
-
-    monkeypatch.setattr("kinema.training.learner.torch.compile", no_compiler)
-    how = {"accumulate": 2, "dropout": 0.0}  # which a second try would draw anew
-    learner, plain = make(compile=True, **how), make(**how)
-    clips, labels = batch()
-    with pytest.warns(UserWarning, match="could not compile the network.*working triton"):
-        first = learner.step(clips, labels, rate=0.01)
-    with warnings.catch_warnings(action="error"):
-        again = learner.step(clips, labels, rate=0.01)
-    assert len(calls) == 1
-    assert first.equal(plain.step(clips, labels, rate=0.01))
-    assert again.equal(plain.step(clips, labels, rate=0.01))
-    for name, array in plain.parameters().items():
-        np.testing.assert_array_equal(learner.parameters()[name], array)
-
-
-def test_errors_that_are_not_the_compilers_stay_errors(monkeypatch):
-    def full(module, **how):
-        def run(*arguments):
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-
-        return run
-
-    monkeypatch.setattr("kinema.training.learner.torch.compile", full)
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        make(compile=True).step(*batch(), rate=0.01)
-    with pytest.raises((RuntimeError, IndexError)):
-        make().step(batch()[0], np.full(6, 9), rate=0.01)
 
 
 # --- what a recipe may name besides Caffe's SGD ---------------------------------------------------

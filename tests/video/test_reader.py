@@ -276,6 +276,14 @@ def test_original_colours_are_bt_601_whatever_the_file_names(tmp_path):
         VideoReader(path, colours="bt601")
 
 
+def test_writing_a_test_video_leaves_the_priority_of_this_process(tmp_path):
+    if not available("libsvtav1") or not hasattr(os, "sched_getscheduler"):
+        pytest.skip("no libsvtav1, or no priorities to read")
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    write_video(tmp_path / "v.mp4", 4, codec="libsvtav1", width=160, height=120)
+    assert (os.sched_getscheduler(0), os.sched_getparam(0)) == before
+
+
 @pytest.mark.parametrize("name", ["avi_mpeg4", "mp4_av1", "full_range", "gray", "gif", "mov_prores",
                                   "alpha_png", "yuv444"])  # fmt: skip
 def test_colours_that_are_not_named_are_the_same_in_both_settings(tmp_path, name):

@@ -55,11 +55,7 @@ class Clips:
 
     def given(self) -> dict[str, Any]:
         """These as keyword arguments; weights of a class of one's own are loaded by it."""
-        own = vars(self) | {"weights": options.loaded(self.weights, self.model)}
-        named = options.of_layer(self.layer, self.weights)
-        return {
-            name: value for name, value in own.items() if name not in ("model", "layer")
-        } | named
+        return options.of_features(self)
 
 
 @options.flags(options.OWN)

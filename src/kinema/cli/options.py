@@ -162,11 +162,7 @@ class Features:
 
     def given(self) -> dict[str, Any]:
         """These as keyword arguments; weights of a class of one's own are loaded by it."""
-        own = vars(self) | {"weights": [loaded(each, self.model) for each in self.weights]}
-        named = of_layer(self.layer, *self.weights)
-        return {
-            name: value for name, value in own.items() if name not in ("model", "layer")
-        } | named
+        return of_features(self)
 
 
 @flags(FEATURES)
@@ -186,11 +182,7 @@ class GivenFeatures:
 
     def given(self) -> dict[str, Any]:
         """These as keyword arguments; weights of a class of one's own are loaded by it."""
-        own = vars(self) | {"weights": [loaded(each, self.model) for each in self.weights]}
-        named = of_layer(self.layer, *self.weights)
-        return {
-            name: value for name, value in own.items() if name not in ("model", "layer")
-        } | named
+        return of_features(self)
 
 
 @flags(PROTOCOL)
@@ -309,17 +301,24 @@ def loaded(weights: str, model: str | None) -> Any:
     return found if len(found) > 1 else found[0]
 
 
-def of_layer(layer: str | None, *weights: str) -> dict[str, Any]:
-    """The layer as a keyword argument, where one is named.
+def of_features(group: Any) -> dict[str, Any]:
+    """A group's flags as keyword arguments: `weights`, loaded by `model` where that is named, ...
+
+    `layer` is among them where one is named: without it fc6 is what functions ask for, and stands
+    there for the one feature that imagenet has.
 
     Raises:
-        ValueError: it is fc6, and all weights are imagenet, which has none. Without a flag fc6 is
-            what functions ask for, so there it stands for the one feature that imagenet has.
+        ValueError: the layer is fc6, and all weights are imagenet, which has none.
     """
-    named = [part for each in weights for part in each.split("+")]
-    if layer == "fc6" and set(named) == {"imagenet"}:
+    given = dict(vars(group))
+    weights, model, layer = given["weights"], given.pop("model"), given["layer"]
+    several = [weights] if isinstance(weights, str) else weights
+    if layer is None:
+        del given["layer"]
+    elif layer == "fc6" and {part for one in several for part in one.split("+")} == {"imagenet"}:
         raise ValueError("`layer` 'fc6': imagenet has one feature, its layer 'pool'; name none.")
-    return {} if layer is None else {"layer": layer}
+    found = [loaded(each, model) for each in several]
+    return given | {"weights": found[0] if isinstance(weights, str) else found}
 
 
 def names(text: str) -> list[str]:

@@ -156,7 +156,7 @@ class FastForward:
         self._parameters = {name: self._laid_out(tensor) for name, tensor in parameters.items()}
         self._compiled: Any = None
         if compiled:
-            _allow_shapes(128)
+            allow_shapes(128)
             try:
                 self._compiled = torch.compile(self._layers, dynamic=False)
             except RuntimeError as error:  # of a Python that it does not know yet
@@ -172,7 +172,8 @@ class FastForward:
                 network,
                 self._parameters,
                 precision,
-                plain=lambda x: self._run(x, (network.layers[1].name,), 0)[0],
+                # Laid out as the rest is compiled for, whatever a compiler made of it.
+                plain=lambda x: self._laid_out(self._run(x, (network.layers[1].name,), 0)[0]),
                 ways=ways,
                 try_plain=fused is None,
             )
@@ -224,7 +225,7 @@ class FastForward:
         return tensor.to(self._dtype)
 
 
-def _allow_shapes(number: int) -> None:
+def allow_shapes(number: int) -> None:
     """Let PyTorch compile for so many sizes, nets and layers; by itself it gives up after eight."""
     from torch._dynamo import config  # takes a second
 

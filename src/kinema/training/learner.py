@@ -16,9 +16,9 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from kinema.engine.first_clip import known_faults
-from kinema.engine.first_layers import note
 from kinema.engine.torch_network import TorchNetwork, UserModule, folded, module_of
 from kinema.model import Model, UserModel
+from kinema.training.compiled import Compiled, Difference
 from kinema.training.descent import Descent, Optimiser, RunningMean, named_arrays
 from kinema.training.heads import CLIPS, Head
 from kinema.training.processes import Processes
@@ -41,7 +41,8 @@ class Learner:
         dropout: None for each layer's own probability, or one for all.
         accumulate: parts that a batch is computed in.
         compile: whether PyTorch compiles the network; None where it pays, in bf16 and tf32 on a
-            CUDA device. Where it cannot, it goes on without, and says so once.
+            CUDA device. Where it cannot, or computes another step, see Note [The first compiled
+            step] in `compiled`, it goes on without, and says so once.
         norm: learn with batch normalisation, see Note [Batch normalisation] in `torch_network`.
         class_rate, clip_gradients: see `Recipe`.
     """
@@ -85,7 +86,7 @@ class Learner:
         if compile is None:
             pays = processes.kind == "cuda" and processes.precision != "fp32"
             compile = pays and not isinstance(model, UserModel)
-        self._compiled = _Compiled(whole) if compile else None
+        self._compiled = Compiled(whole) if compile else None
         module: nn.Module = self._compiled or whole
         if processes.kind == "cuda":
             versions: Any = {"cudnn_version": torch.backends.cudnn.version()}
@@ -125,33 +126,32 @@ class Learner:
         Returns:
             The mean loss of this process's part, on its device.
         """
+        if self._compiled is not None and not self._compiled.is_checked:
+            self._check(seed, *next(self._parts(clips, labels, vectors)))
         torch.manual_seed(seed)
         loss = torch.zeros((), device=self._processes.device)
         for index, (x, y, v) in enumerate(self._parts(clips, labels, vectors)):
             with self._sharing(index == self._accumulate - 1):
-                loss += self._gradients(x, y, v)
+                part = self.loss(x, y, v) / self._accumulate
+                part.backward()
+            loss += part.detach()
         self.descend(rate)
         return loss
 
-    def _gradients(self, clips: Tensor, labels: Tensor, vectors: Mapping[str, Tensor]) -> Tensor:
-        """Add those of a part of a batch, and give its share of the loss."""
-        is_first = all(p.grad is None for p in self._module.parameters())
-        try:
-            part = self.loss(clips, labels, vectors) / self._accumulate
-            part.backward()
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except Exception as error:
-            # The way back is compiled when it is first gone; processes must go it together.
-            if self._compiled is None or not is_first or self._processes.size > 1:
-                raise
-            if not self._compiled.give_up(error):
-                raise
-            for parameter in self._module.parameters():
-                parameter.grad = None
-            part = self.loss(clips, labels, vectors) / self._accumulate
-            part.backward()
-        return part.detach()
+    def _check(
+        self, seed: int, clips: Tensor, labels: Tensor, vectors: Mapping[str, Tensor]
+    ) -> None:
+        """Hold the compiled step to the uncompiled one, on a part of the first batch."""
+        assert self._compiled is not None
+
+        def walk() -> Tensor:
+            torch.manual_seed(seed)
+            with self._sharing(False):  # each process has its own verdict
+                loss = self.loss(clips, labels, vectors)
+                loss.backward()
+            return loss.detach()
+
+        self._compiled.check(walk, self._processes)
 
     def _parts(self, clips: Any, labels: Any, vectors: Mapping[str, Any]) -> Any:
         number = self._accumulate
@@ -202,6 +202,16 @@ class Learner:
         if isinstance(self._module, DistributedDataParallel) and not is_last:
             return self._module.no_sync()
         return contextlib.nullcontext()
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether PyTorch compiles it, as far as is known yet."""
+        return self._compiled is not None and self._compiled.is_compiled
+
+    @property
+    def compiled_difference(self) -> Difference | None:
+        """How far the first compiled step was off the uncompiled one; None if none was compared."""
+        return None if self._compiled is None else self._compiled.difference
 
     # --- its state --------------------------------------------------------------------------------
 
@@ -257,37 +267,6 @@ class Learner:
         if self._pixel_scale == 1:
             return arrays
         return {**arrays, self._first: arrays[self._first] * self._pixel_scale}
-
-
-class _Compiled(nn.Module):
-    """A module that PyTorch compiles, or the module itself from the moment that it cannot."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        try:
-            self._run: Any = torch.compile(module, dynamic=False)
-        except RuntimeError as error:  # of a Python that it does not know yet
-            self._run = module
-            note("PyTorch could not compile the network", error)
-
-    def give_up(self, error: Exception) -> bool:
-        """Go on uncompiled; False if it does already, and the error is of another kind."""
-        if self._run is self.module:
-            return False
-        self._run = self.module
-        note("PyTorch could not compile the network", error)
-        return True
-
-    def forward(self, *arguments: Tensor) -> Any:
-        try:
-            return self._run(*arguments)
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except Exception as error:  # of many kinds, for what is missing is found late
-            if not self.give_up(error):
-                raise
-            return self.module(*arguments)
 
 
 class _WithHeads(nn.Module):
